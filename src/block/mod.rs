@@ -1,0 +1,1 @@
+//! Immutable, time-partitioned directories of chunks.

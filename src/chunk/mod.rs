@@ -1,0 +1,1 @@
+//! Compressed runs of samples: values of one series, timestamps of one column.

@@ -1,0 +1,1 @@
+//! Flags, start, reload, stop.

@@ -1,0 +1,1 @@
+//! Head to block, blocks to block, retention.

@@ -1,0 +1,1 @@
+//! The configuration file: plain data, Prometheus's defaults and checks.

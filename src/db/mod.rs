@@ -1,0 +1,1 @@
+//! The embedded database: open, append, query, close.

@@ -1,0 +1,1 @@
+//! Primitive codecs without policy: varints, bit-packing, checked cursors, checksums, protobuf fields.

@@ -1,0 +1,1 @@
+//! One owned connection to a scrape target.

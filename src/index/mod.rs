@@ -1,0 +1,1 @@
+//! Labels to series: symbols, postings, the index file of a block.

@@ -1,0 +1,293 @@
+//! The syntax tree of a query, in an arena.
+//!
+//! INVARIANT: a node's children have lower ids than the node, and every node but the root has
+//! exactly one parent. Walking `nodes` from the front therefore visits children first, without
+//! recursion, and dropping a tree of any depth is flat.
+
+use crate::model::Matcher;
+
+/// Index of a node in its [`Ast`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+/// Byte positions in the query's text, `start` included, `end` not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+/// A parsed and type-checked query.
+#[derive(Debug, Clone)]
+pub struct Ast {
+    /// All nodes, children before parents.
+    pub nodes: Vec<Node>,
+    /// The whole expression; the last node.
+    pub root: NodeId,
+}
+
+impl Ast {
+    /// The node with this id.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// The expression of the node with this id.
+    pub fn expr(&self, id: NodeId) -> &Expr {
+        &self.node(id).expr
+    }
+}
+
+/// One node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What it is.
+    pub expr: Expr,
+    /// Where it stands in the text.
+    pub span: Span,
+    /// The type of its result.
+    pub value_type: ValueType,
+}
+
+/// The four types of the language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueType {
+    /// One number for each step.
+    Scalar,
+    /// A string literal.
+    String,
+    /// Series with one sample each for each step.
+    Vector,
+    /// Series with a window of samples each for each step.
+    Matrix,
+}
+
+impl ValueType {
+    /// The name in the API's `resultType` and in the parser's messages ("instant vector" there).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::String => "string",
+            Self::Vector => "vector",
+            Self::Matrix => "matrix",
+        }
+    }
+}
+
+/// The kinds of expression.
+#[derive(Debug, Clone)]
+pub enum Expr {
+    /// A number; durations written where a number stands are seconds.
+    Number(f64),
+    /// A string, escapes resolved.
+    String(String),
+    /// An instant selector.
+    Selector(Selector),
+    /// A range selector: the instant selector's node, and the window in milliseconds.
+    Window {
+        /// A [`Expr::Selector`].
+        selector: NodeId,
+        /// Length of the window in milliseconds, above zero.
+        range_ms: i64,
+    },
+    /// `expr[range:step]`.
+    Subquery {
+        /// The inner expression.
+        expr: NodeId,
+        /// Length of the window in milliseconds, above zero.
+        range_ms: i64,
+        /// Distance of inner steps in milliseconds; `None` is the default step.
+        step_ms: Option<i64>,
+        /// Shift of the whole.
+        modifiers: TimeModifiers,
+    },
+    /// A function call.
+    Call {
+        /// The function.
+        function: &'static Function,
+        /// Arguments, in order.
+        args: Vec<NodeId>,
+    },
+    /// An aggregation.
+    Aggregate {
+        /// The operator.
+        op: AggregateOp,
+        /// The vector aggregated.
+        expr: NodeId,
+        /// First argument of `topk`, `quantile`, `count_values` …
+        param: Option<NodeId>,
+        /// Label names of the clause.
+        grouping: Vec<String>,
+        /// `without` instead of `by`.
+        without: bool,
+    },
+    /// A binary operation.
+    Binary {
+        /// The operator.
+        op: BinaryOp,
+        /// Left operand.
+        lhs: NodeId,
+        /// Right operand.
+        rhs: NodeId,
+        /// The `bool` modifier of comparisons.
+        return_bool: bool,
+        /// How series are paired; only where both sides are vectors.
+        matching: Option<VectorMatching>,
+    },
+    /// Unary minus or plus.
+    Unary {
+        /// Minus rather than plus.
+        negate: bool,
+        /// The operand.
+        expr: NodeId,
+    },
+    /// Parentheses.
+    Paren(NodeId),
+}
+
+/// An instant selector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selector {
+    /// The metric name if it was written in front of the braces (or alone). It stands among
+    /// `matchers` too.
+    pub name: Option<String>,
+    /// All conditions, the name's included.
+    pub matchers: Vec<Matcher>,
+    /// `offset` and `@`.
+    pub modifiers: TimeModifiers,
+}
+
+/// `offset` and `@` of a selector or a subquery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimeModifiers {
+    /// Milliseconds into the past; negative looks forward.
+    pub offset_ms: i64,
+    /// The fixed evaluation time.
+    pub at: Option<AtModifier>,
+}
+
+/// What stands behind `@`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtModifier {
+    /// A time in milliseconds.
+    Time(i64),
+    /// `start()`
+    Start,
+    /// `end()`
+    End,
+}
+
+/// Binary operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BinaryOp {
+    /// `+`
+    Add,
+    /// `-`
+    Sub,
+    /// `*`
+    Mul,
+    /// `/`
+    Div,
+    /// `%`
+    Mod,
+    /// `^`
+    Pow,
+    /// `atan2`
+    Atan2,
+    /// `==`
+    Eql,
+    /// `!=`
+    Neq,
+    /// `>`
+    Gtr,
+    /// `<`
+    Lss,
+    /// `>=`
+    Gte,
+    /// `<=`
+    Lte,
+    /// `and`
+    And,
+    /// `or`
+    Or,
+    /// `unless`
+    Unless,
+}
+
+/// Aggregation operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AggregateOp {
+    /// `sum`
+    Sum,
+    /// `avg`
+    Avg,
+    /// `min`
+    Min,
+    /// `max`
+    Max,
+    /// `count`
+    Count,
+    /// `group`
+    Group,
+    /// `stddev`
+    Stddev,
+    /// `stdvar`
+    Stdvar,
+    /// `topk`
+    Topk,
+    /// `bottomk`
+    Bottomk,
+    /// `count_values`
+    CountValues,
+    /// `quantile`
+    Quantile,
+    /// `limitk` (experimental)
+    Limitk,
+    /// `limit_ratio` (experimental)
+    LimitRatio,
+}
+
+/// How many series of each side may belong to one match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cardinality {
+    /// Neither side more than one.
+    OneToOne,
+    /// `group_left`: the left side may have many.
+    ManyToOne,
+    /// `group_right`: the right side may have many.
+    OneToMany,
+    /// Set operators.
+    ManyToMany,
+}
+
+/// The pairing clause of a binary operation between vectors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VectorMatching {
+    /// Cardinality of the match.
+    pub cardinality: Cardinality,
+    /// Labels of `on` or `ignoring`.
+    pub labels: Vec<String>,
+    /// `on` rather than `ignoring`.
+    pub on: bool,
+    /// Labels that `group_left` or `group_right` copies from the one side.
+    pub include: Vec<String>,
+}
+
+/// A function's signature.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Its name.
+    pub name: &'static str,
+    /// Types of the arguments; the last one repeats where `variadic` says so.
+    pub args: &'static [ValueType],
+    /// 0: exactly `args.len()` arguments. n > 0: up to n of the last ones may be left out.
+    /// -1: the last one may stand any number of times, also not at all. COMPAT: as in
+    /// Prometheus's function table.
+    pub variadic: i32,
+    /// Type of the result.
+    pub result: ValueType,
+    /// Behind `promql-experimental-functions`.
+    pub experimental: bool,
+}

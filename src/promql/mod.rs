@@ -1,0 +1,3 @@
+//! The query language: parse, plan, evaluate by columns.
+
+pub mod ast;

@@ -1,0 +1,1 @@
+//! Protobuf messages of the remote protocols, read in place.

@@ -1,0 +1,1 @@
+//! Fetch, parse, relabel, append: one loop a target.

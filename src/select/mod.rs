@@ -1,0 +1,143 @@
+//! Matchers to series to samples, over head, sealed chunks and blocks together.
+//!
+//! [`Queryable`] is the one door upwards: `db` implements it, `promql` and the HTTP API consume
+//! it. Sources are known here as concrete types; no trait object stands on the hot path inside.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use crate::disk::StorageError;
+use crate::model::{Labels, Matcher, Samples, TimeRange};
+
+/// Something that holds series.
+pub trait Queryable: Send + Sync {
+    /// The series that satisfy all matchers and have, or may have, a sample within `range`.
+    /// What was committed before the call is seen whole; what comes later may be missing.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        cancellation: &Cancellation,
+    ) -> Result<Box<dyn SeriesSet>, SelectError>;
+
+    /// Names of all labels of the series that satisfy `matchers` (none: of all series), sorted.
+    fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        cancellation: &Cancellation,
+    ) -> Result<Vec<String>, SelectError>;
+
+    /// Values of label `name`, likewise, sorted.
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+        cancellation: &Cancellation,
+    ) -> Result<Vec<String>, SelectError>;
+}
+
+/// Selected series in ascending order of labels, without duplicates.
+pub trait SeriesSet: Send + Sync + fmt::Debug {
+    /// Number of series.
+    fn len(&self) -> usize;
+
+    /// Whether no series was selected.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Labels of series `index`; panics at `index >= len()`.
+    fn labels(&self, index: usize) -> &Labels;
+
+    /// Replaces the content of `out` by the samples of series `index` within `range` (which lies
+    /// within the range selected), times strictly ascending, staleness markers included.
+    fn read(&self, index: usize, range: TimeRange, out: &mut Samples) -> Result<(), SelectError>;
+
+    /// What the reader should know: parts that are damaged and were left out.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Why a selection gave no answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SelectError {
+    /// Reading failed.
+    Storage(StorageError),
+    /// Nobody waits for the answer any more.
+    Stopped(Stopped),
+}
+
+impl fmt::Display for SelectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => fmt::Display::fmt(error, f),
+            Self::Stopped(Stopped::Canceled) => f.write_str("canceled"),
+            Self::Stopped(Stopped::TimedOut) => f.write_str("timed out"),
+        }
+    }
+}
+
+impl std::error::Error for SelectError {}
+
+impl From<StorageError> for SelectError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<Stopped> for SelectError {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stopped(stopped)
+    }
+}
+
+/// Why work was ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// The client went away, or the process stops.
+    Canceled,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// Tells running work to stop: by hand from another thread, or at a deadline.
+///
+/// Work calls [`Cancellation::check`] at least every few hundred microseconds.
+#[derive(Debug, Default)]
+pub struct Cancellation {
+    canceled: AtomicU8,
+    deadline: Option<Instant>,
+}
+
+impl Cancellation {
+    /// Never stops by itself.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops at `deadline`.
+    pub fn at(deadline: Instant) -> Self {
+        Self { canceled: AtomicU8::new(0), deadline: Some(deadline) }
+    }
+
+    /// Stops the work.
+    pub fn cancel(&self) {
+        self.canceled.store(1, Ordering::Relaxed);
+    }
+
+    /// `Err` once the work should end.
+    pub fn check(&self) -> Result<(), Stopped> {
+        if self.canceled.load(Ordering::Relaxed) != 0 {
+            return Err(Stopped::Canceled);
+        }
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(Stopped::TimedOut),
+            _ => Ok(()),
+        }
+    }
+}
