@@ -1,0 +1,164 @@
+//! What an embedder may set, with defaults and the reason for each.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::disk::StorageError;
+use crate::model::TimeRange;
+
+/// One hour in milliseconds.
+pub(crate) const HOUR_MS: i64 = 60 * 60 * 1000;
+
+/// How a database behaves. `Options::default()` suits a service that embeds it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Blocks that lie wholly this far below the newest data are removed. 0 keeps everything.
+    pub retention_ms: i64,
+    /// How far below the newest data late samples are taken; 0 takes a series' samples in order
+    /// only. One hour: embedders push from several threads, and nothing is lost by the order.
+    pub out_of_order_window_ms: i64,
+    /// Greatest age of acknowledged data that a power cut may take. Zero syncs before each
+    /// acknowledgement.
+    pub sync_interval: Duration,
+    /// Length of the windows that the head is flushed in, and of the smallest blocks.
+    pub block_duration_min_ms: i64,
+    /// Greatest length of a compacted block; `None` takes a tenth of the retention, at most
+    /// 31 days, as Prometheus does.
+    pub block_duration_max_ms: Option<i64>,
+    /// How far ahead of the clock a sample may lie.
+    pub future_limit_ms: i64,
+    /// Whether `open` starts the thread that syncs, seals, flushes, compacts and removes. Without
+    /// it the embedder calls [`super::Database::maintain`].
+    pub background: bool,
+    /// How often the background thread looks for work.
+    pub maintenance_interval: Duration,
+    /// Told about everything that an operator may want to know.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            retention_ms: 15 * 24 * HOUR_MS,
+            out_of_order_window_ms: HOUR_MS,
+            sync_interval: Duration::from_secs(1),
+            block_duration_min_ms: 2 * HOUR_MS,
+            block_duration_max_ms: None,
+            future_limit_ms: 10 * 60 * 1000,
+            background: true,
+            maintenance_interval: Duration::from_secs(1),
+            observer: Arc::new(Silent),
+        }
+    }
+}
+
+impl Options {
+    /// The greatest length of a block that these options give.
+    pub fn block_duration_limit_ms(&self) -> i64 {
+        let limit = self.block_duration_max_ms.unwrap_or_else(|| {
+            let month = 31 * 24 * HOUR_MS;
+            if self.retention_ms > 0 { (self.retention_ms / 10).min(month) } else { month }
+        });
+        limit.max(self.block_duration_min_ms)
+    }
+}
+
+/// Takes the events of a database, from whichever thread they happen on. It must not block and
+/// must not call back into the database.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// Something happened.
+    fn event(&self, event: &Event);
+}
+
+/// Something that an operator may want to know.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The database is open.
+    Opened {
+        /// Series that the head knows.
+        series: usize,
+        /// Blocks served.
+        blocks: usize,
+        /// How long it took.
+        took: Duration,
+    },
+    /// The head's window became a block.
+    Flushed {
+        /// Name of the block.
+        block: String,
+        /// What it covers.
+        range: TimeRange,
+        /// Samples written.
+        samples: u64,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Several blocks became one.
+    Compacted {
+        /// Names of the blocks that were merged.
+        sources: Vec<String>,
+        /// Name of the new block; `None` where nothing was left to write.
+        block: Option<String>,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A block past retention was removed.
+    Expired {
+        /// Name of the block.
+        block: String,
+    },
+    /// A damaged part was put aside; the rest is served.
+    Quarantined {
+        /// Where it was.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Something was damaged or odd, and the database went on without it.
+    Warning(String),
+    /// A step of maintenance failed; it is tried again.
+    MaintenanceFailed {
+        /// Which step.
+        step: &'static str,
+        /// Why.
+        error: StorageError,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened { series, blocks, took } => {
+                write!(f, "database open: {series} series in the head, {blocks} blocks, {took:?}")
+            }
+            Self::Flushed { block, range, samples, took } => write!(
+                f,
+                "head window {}..{} ms written as block {block}: {samples} samples, {took:?}",
+                range.min_ms, range.max_ms
+            ),
+            Self::Compacted { sources, block: Some(block), took } => {
+                write!(f, "{} blocks merged into {block}, {took:?}", sources.len())
+            }
+            Self::Compacted { sources, block: None, took } => {
+                write!(f, "{} blocks held nothing and are gone, {took:?}", sources.len())
+            }
+            Self::Expired { block } => write!(f, "block {block} is past retention and was removed"),
+            Self::Quarantined { path, reason } => {
+                write!(f, "{} was put aside: {reason}", path.display())
+            }
+            Self::Warning(text) => f.write_str(text),
+            Self::MaintenanceFailed { step, error } => write!(f, "{step} failed: {error}"),
+        }
+    }
+}
+
+/// An observer that looks away.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&self, _event: &Event) {}
+}
