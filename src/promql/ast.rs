@@ -79,8 +79,13 @@ impl ValueType {
 /// The kinds of expression.
 #[derive(Debug, Clone)]
 pub enum Expr {
-    /// A number; durations written where a number stands are seconds.
-    Number(f64),
+    /// A number.
+    Number {
+        /// Its value; for a duration that stands where a number does, seconds.
+        value: f64,
+        /// Written as a duration; printing keeps the spelling.
+        is_duration: bool,
+    },
     /// A string, escapes resolved.
     String(String),
     /// An instant selector.
