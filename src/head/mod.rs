@@ -12,7 +12,24 @@
 //!   the record is in the operating system's hands, and on the medium within `sync_interval`.
 //! - dropping an appender without commit forgets what it collected; series it created stay.
 
+mod append;
+mod capture;
+mod flush;
+mod observer;
+mod options;
+mod postings;
+
 use std::fmt;
+use std::sync::Arc;
+
+use crate::disk::StorageError;
+use crate::model::{Labels, TimeRange};
+
+pub use append::Appender;
+pub use capture::Captured;
+pub use observer::{Event, NoObserver, Observer};
+pub use options::HeadOptions;
+pub use postings::LiveIndex;
 
 /// Number of a series within the head; used again only when nothing names it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -101,4 +118,75 @@ pub struct CommitOutcome {
     pub accepted: usize,
     /// Samples refused: the number of the `append` call, and why. Ascending.
     pub rejected: Vec<(usize, AppendError)>,
+}
+
+/// The head: every series that was fed lately, their unflushed samples, the log behind them.
+///
+/// Shared as `Arc<Head>`; every method may be called from any thread.
+#[derive(Debug)]
+pub struct Head {
+    options: HeadOptions,
+}
+
+impl Head {
+    /// Opens what `options.dir` holds: checkpoint, head files, then the log. Damaged files go to
+    /// `quarantine/` and are told to the observer; only an unreadable directory, a newer format or
+    /// a medium that refuses are errors.
+    pub fn open(options: HeadOptions) -> Result<Arc<Self>, StorageError> {
+        let _ = options;
+        unreachable!("BUG: not built yet")
+    }
+
+    /// The series with these labels, if the head has it.
+    pub fn find(&self, labels: &Labels) -> Option<SeriesRef> {
+        let _ = labels;
+        unreachable!("BUG: not built yet")
+    }
+
+    /// The labels of a series that is in the head.
+    pub fn labels(&self, id: SeriesId) -> Option<Labels> {
+        let _ = id;
+        unreachable!("BUG: not built yet")
+    }
+
+    /// Calls `read` with the live index; series are [`SeriesId`] numbers. New series wait
+    /// meanwhile, samples do not.
+    pub fn with_index<T>(&self, read: impl FnOnce(&LiveIndex) -> T) -> T {
+        let _ = read;
+        unreachable!("BUG: not built yet")
+    }
+
+    /// Times from the oldest to the newest sample; `None` while there is none.
+    pub fn time_range(&self) -> Option<TimeRange> {
+        let _ = &self.options;
+        unreachable!("BUG: not built yet")
+    }
+
+    /// Does what is due at `now_ms` (wall clock): seals, a checkpoint, removal of log segments.
+    /// The thread of the database calls it every few seconds.
+    pub fn maintain(&self, now_ms: i64) -> Result<(), StorageError> {
+        let _ = now_ms;
+        unreachable!("BUG: not built yet")
+    }
+
+    /// Makes everything that was committed durable.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        unreachable!("BUG: not built yet")
+    }
+
+    /// Syncs, writes a checkpoint and refuses everything afterwards.
+    pub fn close(&self) -> Result<(), StorageError> {
+        unreachable!("BUG: not built yet")
+    }
+
+    /// Hides the samples of `ids` within `range` that were committed before the call; durable
+    /// when it returns.
+    pub fn delete(
+        &self,
+        ids: &roaring::RoaringBitmap,
+        range: TimeRange,
+    ) -> Result<(), StorageError> {
+        let _ = (ids, range);
+        unreachable!("BUG: not built yet")
+    }
 }
