@@ -2,10 +2,23 @@
 //!
 //! Prometheus compiles `^(?s:pattern)$` with Go's RE2 syntax. That language differs from the one
 //! of the `regex` crates in what it accepts and in what classes mean, so the pattern is parsed
-//! here (Go's grammar, Go's error texts) and handed to `regex-automata` as a HIR.
+//! here (`parse.rs`: Go's grammar, Go's error texts) and handed to `regex-automata` as a HIR. The
+//! automaton is built at the first search that needs one; what is a list of strings never does.
+
+mod class;
+mod expand;
+mod parse;
+mod shortcut;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use regex_automata::meta;
+use regex_automata::{Anchored, Input};
+use regex_syntax::hir::{Hir, Look};
+
+/// Bytes that the automaton of one pattern may take.
+const AUTOMATON_BYTES_MAX: usize = 32 << 20;
 
 /// A pattern that Go would refuse; the text is Go's (`error parsing regexp: …`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,18 +31,6 @@ impl fmt::Display for RegexError {
 }
 
 impl std::error::Error for RegexError {}
-
-/// A compiled, fully anchored pattern in which `.` matches a line feed. Cloning shares it.
-#[derive(Clone)]
-pub struct Regex {
-    pattern: Arc<str>,
-}
-
-impl fmt::Debug for Regex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Regex({:?})", self.pattern)
-    }
-}
 
 /// What a pattern amounts to where that is simpler than a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,30 +48,115 @@ pub enum Shortcut {
     None,
 }
 
+/// A compiled, fully anchored pattern in which `.` matches a line feed. Cloning shares it.
+#[derive(Clone)]
+pub struct Regex(Arc<Inner>);
+
+struct Inner {
+    pattern: String,
+    shortcut: Shortcut,
+    /// `literal.*`: the prefix alone decides.
+    prefix_decides: bool,
+    group_names: Vec<String>,
+    /// The pattern between the anchors.
+    hir: Hir,
+    automaton: OnceLock<meta::Regex>,
+}
+
 impl Regex {
     /// Compiles `pattern` as Go would, anchored at both ends.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
-        Ok(Self { pattern: Arc::from(pattern) })
+        let parse::Parsed { hir, group_names } = parse::parse(pattern)?;
+        let shortcut = shortcut::analyse(&hir);
+        let prefix_decides = shortcut::is_prefix_and_anything(&hir);
+        let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
+        let inner = Inner {
+            pattern: pattern.to_owned(),
+            prefix_decides,
+            group_names,
+            hir: anchored,
+            automaton: OnceLock::new(),
+            shortcut,
+        };
+        if matches!(inner.shortcut, Shortcut::Prefix(_) | Shortcut::None) && !prefix_decides {
+            let automaton = inner.build()?;
+            // Nobody else has seen the value, so the cell is empty.
+            let _ = inner.automaton.set(automaton);
+        }
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The pattern as it was written.
     pub fn pattern(&self) -> &str {
-        &self.pattern
+        &self.0.pattern
     }
 
     /// Whether the whole of `subject` matches.
     pub fn is_match(&self, subject: &str) -> bool {
-        *self.pattern == *subject
+        match &self.0.shortcut {
+            Shortcut::Everything => true,
+            Shortcut::NotEmpty => !subject.is_empty(),
+            Shortcut::AnyOf(strings) => {
+                strings.binary_search_by(|probe| probe.as_str().cmp(subject)).is_ok()
+            }
+            Shortcut::Prefix(prefix) if !subject.starts_with(prefix.as_str()) => false,
+            Shortcut::Prefix(_) if self.0.prefix_decides => true,
+            Shortcut::Prefix(_) | Shortcut::None => self.0.search_is_match(subject),
+        }
     }
 
     /// See [`Shortcut`].
     pub fn shortcut(&self) -> &Shortcut {
-        &Shortcut::None
+        &self.0.shortcut
     }
 
     /// Where the whole of `subject` matches, `template` with `$1`, `${1}`, `$name`, `${name}` and
     /// `$$` filled in as Go's `Regexp.Expand` does; `None` where it does not match.
     pub fn expand(&self, subject: &str, template: &str) -> Option<String> {
-        self.is_match(subject).then(|| template.to_owned())
+        if !self.is_match(subject) {
+            return None;
+        }
+        if !template.contains('$') {
+            return Some(template.to_owned());
+        }
+        let automaton = self.0.automaton();
+        let mut captures = automaton.create_captures();
+        automaton.captures(Input::new(subject).anchored(Anchored::Yes), &mut captures);
+        let group = |index: usize| captures.get_group(index).map(|span| &subject[span.range()]);
+        Some(expand::expand(template, &self.0.group_names, group))
     }
 }
+
+impl Inner {
+    fn build(&self) -> Result<meta::Regex, RegexError> {
+        let config = meta::Config::new().nfa_size_limit(Some(AUTOMATON_BYTES_MAX));
+        meta::Builder::new().configure(config).build_from_hir(&self.hir).map_err(|_| {
+            RegexError(format!("error parsing regexp: expression too large: `{}`", self.pattern))
+        })
+    }
+
+    /// Patterns without an automaton of their own after `new` are lists of strings and runs of
+    /// any characters, which never exceed the limit.
+    fn automaton(&self) -> &meta::Regex {
+        self.automaton.get_or_init(|| {
+            self.build().unwrap_or_else(|_| {
+                meta::Regex::builder()
+                    .build_from_hir(&self.hir)
+                    .expect("BUG: a list of strings compiles")
+            })
+        })
+    }
+
+    fn search_is_match(&self, subject: &str) -> bool {
+        self.automaton().is_match(Input::new(subject).anchored(Anchored::Yes))
+    }
+}
+
+impl fmt::Debug for Regex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Regex({:?})", self.0.pattern)
+    }
+}
+
+#[cfg(test)]
+mod tests;
