@@ -1,1 +1,9 @@
-//! Primitive codecs without policy: varints, bit-packing, checked cursors, checksums, protobuf fields.
+//! Primitive codecs without policy: varints, bit-packing, checked cursors, checksums.
+//!
+//! Writers append to a `Vec<u8>` that the caller owns; readers take bytes from anywhere, check
+//! every bound and never panic. Formats are those of `storage-format.md`, section 1.
+
+pub mod bitpack;
+pub mod checksum;
+pub mod cursor;
+pub mod varint;
