@@ -1,0 +1,365 @@
+//! What operators hand on: series with their values over the whole step grid.
+//!
+//! A [`Column`] has one slot for each step of its [`Grid`] and a [`Bitmap`] that says which slots
+//! hold a value; what stands in the other slots means nothing. Values are floats; a column of
+//! another kind will stand beside them.
+//!
+//! INVARIANT: within one [`Vector`] no two series of equal labels have a value at the same step,
+//! and every series has a value somewhere ([`Vector::finish`] establishes both).
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::model::{Labels, METRIC_NAME};
+
+/// Evaluation times: `start_ms`, `start_ms + step_ms`, …; an instant query has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Grid {
+    /// First time in milliseconds.
+    pub start_ms: i64,
+    /// Distance in milliseconds, above zero.
+    pub step_ms: i64,
+    /// Number of times.
+    pub steps: usize,
+}
+
+impl Grid {
+    /// A single time.
+    pub fn instant(t_ms: i64) -> Self {
+        Self { start_ms: t_ms, step_ms: 1, steps: 1 }
+    }
+
+    /// All times from `start_ms` to `end_ms`; none if the end is before the start.
+    pub fn new(start_ms: i64, end_ms: i64, step_ms: i64) -> Self {
+        let steps = match end_ms.checked_sub(start_ms) {
+            Some(width) if width >= 0 => (width / step_ms.max(1)) as usize + 1,
+            Some(_) => 0,
+            None => usize::MAX,
+        };
+        Self { start_ms, step_ms: step_ms.max(1), steps }
+    }
+
+    /// Time of step `step` in milliseconds.
+    pub fn time_ms(&self, step: usize) -> i64 {
+        self.start_ms.saturating_add(self.step_ms.saturating_mul(step as i64))
+    }
+
+    /// Time of the last step; `start_ms` where there is none.
+    pub fn end_ms(&self) -> i64 {
+        self.time_ms(self.steps.saturating_sub(1))
+    }
+
+    /// All times in order.
+    pub fn times(&self) -> impl Iterator<Item = i64> + use<> {
+        let grid = *self;
+        (0..grid.steps).map(move |step| grid.time_ms(step))
+    }
+}
+
+/// A set of steps. One with every step in it takes no memory of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bitmap {
+    len: usize,
+    /// Empty: all steps are in the set. Bits at and above `len` are zero.
+    words: Vec<u64>,
+}
+
+impl Bitmap {
+    /// No step of `len`.
+    pub fn none(len: usize) -> Self {
+        Self { len, words: vec![0; len.div_ceil(64)] }
+    }
+
+    /// Every step of `len`.
+    pub fn all(len: usize) -> Self {
+        Self { len, words: Vec::new() }
+    }
+
+    /// Number of steps of the grid.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the grid has no step.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether `step` is in the set.
+    pub fn get(&self, step: usize) -> bool {
+        debug_assert!(step < self.len, "BUG: step outside the grid");
+        self.words.is_empty() || self.words[step / 64] >> (step % 64) & 1 == 1
+    }
+
+    /// Puts `step` in.
+    pub fn set(&mut self, step: usize) {
+        if !self.words.is_empty() {
+            self.words[step / 64] |= 1 << (step % 64);
+        }
+    }
+
+    /// Takes `step` out.
+    pub fn unset(&mut self, step: usize) {
+        self.spell_out();
+        self.words[step / 64] &= !(1 << (step % 64));
+    }
+
+    /// Whether every step is in the set.
+    pub fn is_all(&self) -> bool {
+        self.words.is_empty() || self.count() == self.len
+    }
+
+    /// Whether no step is in the set.
+    pub fn is_none(&self) -> bool {
+        self.len == 0 || (!self.words.is_empty() && self.words.iter().all(|word| *word == 0))
+    }
+
+    /// Number of steps in the set.
+    pub fn count(&self) -> usize {
+        if self.words.is_empty() {
+            return self.len;
+        }
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// The steps in the set, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.len.div_ceil(64)).flat_map(move |index| {
+            let mut word = self.word(index);
+            std::iter::from_fn(move || {
+                (word != 0).then(|| {
+                    let bit = word.trailing_zeros() as usize;
+                    word &= word - 1;
+                    index * 64 + bit
+                })
+            })
+        })
+    }
+
+    /// Keeps what `other` has too.
+    pub fn intersect(&mut self, other: &Self) {
+        if other.words.is_empty() {
+            return;
+        }
+        self.combine(other, |a, b| a & b);
+    }
+
+    /// Adds what `other` has.
+    pub fn unite(&mut self, other: &Self) {
+        if self.words.is_empty() {
+            return;
+        }
+        if other.words.is_empty() {
+            self.words.clear();
+            return;
+        }
+        self.combine(other, |a, b| a | b);
+    }
+
+    /// Takes out what `other` has.
+    pub fn subtract(&mut self, other: &Self) {
+        self.combine(other, |a, b| a & !b);
+    }
+
+    /// The first step that both have.
+    pub fn first_common(&self, other: &Self) -> Option<usize> {
+        (0..self.len.div_ceil(64)).find_map(|index| {
+            let word = self.word(index) & other.word(index);
+            (word != 0).then(|| index * 64 + word.trailing_zeros() as usize)
+        })
+    }
+
+    /// Frees the words of a set that has every step.
+    pub fn compact(&mut self) {
+        if !self.words.is_empty() && self.count() == self.len {
+            self.words = Vec::new();
+        }
+    }
+
+    fn word(&self, index: usize) -> u64 {
+        match self.words.get(index) {
+            Some(word) => *word,
+            None if (index + 1) * 64 <= self.len => u64::MAX,
+            None => (1 << (self.len % 64)) - 1,
+        }
+    }
+
+    fn spell_out(&mut self) {
+        if self.words.is_empty() && self.len > 0 {
+            self.words = (0..self.len.div_ceil(64)).map(|index| self.word(index)).collect();
+        }
+    }
+
+    fn combine(&mut self, other: &Self, join: impl Fn(u64, u64) -> u64) {
+        debug_assert_eq!(self.len, other.len, "BUG: bitmaps of different grids");
+        self.spell_out();
+        for index in 0..self.words.len() {
+            self.words[index] = join(self.words[index], other.word(index));
+        }
+    }
+}
+
+/// Values over a grid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Column {
+    /// One slot for each step.
+    pub values: Vec<f64>,
+    /// Which slots hold a value.
+    pub valid: Bitmap,
+}
+
+impl Column {
+    /// A column without values.
+    pub fn empty(steps: usize) -> Self {
+        Self { values: vec![0.0; steps], valid: Bitmap::none(steps) }
+    }
+
+    /// The same value at every step.
+    pub fn constant(steps: usize, value: f64) -> Self {
+        Self { values: vec![value; steps], valid: Bitmap::all(steps) }
+    }
+
+    /// A column with a value at every step.
+    pub fn dense(values: Vec<f64>) -> Self {
+        let valid = Bitmap::all(values.len());
+        Self { values, valid }
+    }
+
+    /// Number of steps.
+    pub fn steps(&self) -> usize {
+        self.values.len()
+    }
+
+    /// The value at `step`.
+    pub fn get(&self, step: usize) -> Option<f64> {
+        self.valid.get(step).then(|| self.values[step])
+    }
+
+    /// Sets the value at `step`.
+    pub fn set(&mut self, step: usize, value: f64) {
+        self.values[step] = value;
+        self.valid.set(step);
+    }
+
+    /// Steps and values, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
+        self.valid.iter().map(|step| (step, self.values[step]))
+    }
+
+    /// Applies `f` to every value.
+    pub fn map(&mut self, f: impl Fn(f64) -> f64) {
+        for value in &mut self.values {
+            *value = f(*value);
+        }
+    }
+
+    /// Takes over the values of `other`, which has none where `self` has one.
+    pub fn merge(&mut self, other: &Self) {
+        for (step, value) in other.iter() {
+            self.values[step] = value;
+        }
+        self.valid.unite(&other.valid);
+    }
+
+    /// A column of `steps` equal slots out of one of a single step.
+    #[must_use]
+    pub fn broadcast(&self, steps: usize) -> Self {
+        match self.get(0) {
+            Some(value) => Self::constant(steps, value),
+            None => Self::empty(steps),
+        }
+    }
+}
+
+/// One series of a vector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Its labels.
+    pub labels: Labels,
+    /// With delayed name removal: the metric name goes when the query is done. Without it the
+    /// name goes at once and this stays unused.
+    pub drop_name: bool,
+    /// Its values.
+    pub column: Column,
+}
+
+impl Series {
+    /// Drops the metric name: now, or, with `delayed`, at the end of the query.
+    pub fn drop_name(&mut self, delayed: bool) {
+        self.drop_name = true;
+        if !delayed {
+            self.labels = without_name(&self.labels);
+        }
+    }
+}
+
+/// `labels` without the metric name (and the metric's type and unit).
+pub fn without_name(labels: &Labels) -> Labels {
+    if labels.iter().any(|(name, _)| is_metadata(name)) {
+        labels.without(is_metadata)
+    } else {
+        labels.clone()
+    }
+}
+
+/// Whether a label tells what the metric is rather than where it comes from.
+pub fn is_metadata(name: &str) -> bool {
+    name == METRIC_NAME || name == "__type__" || name == "__unit__"
+}
+
+/// An instant vector over a grid. The order of the series is the order of an instant result.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Vector {
+    /// The series.
+    pub series: Vec<Series>,
+}
+
+/// Two series of a vector had equal labels at the same step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SameLabelset;
+
+impl Vector {
+    /// Drops series without values and joins those of equal labels; an error where two of them
+    /// have a value at the same step.
+    pub fn finish(&mut self) -> Result<(), SameLabelset> {
+        self.drop_empty();
+        let mut first: HashMap<Labels, usize> = HashMap::with_capacity(self.series.len());
+        let mut duplicates = Vec::new();
+        for (index, series) in self.series.iter().enumerate() {
+            match first.entry(series.labels.clone()) {
+                Entry::Vacant(entry) => {
+                    entry.insert(index);
+                }
+                Entry::Occupied(entry) => duplicates.push((*entry.get(), index)),
+            }
+        }
+        for &(kept, index) in &duplicates {
+            let (head, tail) = self.series.split_at_mut(index);
+            if head[kept].column.valid.first_common(&tail[0].column.valid).is_some() {
+                return Err(SameLabelset);
+            }
+            head[kept].column.merge(&tail[0].column);
+            tail[0].column = Column::empty(0);
+        }
+        if !duplicates.is_empty() {
+            self.drop_empty();
+        }
+        Ok(())
+    }
+
+    /// Drops series without values.
+    pub fn drop_empty(&mut self) {
+        self.series.retain(|series| !series.column.valid.is_none());
+    }
+}
+
+/// The value of a node over its grid.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operand {
+    /// One number for each step: a column without labels and without holes.
+    Scalar(Column),
+    /// A literal.
+    String(String),
+    /// Series.
+    Vector(Vector),
+}
