@@ -13,11 +13,18 @@
 //! - [`Disk::rename`] replaces the target atomically.
 //! - paths are absolute or relative to the process; nothing is interpreted.
 
+mod mapped;
+mod posix;
+mod simulated;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use posix::{PosixDisk, SystemClock};
+pub use simulated::{Call, Crash, Fault, SimulatedClock, SimulatedDisk};
 
 /// A directory entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,13 +41,13 @@ pub struct Entry {
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Creates a file that must not exist yet, open for appending and reading.
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
-    /// Opens an existing file for reading and appending.
+    /// Opens an existing file for reading, and for appending where that is permitted.
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Maps an existing, immutable file; its length is the one at this moment.
     fn map(&self, path: &Path) -> io::Result<Mapped>;
     /// Entries of a directory, sorted by name.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>>;
-    /// Creates a directory and its missing parents.
+    /// Creates a directory and its missing parents; all their names are durable on return.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Renames a file or a directory; an existing file at `to` is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;

@@ -1,0 +1,92 @@
+//! Which call fails: a count of calls, and plans that wait for theirs.
+
+use std::io::{self, ErrorKind};
+
+/// The kinds of calls that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is the method of that name")]
+pub enum Call {
+    Create,
+    Open,
+    Map,
+    ReadDir,
+    CreateDirAll,
+    Rename,
+    RemoveFile,
+    RemoveDirAll,
+    SyncDir,
+    FreeSpace,
+    Lock,
+    Append,
+    ReadAt,
+    Sync,
+    Len,
+    Truncate,
+    TryClone,
+}
+
+/// How long a fault lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// That one call fails.
+    Once,
+    /// That call fails and every one after it, until [`super::SimulatedDisk::heal`].
+    Lasting,
+}
+
+#[derive(Debug, Clone)]
+struct Plan {
+    /// `None`: of any kind.
+    call: Option<Call>,
+    /// Calls until it strikes; 0 once it did, for a lasting one.
+    left: u64,
+    fault: Fault,
+}
+
+/// Counts calls and decides which of them fail.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Faults {
+    calls: u64,
+    plans: Vec<Plan>,
+}
+
+impl Faults {
+    pub(super) fn plan(&mut self, call: Option<Call>, n: u64, fault: Fault) {
+        assert!(n > 0, "calls are counted from 1");
+        self.plans.push(Plan { call, left: n, fault });
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.plans.clear();
+    }
+
+    pub(super) fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// Counts one call; whether it has to fail.
+    pub(super) fn next_fails(&mut self, call: Call) -> bool {
+        self.calls += 1;
+        let mut fails = false;
+        self.plans.retain_mut(|plan| {
+            if plan.call.is_some_and(|wanted| wanted != call) {
+                return true;
+            }
+            plan.left = plan.left.saturating_sub(1);
+            let strikes = plan.left == 0;
+            fails |= strikes;
+            !strikes || plan.fault == Fault::Lasting
+        });
+        fails
+    }
+}
+
+/// The error of a call that was made to fail.
+pub(super) fn injected(call: Call) -> io::Error {
+    io::Error::other(format!("simulated I/O error on {call:?}"))
+}
+
+/// The error of a name that is not there.
+pub(super) fn missing() -> io::Error {
+    ErrorKind::NotFound.into()
+}
