@@ -1,1 +1,9 @@
 //! Remote write, received.
+//!
+//! Knows requests and the database, not the HTTP server: what a request's headers and body give
+//! is a [`WriteReply`] with status, headers and text.
+
+mod labels;
+mod receive;
+
+pub use receive::{BODY_BYTES_MAX, WriteReply, WriteRequest, WriteStats, receive};
