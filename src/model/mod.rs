@@ -2,12 +2,22 @@
 //!
 //! Nothing here touches a file, a socket or a clock.
 
+mod duration;
+mod float_text;
 mod labels;
 mod matcher;
+mod name;
+mod quote;
 mod sample;
 
+pub use duration::{
+    DurationError, format_duration, format_go_duration, parse_duration, parse_go_duration,
+};
+pub use float_text::{FloatStyle, float_text, parse_float, push_float};
 pub use labels::{Labels, LabelsBuilder, LabelsIter};
 pub use matcher::{MatchOp, Matcher};
+pub use name::{EscapingScheme, NameScheme, is_legacy_label_name, is_legacy_metric_name};
+pub use quote::go_quote;
 pub use sample::{NORMAL_NAN_BITS, STALE_NAN_BITS, Samples, TimeRange, is_stale, stale_nan};
 
 /// Name of the label that holds the metric name.
