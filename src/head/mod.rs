@@ -14,6 +14,7 @@
 
 mod append;
 mod capture;
+pub mod column;
 mod flush;
 mod observer;
 mod options;
