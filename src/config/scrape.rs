@@ -1,0 +1,161 @@
+//! One scrape job.
+
+use crate::model::{EscapingScheme, Labels, NameScheme};
+use crate::relabel::Rule;
+
+/// A text or binary format that a target may answer in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScrapeProtocol {
+    /// Delimited protobuf.
+    PrometheusProto,
+    /// Prometheus text 0.0.4.
+    PrometheusText0_0_4,
+    /// Prometheus text 1.0.0.
+    PrometheusText1_0_0,
+    /// OpenMetrics text 0.0.1.
+    OpenMetricsText0_0_1,
+    /// OpenMetrics text 1.0.0.
+    OpenMetricsText1_0_0,
+}
+
+impl ScrapeProtocol {
+    /// All of them, in the order of their names.
+    pub const ALL: [Self; 5] = [
+        Self::OpenMetricsText0_0_1,
+        Self::OpenMetricsText1_0_0,
+        Self::PrometheusProto,
+        Self::PrometheusText0_0_4,
+        Self::PrometheusText1_0_0,
+    ];
+
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PrometheusProto => "PrometheusProto",
+            Self::PrometheusText0_0_4 => "PrometheusText0.0.4",
+            Self::PrometheusText1_0_0 => "PrometheusText1.0.0",
+            Self::OpenMetricsText0_0_1 => "OpenMetricsText0.0.1",
+            Self::OpenMetricsText1_0_0 => "OpenMetricsText1.0.0",
+        }
+    }
+
+    /// The protocol with that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.as_str() == name)
+    }
+
+    /// The media type with its parameters, as an `Accept` header lists it.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::PrometheusProto => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                 encoding=delimited"
+            }
+            Self::PrometheusText0_0_4 => "text/plain;version=0.0.4",
+            Self::PrometheusText1_0_0 => "text/plain;version=1.0.0",
+            Self::OpenMetricsText0_0_1 => "application/openmetrics-text;version=0.0.1",
+            Self::OpenMetricsText1_0_0 => "application/openmetrics-text;version=1.0.0",
+        }
+    }
+}
+
+/// A job: where its targets come from, how they are scraped, what is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScrapeConfig {
+    /// Unique over all files.
+    pub job_name: String,
+    /// Labels of the page win over labels of the target.
+    pub honor_labels: bool,
+    /// Times in the page are used.
+    pub honor_timestamps: bool,
+    /// Series with times of their own get staleness markers too.
+    pub track_timestamps_staleness: bool,
+    /// Query parameters, by name; each with its values in order.
+    pub params: Vec<(String, Vec<String>)>,
+    /// How often.
+    pub scrape_interval_ms: i64,
+    /// When a scrape is given up; at most the interval.
+    pub scrape_timeout_ms: i64,
+    /// Formats to ask for, the most wanted first.
+    pub scrape_protocols: Vec<ScrapeProtocol>,
+    /// The format of pages whose content type says nothing known; without it they fail.
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// Native histograms are stored.
+    pub scrape_native_histograms: bool,
+    /// Classic histograms are stored beside their native form.
+    pub always_scrape_classic_histograms: bool,
+    /// Classic histograms are stored as native ones with custom buckets.
+    pub convert_classic_histograms_to_nhcb: bool,
+    /// `scrape_timeout_seconds` and its like are written.
+    pub extra_scrape_metrics: bool,
+    /// Where failed scrapes are logged; empty for nowhere.
+    pub scrape_failure_log_file: String,
+    /// Path of the page.
+    pub metrics_path: String,
+    /// `http` or `https`, or what relabelling is to replace.
+    pub scheme: String,
+    /// A compressed page is asked for.
+    pub enable_compression: bool,
+    /// Bytes of a page after decompression.
+    pub body_size_limit: u64,
+    /// Samples of a page after relabelling.
+    pub sample_limit: u64,
+    /// Targets of the job after relabelling.
+    pub target_limit: u64,
+    /// Labels of a series.
+    pub label_limit: u64,
+    /// Bytes of a label's name.
+    pub label_name_length_limit: u64,
+    /// Bytes of a label's value.
+    pub label_value_length_limit: u64,
+    /// Buckets of a native histogram.
+    pub native_histogram_bucket_limit: u64,
+    /// Least growth from one bucket to the next.
+    pub native_histogram_min_bucket_factor: f64,
+    /// Dropped targets that are remembered for display.
+    pub keep_dropped_targets: u64,
+    /// Which metric and label names are taken.
+    pub name_scheme: NameScheme,
+    /// In which form names are asked for.
+    pub escaping_scheme: EscapingScheme,
+    /// How targets are reached.
+    pub http_client: HttpClientConfig,
+    /// Targets written in the configuration.
+    pub static_configs: Vec<StaticTargets>,
+    /// Targets read from files.
+    pub file_sd_configs: Vec<FileDiscovery>,
+    /// Applied to targets.
+    pub relabel_configs: Vec<Rule>,
+    /// Applied to series.
+    pub metric_relabel_configs: Vec<Rule>,
+    /// Why the job cannot run on this server, if so; everything else about it is valid.
+    pub unsupported: Option<String>,
+}
+
+/// An entry of `static_configs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticTargets {
+    /// Addresses (`host:port`).
+    pub targets: Vec<String>,
+    /// Labels of each of them.
+    pub labels: Labels,
+}
+
+/// An entry of `file_sd_configs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileDiscovery {
+    /// Paths; the last component may hold one `*`.
+    pub files: Vec<String>,
+    /// How often the files are read again even if no change was noticed.
+    pub refresh_interval_ms: i64,
+}
+
+/// How an HTTP request of ours is made. Options that the client does not know yet make the job
+/// [`ScrapeConfig::unsupported`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpClientConfig {
+    /// Redirects are followed.
+    pub follow_redirects: bool,
+    /// HTTP/2 is offered over TLS.
+    pub enable_http2: bool,
+}
