@@ -1,0 +1,301 @@
+//! Which formats a scrape asks for, and which answer it takes. Header values and error texts are
+//! Prometheus's.
+
+use std::fmt;
+
+use super::quote::go_quote_bounded;
+
+/// A format that a job may list in `scrape_protocols`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ScrapeProtocol {
+    /// `PrometheusProto`
+    Protobuf,
+    /// `PrometheusText0.0.4`
+    Text004,
+    /// `PrometheusText1.0.0`
+    Text100,
+    /// `OpenMetricsText0.0.1`
+    OpenMetrics001,
+    /// `OpenMetricsText1.0.0`
+    OpenMetrics100,
+}
+
+impl ScrapeProtocol {
+    /// Number of protocols that Prometheus knows; the first entry's weight is one more.
+    const COUNT: usize = 5;
+
+    /// The name in the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Protobuf => "PrometheusProto",
+            Self::Text004 => "PrometheusText0.0.4",
+            Self::Text100 => "PrometheusText1.0.0",
+            Self::OpenMetrics001 => "OpenMetricsText0.0.1",
+            Self::OpenMetrics100 => "OpenMetricsText1.0.0",
+        }
+    }
+
+    /// The media type without parameters.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/vnd.google.protobuf",
+            Self::Text004 | Self::Text100 => "text/plain",
+            Self::OpenMetrics001 | Self::OpenMetrics100 => "application/openmetrics-text",
+        }
+    }
+}
+
+/// What a target is asked to do with names that are not plain identifiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum EscapingScheme {
+    /// `allow-utf-8`
+    #[default]
+    AllowUtf8,
+    /// `underscores`
+    Underscores,
+    /// `dots`
+    Dots,
+    /// `values`
+    Values,
+}
+
+impl EscapingScheme {
+    /// The name in the header and in the configuration file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AllowUtf8 => "allow-utf-8",
+            Self::Underscores => "underscores",
+            Self::Dots => "dots",
+            Self::Values => "values",
+        }
+    }
+}
+
+/// A format that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// The text format, 0.0.4 or 1.0.0.
+    Text,
+}
+
+/// The `Accept` header: of `protocols` those that are read, in their order; both versions of the
+/// text format where none of them is.
+pub fn accept_header(protocols: &[ScrapeProtocol], escaping: EscapingScheme) -> String {
+    let read = [ScrapeProtocol::Text100, ScrapeProtocol::Text004];
+    let mut asked: Vec<_> = protocols.iter().filter(|p| read.contains(p)).copied().collect();
+    if asked.is_empty() {
+        asked.extend(read);
+    }
+    let mut weight = ScrapeProtocol::COUNT + 1;
+    let mut entries = Vec::new();
+    for protocol in asked {
+        let parameters = match protocol {
+            ScrapeProtocol::Text100 => format!("version=1.0.0;escaping={}", escaping.as_str()),
+            _ => "version=0.0.4".to_owned(),
+        };
+        entries.push(format!("{};{parameters};q=0.{weight}", protocol.media_type()));
+        weight -= 1;
+    }
+    entries.push(format!("*/*;q=0.{weight}"));
+    entries.join(",")
+}
+
+/// Why the answer of a target cannot be read. The content type is quoted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentTypeError {
+    /// The header is missing or empty.
+    Blank,
+    /// The header is no media type, and why.
+    Malformed(String, &'static str),
+    /// A media type that is not read.
+    Unsupported(String),
+    /// The job's own fallback is a format that is not read.
+    Fallback(ScrapeProtocol),
+}
+
+impl fmt::Display for ContentTypeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blank => f.write_str(
+                "non-compliant scrape target sending blank Content-Type and no \
+                 fallback_scrape_protocol specified for target",
+            ),
+            Self::Malformed(value, why) => write!(
+                f,
+                "cannot parse Content-Type {value} and no fallback_scrape_protocol for target\n{why}"
+            ),
+            Self::Unsupported(value) => write!(
+                f,
+                "received unsupported Content-Type {value} and no fallback_scrape_protocol \
+                 specified for target"
+            ),
+            Self::Fallback(protocol) => write!(
+                f,
+                "fallback_scrape_protocol {} is not supported yet: only the Prometheus text \
+                 formats are read",
+                protocol.as_str()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ContentTypeError {}
+
+/// The format of an answer with this `Content-Type` header (empty where there is none).
+pub fn check_content_type(
+    content_type: &str,
+    fallback: Option<ScrapeProtocol>,
+) -> Result<Format, ContentTypeError> {
+    let error = if content_type.is_empty() {
+        ContentTypeError::Blank
+    } else {
+        let quoted = || go_quote_bounded(content_type.as_bytes());
+        match media_type(content_type) {
+            Ok(media_type) if media_type == "text/plain" => return Ok(Format::Text),
+            Ok(_) => ContentTypeError::Unsupported(quoted()),
+            Err(why) => ContentTypeError::Malformed(quoted(), why),
+        }
+    };
+    match fallback {
+        None => Err(error),
+        Some(ScrapeProtocol::Text004 | ScrapeProtocol::Text100) => Ok(Format::Text),
+        Some(other) => Err(ContentTypeError::Fallback(other)),
+    }
+}
+
+/// The media type of a header value, in lower case; parameters are checked and left out.
+fn media_type(value: &str) -> Result<String, &'static str> {
+    let (media_type, mut rest) = value.split_at(value.find(';').unwrap_or(value.len()));
+    let media_type = media_type.trim().to_ascii_lowercase();
+    let (kind, subtype) = media_type.split_once('/').unwrap_or((&media_type, "-"));
+    if kind.is_empty() {
+        return Err("mime: no media type");
+    }
+    if !is_token(kind) {
+        return Err("mime: expected slash after first token");
+    }
+    if !is_token(subtype) {
+        let has_more = subtype.chars().next().is_some_and(|c| is_token(c.encode_utf8(&mut [0; 4])));
+        return Err(if has_more {
+            "mime: unexpected content after media subtype"
+        } else {
+            "mime: expected token after slash"
+        });
+    }
+    let mut names = Vec::new();
+    while let Some(parameter) = rest.strip_prefix(';') {
+        let parameter = parameter.trim_start();
+        if parameter.is_empty() {
+            break;
+        }
+        let invalid = "mime: invalid media parameter";
+        let (name, tail) = parameter.split_once('=').ok_or(invalid)?;
+        let name = name.trim_end().to_ascii_lowercase();
+        let tail = tail.trim_start();
+        let used = parameter_value_len(tail).ok_or(invalid)?;
+        if !is_token(&name) {
+            return Err(invalid);
+        }
+        if names.contains(&name) {
+            return Err("mime: duplicate parameter name");
+        }
+        names.push(name);
+        rest = tail[used..].trim_start();
+    }
+    if rest.is_empty() || rest.trim_start_matches([';', ' ']).is_empty() {
+        Ok(media_type)
+    } else {
+        Err("mime: invalid media parameter")
+    }
+}
+
+fn parameter_value_len(text: &str) -> Option<usize> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let len = text.find([';', ' ', '\t']).unwrap_or(text.len());
+        return is_token(&text[..len]).then_some(len);
+    };
+    let mut is_escaped = false;
+    for (at, c) in quoted.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => return Some(at + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_graphic() && !br#"()<>@,;:\"/[]?="#.contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_only_for_what_is_read() {
+        let all = [
+            ScrapeProtocol::OpenMetrics100,
+            ScrapeProtocol::OpenMetrics001,
+            ScrapeProtocol::Text100,
+            ScrapeProtocol::Text004,
+        ];
+        let expected = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                        text/plain;version=0.0.4;q=0.5,*/*;q=0.4";
+        assert_eq!(accept_header(&all, EscapingScheme::AllowUtf8), expected);
+        assert_eq!(accept_header(&all[..1], EscapingScheme::AllowUtf8), expected);
+        assert_eq!(
+            accept_header(&all[3..], EscapingScheme::Underscores),
+            "text/plain;version=0.0.4;q=0.6,*/*;q=0.5"
+        );
+    }
+
+    #[test]
+    fn takes_plain_text_with_any_parameters() {
+        for value in [
+            "text/plain",
+            "text/plain; version=0.0.4; charset=utf-8",
+            "Text/PLAIN;version=\"a;\\\"b\"",
+            " text/plain ;",
+            "text/plain; ; version=1",
+        ] {
+            let expected = if value.contains("; ;") { None } else { Some(Format::Text) };
+            assert_eq!(check_content_type(value, None).ok(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn other_types_are_errors_unless_there_is_a_fallback() {
+        for (value, text) in [
+            (
+                "",
+                "non-compliant scrape target sending blank Content-Type and no \
+                 fallback_scrape_protocol specified for target",
+            ),
+            (
+                "text/html",
+                "received unsupported Content-Type \"text/html\" and no \
+                 fallback_scrape_protocol specified for target",
+            ),
+            (
+                "text/plain; version",
+                "cannot parse Content-Type \"text/plain; version\" and no \
+                 fallback_scrape_protocol for target\nmime: invalid media parameter",
+            ),
+            (
+                "application/openmetrics-text; version=1.0.0",
+                "received unsupported Content-Type \"application/openmetrics-text; \
+                 version=1.0.0\" and no fallback_scrape_protocol specified for target",
+            ),
+        ] {
+            assert_eq!(check_content_type(value, None).unwrap_err().to_string(), text);
+            let fallback = Some(ScrapeProtocol::Text004);
+            assert_eq!(check_content_type(value, fallback), Ok(Format::Text));
+        }
+        let refused = check_content_type("", Some(ScrapeProtocol::Protobuf)).unwrap_err();
+        assert!(refused.to_string().contains("PrometheusProto"), "{refused}");
+    }
+}

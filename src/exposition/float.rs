@@ -1,0 +1,242 @@
+//! Numbers as Go reads and writes them.
+//!
+//! [`parse_go_float`] takes what `strconv.ParseFloat` takes, less hexadecimal floats and digit
+//! separators, which the text format excludes. Up to 19 digits with a small exponent are exact in
+//! one multiplication or division (Clinger's fast path: a mantissa below 2^53 and a power of ten
+//! up to 22 are both exact doubles); everything else goes to the standard library, which rounds
+//! correctly.
+
+use std::fmt;
+
+use super::quote::go_quote_bounded;
+use crate::model::NORMAL_NAN_BITS;
+
+/// Why a text is not a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FloatError {
+    /// A hexadecimal exponent or a digit separator.
+    Unsupported,
+    /// Not the syntax of a number; the text.
+    Syntax(String),
+    /// Too large for a double; the text.
+    Range(String),
+}
+
+impl fmt::Display for FloatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported => f.write_str("unsupported character in float"),
+            Self::Syntax(text) => {
+                write!(f, "strconv.ParseFloat: parsing {text}: invalid syntax")
+            }
+            Self::Range(text) => {
+                write!(f, "strconv.ParseFloat: parsing {text}: value out of range")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FloatError {}
+
+const POWERS_OF_TEN: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
+/// A plain decimal number at the start of `bytes`, and how many bytes it takes; `None` where the
+/// fast path does not apply. The caller checks what follows the number.
+#[inline]
+pub(super) fn parse_fast_prefix(bytes: &[u8]) -> Option<(f64, usize)> {
+    let negative = bytes.first() == Some(&b'-');
+    let mut at = usize::from(negative);
+    let first = at;
+    let mut mantissa = 0_u64;
+    while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    let mut digits = at - first;
+    let mut exponent = 0_i32;
+    if bytes.get(at) == Some(&b'.') {
+        at += 1;
+        let fraction = at;
+        while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+            at += 1;
+        }
+        digits += at - fraction;
+        exponent = -i32::try_from(at - fraction).ok()?;
+    }
+    if digits == 0 || digits > 19 {
+        return None;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        at += 1;
+        let sign = bytes.get(at).copied();
+        at += usize::from(matches!(sign, Some(b'+' | b'-')));
+        let start = at;
+        let mut written = 0_i32;
+        while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+            written = written * 10 + i32::from(digit);
+            at += 1;
+            if at - start > 4 {
+                return None;
+            }
+        }
+        if at == start {
+            return None;
+        }
+        exponent += if sign == Some(b'-') { -written } else { written };
+    }
+    if mantissa > 1 << 53 {
+        return None;
+    }
+    let magnitude = match exponent {
+        0 => mantissa as f64,
+        1..=22 => mantissa as f64 * POWERS_OF_TEN[exponent as usize],
+        -22..=-1 => mantissa as f64 / POWERS_OF_TEN[-exponent as usize],
+        _ => return None,
+    };
+    Some((if negative { -magnitude } else { magnitude }, at))
+}
+
+/// Reads a whole text as a number. Every NaN comes out as Prometheus's ordinary NaN.
+pub fn parse_go_float(text: &[u8]) -> Result<f64, FloatError> {
+    if let Some((value, used)) = parse_fast_prefix(text)
+        && used == text.len()
+    {
+        return Ok(value);
+    }
+    if text.iter().any(|b| matches!(b, b'p' | b'P' | b'_')) {
+        return Err(FloatError::Unsupported);
+    }
+    let syntax = || FloatError::Syntax(go_quote_bounded(text));
+    let value: f64 =
+        std::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).ok_or_else(syntax)?;
+    let is_signed = matches!(text.first(), Some(b'+' | b'-'));
+    if value.is_nan() {
+        // Go knows no signed NaN.
+        return if is_signed { Err(syntax()) } else { Ok(f64::from_bits(NORMAL_NAN_BITS)) };
+    }
+    let leading = text.get(usize::from(is_signed)).copied().unwrap_or(b'0');
+    if value.is_infinite() && !leading.eq_ignore_ascii_case(&b'i') {
+        return Err(FloatError::Range(go_quote_bounded(text)));
+    }
+    Ok(value)
+}
+
+/// Go's `strconv.FormatFloat(value, 'g', -1, 64)`, which is what writers of the text format
+/// print: the shortest text that reads back as `value`, with an exponent of at least two digits
+/// below 1e-4 and from 1e6 on.
+pub fn format_go_g(value: f64) -> String {
+    if value.is_nan() {
+        return "NaN".to_owned();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    }
+    let scientific = format!("{value:e}");
+    let (mantissa, exponent) = scientific.split_once('e').expect("BUG: the format has an exponent");
+    let exponent: i32 = exponent.parse().expect("BUG: the exponent is an integer");
+    if (-4..6).contains(&exponent) {
+        return format!("{value}");
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{mantissa}e{sign}{:02}", exponent.abs())
+}
+
+/// The OpenMetrics style that `le` and `quantile` values are brought to: as [`format_go_g`], but
+/// never without a point or an exponent, and zero without a sign.
+pub fn format_openmetrics(value: f64) -> String {
+    let mut text = format_go_g(if value == 0.0 { 0.0 } else { value });
+    if value.is_finite() && !text.contains(['e', '.']) {
+        text.push_str(".0");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn texts_are_those_of_go() {
+        for (value, text) in [
+            (1.0, "1"),
+            (100_000.0, "100000"),
+            (1e6, "1e+06"),
+            (1_234_567.0, "1.234567e+06"),
+            (1e21, "1e+21"),
+            (1e-4, "0.0001"),
+            (1e-5, "1e-05"),
+            (5e-324, "5e-324"),
+            (-0.0, "-0"),
+            (123_456_789_012_345_678.0, "1.2345678901234568e+17"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(format_go_g(value), text);
+        }
+        for (value, text) in [
+            (1.0, "1.0"),
+            (-0.0, "0.0"),
+            (0.25, "0.25"),
+            (1e6, "1e+06"),
+            (f64::INFINITY, "+Inf"),
+            (10.0, "10.0"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(format_openmetrics(value), text);
+        }
+    }
+
+    #[test]
+    fn reads_what_go_reads() {
+        for (text, value) in [
+            ("nan", f64::NAN),
+            ("iNf", f64::INFINITY),
+            ("+Infinity", f64::INFINITY),
+            ("1.", 1.0),
+            ("-inf", f64::NEG_INFINITY),
+            (".5", 0.5),
+            ("1e-400", 0.0),
+            ("+5", 5.0),
+            ("-0", -0.0),
+            ("00012", 12.0),
+            ("1E5", 1e5),
+            ("1e+5", 1e5),
+            ("123456789012345678901234567890", 123_456_789_012_345_678_901_234_567_890.0),
+        ] {
+            let read = parse_go_float(text.as_bytes()).unwrap();
+            assert!(read == value || read.is_nan() && value.is_nan(), "{text}");
+            assert_eq!(read.is_sign_negative(), value.is_sign_negative(), "{text}");
+        }
+        assert_eq!(parse_go_float(b"NaN").unwrap().to_bits(), NORMAL_NAN_BITS);
+        for text in ["0x10", "+nan", "-NaN", "1e", ".", " 1", "infin", "--5", "", "-", "\u{661}"] {
+            let syntax = FloatError::Syntax(crate::exposition::go_quote(text.as_bytes()));
+            assert_eq!(parse_go_float(text.as_bytes()), Err(syntax));
+        }
+        for text in ["1e400", "-1e309", &"9".repeat(400)] {
+            assert!(matches!(parse_go_float(text.as_bytes()), Err(FloatError::Range(_))), "{text}");
+        }
+        for text in ["0x1p-3", "1_000", "1P2"] {
+            assert_eq!(parse_go_float(text.as_bytes()), Err(FloatError::Unsupported));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_the_standard_library(text in "-?[0-9]{0,22}(\\.[0-9]{0,22})?(e[+-]?[0-9]{1,3})?") {
+            let ours = parse_go_float(text.as_bytes()).ok();
+            let theirs: Option<f64> = text.parse().ok().filter(|v: &f64| v.is_finite());
+            prop_assert_eq!(ours.map(f64::to_bits), theirs.map(f64::to_bits));
+        }
+
+        #[test]
+        fn every_double_survives(bits in any::<u64>()) {
+            let value = f64::from_bits(bits);
+            let back = parse_go_float(format_go_g(value).as_bytes()).unwrap();
+            prop_assert!(back == value || back.is_nan() && value.is_nan());
+        }
+    }
+}
