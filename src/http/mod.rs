@@ -1,1 +1,22 @@
 //! The HTTP API.
+//!
+//! [`serve`] accepts connections and hands requests to the router; what a request asks is
+//! computed on blocking threads, because everything below is synchronous, and written to the
+//! socket as it is printed. The router denies what is not listed.
+//!
+//! A request goes `server` → `router` → `params` → a function of `api` → `reply` or `stream`.
+
+mod api;
+mod cors;
+mod health;
+mod json;
+mod page;
+mod params;
+mod reply;
+mod router;
+mod server;
+mod service;
+mod stream;
+
+pub use server::{ServeError, bind, serve};
+pub use service::{Control, Lifecycle, Service, Settings};

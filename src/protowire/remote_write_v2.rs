@@ -1,9 +1,14 @@
 //! `io.prometheus.write.v2.Request` (remote write 2.0).
 //!
-//! Fields: 4 symbols, 5 timeseries {1 labels_refs, 2 samples {1 value, 2 timestamp,
-//! 3 start_timestamp}, 3 histograms, 4 exemplars {1 labels_refs, 2 value, 3 timestamp},
-//! 5 metadata {1 type, 3 help_ref, 4 unit_ref}}. Symbol 0 is the empty string; references come in
-//! pairs.
+//! ```text
+//! Request   4 symbols, 5 timeseries
+//! series    1 labels_refs, 2 samples, 3 histograms, 4 exemplars, 5 metadata
+//! sample    1 value, 2 timestamp, 3 start_timestamp
+//! exemplar  1 labels_refs, 2 value, 3 timestamp
+//! metadata  1 type, 3 help_ref, 4 unit_ref
+//! ```
+//!
+//! Symbol 0 is the empty string; references come in pairs.
 
 use super::field::{Fields, Value};
 use super::remote_write_v1::sample;

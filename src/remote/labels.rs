@@ -1,5 +1,7 @@
 //! Pushed labels: checked, sorted, in the canonical bytes of [`Labels`].
 
+use std::fmt::Write;
+
 use crate::encoding::varint::write_bytes;
 use crate::model::{Labels, METRIC_NAME};
 use crate::protowire::PushedSeries;
@@ -75,7 +77,8 @@ pub(super) fn describe(series: &PushedSeries<'_>) -> String {
         let separator = if i == 0 { "" } else { ", " };
         let name = String::from_utf8_lossy(&name[..name.len().min(BYTES_MAX)]);
         let value = String::from_utf8_lossy(&value[..value.len().min(BYTES_MAX)]);
-        text.push_str(&format!("{separator}{name}={value:?}"));
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{separator}{name}={value:?}");
     }
     if series.labels.len() > SHOWN_MAX {
         text.push_str(", …");

@@ -207,7 +207,7 @@ impl Intake {
 
     fn store(&mut self, database: &Database) -> Result<(), StorageError> {
         for ((job, instance), pushes) in std::mem::take(&mut self.batches) {
-            self.store_batch(database, GroupKey::Push { job, instance }, &pushes)?;
+            self.store_batch(database, &GroupKey::Push { job, instance }, &pushes)?;
         }
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Intake {
     fn store_batch(
         &mut self,
         database: &Database,
-        source: GroupKey,
+        source: &GroupKey,
         pushes: &[Push],
     ) -> Result<(), StorageError> {
         let mut remaining: Vec<(usize, usize)> = pushes

@@ -1,0 +1,136 @@
+//! `series`, `labels` and `label/<name>/values`.
+
+use std::collections::BTreeSet;
+
+use super::{TRUNCATED, list, success};
+use crate::db::Database;
+use crate::http::json;
+use crate::http::params::Params;
+use crate::http::reply::ApiError;
+use crate::http::service::Service;
+use crate::http::stream::Sink;
+use crate::model::go_quote;
+use crate::model::{EscapingScheme, NameScheme};
+use crate::model::{Labels, Matcher};
+use crate::promql::ast::{Expr, TimeModifiers};
+use crate::promql::parse::parse;
+use crate::select::{Cancellation, Queryable};
+
+/// The selectors of `match[]`.
+fn matcher_sets(service: &Service, params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    params
+        .all("match[]")
+        .map(|text| {
+            let ast = parse(text, &service.settings.parse)
+                .map_err(|error| ApiError::bad_data(error.to_string()))?;
+            match ast.expr(ast.root) {
+                Expr::Selector(selector) if selector.modifiers == TimeModifiers::default() => {
+                    Ok(selector.matchers.clone())
+                }
+                _ => Err(ApiError::bad_data(format!(
+                    "1:1: parse error: {} is no plain series selector",
+                    go_quote(text)
+                ))),
+            }
+        })
+        .collect()
+}
+
+fn database(service: &Service) -> Result<&Database, ApiError> {
+    service.database().ok_or_else(super::status::not_ready)
+}
+
+/// Cuts `items` at `limit` and says so.
+fn cut<T>(items: &mut Vec<T>, limit: usize) -> Vec<String> {
+    if limit == 0 || items.len() <= limit {
+        return Vec::new();
+    }
+    items.truncate(limit);
+    vec![TRUNCATED.to_owned()]
+}
+
+/// `/api/v1/series`
+pub(in crate::http) fn series(
+    service: &Service,
+    params: &Params,
+    sink: &mut Sink,
+    cancellation: &Cancellation,
+) -> Result<(), ApiError> {
+    if params.all("match[]").next().is_none() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let limit = params.limit("limit")?;
+    let range = params.range()?;
+    let sets = matcher_sets(service, params)
+        .map_err(|error| ApiError::invalid_parameter("match[]", &error.message))?;
+    let mut found: BTreeSet<Labels> = BTreeSet::new();
+    for matchers in &sets {
+        let set = database(service)?.select(matchers, range, cancellation)?;
+        found.extend((0..set.len()).map(|i| set.labels(i).clone()));
+    }
+    let mut found: Vec<Labels> = found.into_iter().collect();
+    let warnings = cut(&mut found, limit);
+    success(sink, |sink| list(sink, &found, json::push_labels), &warnings, &[])
+}
+
+/// The sorted union of what `select` gives for each set of matchers, or for none.
+fn union(
+    service: &Service,
+    params: &Params,
+    mut select: impl FnMut(&Database, &[Matcher]) -> Result<Vec<String>, ApiError>,
+) -> Result<Vec<String>, ApiError> {
+    let sets = matcher_sets(service, params)?;
+    let database = database(service)?;
+    match sets.as_slice() {
+        [] => select(database, &[]),
+        [matchers] => select(database, matchers),
+        several => {
+            let mut texts = BTreeSet::new();
+            for matchers in several {
+                texts.extend(select(database, matchers)?);
+            }
+            Ok(texts.into_iter().collect())
+        }
+    }
+}
+
+/// `/api/v1/labels`
+pub(in crate::http) fn names(
+    service: &Service,
+    params: &Params,
+    sink: &mut Sink,
+    cancellation: &Cancellation,
+) -> Result<(), ApiError> {
+    let limit = params.limit("limit")?;
+    let range = params.range()?;
+    let mut names = union(service, params, |database, matchers| {
+        Ok(database.label_names(matchers, range, cancellation)?)
+    })?;
+    let warnings = cut(&mut names, limit);
+    success(sink, |sink| list(sink, &names, |out, name| json::push_str(out, name)), &warnings, &[])
+}
+
+/// `/api/v1/label/<name>/values`
+pub(in crate::http) fn values(
+    service: &Service,
+    name: &str,
+    params: &Params,
+    sink: &mut Sink,
+    cancellation: &Cancellation,
+) -> Result<(), ApiError> {
+    let name = if name.starts_with("U__") {
+        EscapingScheme::Values.unescape(name)
+    } else {
+        name.to_owned()
+    };
+    if !NameScheme::Utf8.is_label_name(&name) {
+        return Err(ApiError::bad_data(format!("invalid label name: {}", go_quote(&name))));
+    }
+    let limit = params.limit("limit")?;
+    let range = params.range()?;
+    let mut values = union(service, params, |database, matchers| {
+        Ok(database.label_values(&name, matchers, range, cancellation)?)
+    })?;
+    let warnings = cut(&mut values, limit);
+    success(sink, |sink| list(sink, &values, |out, v| json::push_str(out, v)), &warnings, &[])
+}

@@ -1,0 +1,167 @@
+//! `targets` and `metadata`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{list, success};
+use crate::http::json;
+use crate::http::params::Params;
+use crate::http::reply::ApiError;
+use crate::http::service::Service;
+use crate::http::stream::Sink;
+use crate::model::Labels;
+
+#[derive(Debug, Clone)]
+pub struct TargetStatus {
+    pub discovered_labels: Labels,
+    pub labels: Labels,
+    pub scrape_pool: String,
+    pub scrape_url: String,
+    pub global_url: String,
+    pub last_error: String,
+    pub last_scrape_ms: Option<i64>,
+    pub last_scrape_seconds: f64,
+    pub health: &'static str,
+    pub scrape_interval: String,
+    pub scrape_timeout: String,
+}
+#[derive(Debug, Clone)]
+pub struct DroppedTarget {
+    pub discovered_labels: Labels,
+    pub scrape_pool: String,
+}
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MetricMetadata {
+    pub metric_type: String,
+    pub help: String,
+    pub unit: String,
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.push(b',');
+    json::push_str(out, name);
+    out.push(b':');
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+    key(out, name);
+    json::push_str(out, value);
+}
+
+/// `/api/v1/targets`
+pub(in crate::http) fn targets(
+    service: &Service,
+    params: &Params,
+    sink: &mut Sink,
+) -> Result<(), ApiError> {
+    let state = params.text("state").to_lowercase();
+    let (active, dropped) = match state.as_str() {
+        "active" => (true, false),
+        "dropped" => (false, true),
+        // COMPAT: anything else asks for both.
+        _ => (true, true),
+    };
+    let pool = params.text("scrapePool");
+    let wanted = |name: &str| pool.is_empty() || pool == name;
+    let data = |sink: &mut Sink| {
+        sink.buffer().extend_from_slice(b"{\"activeTargets\":");
+        let targets = if active { service.control.active_targets() } else { Vec::new() };
+        let targets = targets.iter().filter(|target| wanted(&target.scrape_pool));
+        list(sink, targets, push_target)?;
+        sink.buffer().extend_from_slice(b",\"droppedTargets\":");
+        let (targets, counts) = if dropped {
+            service.control.dropped_targets()
+        } else {
+            (Vec::new(), service.control.dropped_targets().1)
+        };
+        let targets = targets.iter().filter(|target| wanted(&target.scrape_pool));
+        list(sink, targets, |out, target| {
+            out.extend_from_slice(b"{\"discoveredLabels\":");
+            json::push_labels(out, &target.discovered_labels);
+            text(out, "scrapePool", &target.scrape_pool);
+            out.push(b'}');
+        })?;
+        let out = sink.buffer();
+        out.extend_from_slice(b",\"droppedTargetCounts\":{");
+        for (i, (name, count)) in counts.iter().filter(|(name, _)| wanted(name)).enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            json::push_str(out, name);
+            out.push(b':');
+            json::push_integer(out, *count as i64);
+        }
+        out.extend_from_slice(b"}}");
+        Ok(())
+    };
+    success(sink, data, &[], &[])
+}
+
+fn push_target(out: &mut Vec<u8>, target: &TargetStatus) {
+    out.extend_from_slice(b"{\"discoveredLabels\":");
+    json::push_labels(out, &target.discovered_labels);
+    key(out, "labels");
+    json::push_labels(out, &target.labels);
+    text(out, "scrapePool", &target.scrape_pool);
+    text(out, "scrapeUrl", &target.scrape_url);
+    text(out, "globalUrl", &target.global_url);
+    text(out, "lastError", &target.last_error);
+    // COMPAT: a target that was never scraped has Go's zero time.
+    let last_scrape = target
+        .last_scrape_ms
+        .and_then(|t_ms| Timestamp::from_millisecond(t_ms).ok())
+        .map_or_else(|| "0001-01-01T00:00:00Z".to_owned(), |t| t.to_string());
+    text(out, "lastScrape", &last_scrape);
+    key(out, "lastScrapeDuration");
+    out.extend_from_slice(target.last_scrape_seconds.to_string().as_bytes());
+    text(out, "health", target.health);
+    text(out, "scrapeInterval", &target.scrape_interval);
+    text(out, "scrapeTimeout", &target.scrape_timeout);
+    out.push(b'}');
+}
+
+/// `/api/v1/metadata`
+pub(in crate::http) fn metadata(
+    service: &Service,
+    params: &Params,
+    sink: &mut Sink,
+) -> Result<(), ApiError> {
+    let limit = params.limit("limit")?;
+    let limit_per_metric = params.limit("limit_per_metric")?;
+    let wanted = params.text("metric");
+    let mut by_metric: BTreeMap<String, Vec<MetricMetadata>> = BTreeMap::new();
+    for (metric, metadata) in service.control.metadata() {
+        if !wanted.is_empty() && metric != wanted {
+            continue;
+        }
+        if limit > 0 && by_metric.len() >= limit && !by_metric.contains_key(&metric) {
+            continue;
+        }
+        let known = by_metric.entry(metric).or_default();
+        let full = limit_per_metric > 0 && known.len() >= limit_per_metric;
+        if !full && !known.contains(&metadata) {
+            known.push(metadata);
+        }
+    }
+    let data = |sink: &mut Sink| {
+        sink.buffer().push(b'{');
+        for (i, (metric, metadata)) in by_metric.iter().enumerate() {
+            if i > 0 {
+                sink.buffer().push(b',');
+            }
+            json::push_str(sink.buffer(), metric);
+            sink.buffer().push(b':');
+            list(sink, metadata, |out, metadata| {
+                out.extend_from_slice(b"{\"type\":");
+                json::push_str(out, &metadata.metric_type);
+                text(out, "help", &metadata.help);
+                text(out, "unit", &metadata.unit);
+                out.push(b'}');
+            })?;
+        }
+        sink.buffer().push(b'}');
+        Ok(())
+    };
+    success(sink, data, &[], &[])
+}

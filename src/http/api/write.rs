@@ -1,0 +1,31 @@
+//! `write`: remote write, handed to `crate::remote`.
+
+use axum::response::Response;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+
+use crate::http::reply;
+use crate::http::service::Service;
+use crate::remote::{WriteReply, WriteRequest, receive};
+
+/// Takes one request whose body is there whole.
+pub(in crate::http) fn write(service: &Service, headers: &HeaderMap, body: &[u8]) -> Response {
+    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let Some(database) = service.database() else {
+        return reply::text(503, "Service Unavailable");
+    };
+    let request = WriteRequest {
+        content_type: header(CONTENT_TYPE),
+        content_encoding: header(CONTENT_ENCODING),
+        body,
+    };
+    let WriteReply { status, headers, text, .. } = receive(database, request);
+    let mut response =
+        if text.is_empty() { reply::empty(status) } else { reply::text(status, text + "\n") };
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}

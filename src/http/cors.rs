@@ -1,0 +1,25 @@
+//! Cross-origin requests: browsers of other pages may ask where `--web.cors.origin` matches.
+
+use http::HeaderMap;
+use http::header::{HeaderValue, ORIGIN};
+
+use crate::regex::Regex;
+
+/// Adds the headers where the request's origin is allowed.
+pub(super) fn allow(origins: Option<&Regex>, request: &HeaderMap, response: &mut HeaderMap) {
+    let Some(origin) = request.get(ORIGIN) else { return };
+    let allowed =
+        origins.zip(origin.to_str().ok()).is_some_and(|(origins, origin)| origins.is_match(origin));
+    if !allowed {
+        return;
+    }
+    response.insert("access-control-allow-origin", origin.clone());
+    for (name, value) in [
+        ("access-control-allow-headers", "Accept, Authorization, Content-Type, Origin"),
+        ("access-control-allow-methods", "GET, POST, PUT, DELETE, OPTIONS"),
+        ("access-control-expose-headers", "Date"),
+        ("vary", "Origin"),
+    ] {
+        response.append(name, HeaderValue::from_static(value));
+    }
+}

@@ -1,0 +1,193 @@
+//! JSON text, written straight into a buffer: no tree is ever built.
+
+use crate::model::{FloatStyle, push_float};
+use crate::model::{Labels, Samples};
+
+/// A string with quotes and escapes.
+pub(super) fn push_str(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut plain = 0;
+    for (i, &byte) in bytes.iter().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[plain..i]);
+        plain = i + 1;
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(control >> 4)]);
+                out.push(HEX[usize::from(control & 15)]);
+            }
+        }
+    }
+    out.extend_from_slice(&bytes[plain..]);
+    out.push(b'"');
+}
+
+/// `["a","b"]`
+pub(super) fn push_strings(out: &mut Vec<u8>, texts: &[String]) {
+    out.push(b'[');
+    for (i, text) in texts.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        push_str(out, text);
+    }
+    out.push(b']');
+}
+
+/// `{"name":"value",…}`
+pub(super) fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
+    push_object(out, labels.iter());
+}
+
+/// An object of strings.
+pub(super) fn push_object<'a>(
+    out: &mut Vec<u8>,
+    pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+) {
+    out.push(b'{');
+    for (i, (name, value)) in pairs.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        push_str(out, name);
+        out.push(b':');
+        push_str(out, value);
+    }
+    out.push(b'}');
+}
+
+/// A whole number.
+pub(super) fn push_integer(out: &mut Vec<u8>, number: i64) {
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
+    let mut rest = number.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Milliseconds as seconds: whole ones as an integer, others with three decimals.
+pub(super) fn push_time(out: &mut Vec<u8>, t_ms: i64) {
+    let magnitude = t_ms.unsigned_abs();
+    if t_ms < 0 {
+        out.push(b'-');
+    }
+    push_integer(out, (magnitude / 1000) as i64);
+    let fraction = (magnitude % 1000) as u16;
+    if fraction > 0 {
+        out.push(b'.');
+        for digit in [fraction / 100, fraction / 10 % 10, fraction % 10] {
+            out.push(b'0' + digit as u8);
+        }
+    }
+}
+
+/// `[time,"value"]`
+pub(super) fn push_point(out: &mut Vec<u8>, t_ms: i64, value: f64) {
+    out.push(b'[');
+    push_time(out, t_ms);
+    push_point_value(out, value);
+}
+
+fn push_point_value(out: &mut Vec<u8>, value: f64) {
+    out.extend_from_slice(b",\"");
+    push_float(out, value, FloatStyle::Api);
+    out.extend_from_slice(b"\"]");
+}
+
+/// Texts of the times of one grid, printed once and copied for each series.
+#[derive(Debug, Default)]
+pub(super) struct TimeTexts {
+    texts: Vec<u8>,
+    /// Time, and where its text begins; ascending.
+    starts: Vec<(i64, usize)>,
+}
+
+impl TimeTexts {
+    /// `[[time,"value"],…]`. Series that share their times, as those of a range query do, are
+    /// printed without formatting a time twice.
+    pub(super) fn push_points(&mut self, out: &mut Vec<u8>, samples: &Samples) {
+        let mut next = 0;
+        out.push(b'[');
+        for (i, (&t_ms, &value)) in samples.timestamps.iter().zip(&samples.values).enumerate() {
+            out.extend_from_slice(if i > 0 { b",[" } else { b"[" });
+            while self.starts.get(next).is_some_and(|&(known, _)| known < t_ms) {
+                next += 1;
+            }
+            match self.starts.get(next) {
+                Some(&(known, start)) if known == t_ms => {
+                    let end = self.starts.get(next + 1).map_or(self.texts.len(), |next| next.1);
+                    out.extend_from_slice(&self.texts[start..end]);
+                }
+                Some(_) => push_time(out, t_ms),
+                None => {
+                    let start = self.texts.len();
+                    push_time(&mut self.texts, t_ms);
+                    self.starts.push((t_ms, start));
+                    out.extend_from_slice(&self.texts[start..]);
+                }
+            }
+            push_point_value(out, value);
+        }
+        out.push(b']');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn strings_are_escaped() {
+        assert_eq!(text(|out| push_str(out, "a\"b\\c\nd\u{1}é")), r#""a\"b\\c\nd\u0001é""#);
+    }
+
+    #[test]
+    fn times_have_three_decimals_or_none() {
+        for (t_ms, expected) in
+            [(0, "0"), (1500, "1.500"), (-1, "-0.001"), (1_700_000_000_007, "1700000000.007")]
+        {
+            assert_eq!(text(|out| push_time(out, t_ms)), expected);
+        }
+        assert_eq!(text(|out| push_integer(out, i64::MIN)), "-9223372036854775808");
+    }
+
+    #[test]
+    fn points_of_several_series_share_their_times() {
+        let mut times = TimeTexts::default();
+        let full = Samples { timestamps: vec![1000, 2000, 3000], values: vec![1.0, 2.5, f64::NAN] };
+        let part = Samples { timestamps: vec![2000, 2500, 4000], values: vec![1e21, 0.0, -0.0] };
+        let printed = text(|out| {
+            times.push_points(out, &full);
+            times.push_points(out, &part);
+            times.push_points(out, &full);
+        });
+        let first = r#"[[1,"1"],[2,"2.5"],[3,"NaN"]]"#;
+        assert_eq!(printed, format!(r#"{first}[[2,"1e+21"],[2.500,"0"],[4,"-0"]]{first}"#));
+    }
+}

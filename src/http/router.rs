@@ -1,0 +1,264 @@
+//! Which path leads where. What is not listed is 404, what is listed with another method 405.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Path, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodRouter, any, get, post};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Method};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::api::{admin, query, series, status, targets, write};
+use super::params::Params;
+use super::reply::{self, ApiError, ErrorKind};
+use super::service::{Lifecycle, Service};
+use super::stream::{Sink, answer};
+use super::{cors, health, page};
+use crate::remote::BODY_BYTES_MAX;
+use crate::select::Cancellation;
+
+/// Greatest size of a form; a query's text is limited by the parser besides.
+const FORM_BYTES_MAX: usize = 10 << 20;
+const JSON: &str = "application/json";
+
+type Shared = State<Arc<Service>>;
+
+/// The whole tree of paths.
+pub(super) fn router(service: Arc<Service>) -> Router {
+    let api = Router::new()
+        .route("/query", get(instant).post(instant))
+        .route("/query_range", get(range).post(range))
+        .route("/series", json(series::series).post(json_handler(series::series)))
+        .route("/labels", json(series::names).post(json_handler(series::names)))
+        .route("/label/{name}/values", get(label_values))
+        .route("/metadata", json(|s, p, k, _| targets::metadata(s, p, k)))
+        .route("/targets", json(|s, p, k, _| targets::targets(s, p, k)))
+        .route("/status/buildinfo", json(|_, _, k, _| status::build_info(k)))
+        .route("/status/runtimeinfo", json(|s, _, k, _| status::runtime_info(s, k)))
+        .route("/status/config", json(|s, _, k, _| status::config(s, k)))
+        .route("/status/flags", json(|s, _, k, _| status::flags(s, k)))
+        .route("/status/tsdb", json(|s, p, k, _| status::tsdb(s, p, k)))
+        .route("/admin/tsdb/compact", post(compact).put(compact))
+        .route("/write", post(remote_write))
+        .layer(from_fn_with_state(Arc::clone(&service), when_ready));
+    Router::new()
+        .route("/", get(async || page::index()))
+        .nest("/api/v1", api)
+        .route("/api/v1/{*path}", any(not_found))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .route("/-/healthy", get(async || health::healthy()))
+        .route("/-/ready", get(async |State(s): Shared| health::ready(&s)))
+        .route("/-/reload", post(reload).put(reload))
+        .route("/-/quit", post(quit).put(quit))
+        .fallback(not_found)
+        .layer(from_fn_with_state(Arc::clone(&service), observe))
+        .with_state(service)
+}
+
+async fn not_found() -> Response {
+    reply::text(404, "404 page not found\n")
+}
+
+async fn reload(State(service): Shared) -> Response {
+    health::reload(service).await
+}
+
+async fn quit(State(service): Shared) -> Response {
+    health::quit(&service)
+}
+
+/// The API before the database is open: 503 as plain text.
+async fn when_ready(State(service): Shared, request: Request, next: Next) -> Response {
+    if request.method() == Method::OPTIONS {
+        return reply::empty(204);
+    }
+    match service.lifecycle() {
+        Lifecycle::Ready => next.run(request).await,
+        _ => health::unavailable(&service),
+    }
+}
+
+/// Counts every request, and adds the headers that every answer carries.
+async fn observe(State(service): Shared, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let headers = request.headers().clone();
+    let mut response = next.run(request).await;
+    cors::allow(service.settings.cors_origin.as_ref(), &headers, response.headers_mut());
+    let handler = path.as_deref().unwrap_or("other");
+    service.control.observe_request(handler, response.status().as_u16(), began.elapsed());
+    response
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|part| {
+            let mut parts = part.split(';').map(str::trim);
+            parts.next().is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"))
+                && !parts.any(|q| matches!(q, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+        })
+    })
+}
+
+/// Reads the parameters of a request: its query string, and its body where that is a form.
+async fn parameters(request: Request) -> Result<(Params, bool), ApiError> {
+    let (parts, body) = request.into_parts();
+    let is_form = parts.method == Method::POST
+        && parts
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|mime| mime.starts_with("application/x-www-form-urlencoded"));
+    let form = if is_form { Some(collect(body, FORM_BYTES_MAX).await?) } else { None };
+    let params = Params::parse(parts.uri.query().unwrap_or(""), form.as_deref())?;
+    Ok((params, accepts_gzip(&parts.headers)))
+}
+
+/// The whole body, if it is no longer than `limit`.
+async fn collect(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes().into()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::bad_data(format!(
+            "the body has more than {limit} bytes, the limit of this path"
+        ))),
+        Err(error) => Err(ApiError::bad_data(format!("reading the body: {error}"))),
+    }
+}
+
+/// A function of the API as it is routed.
+trait Work:
+    Fn(&Service, &Params, &mut Sink, &Cancellation) -> Result<(), ApiError>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<F> Work for F where
+    F: Fn(&Service, &Params, &mut Sink, &Cancellation) -> Result<(), ApiError>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+fn json(work: impl Work) -> MethodRouter<Arc<Service>> {
+    get(json_handler(work))
+}
+
+fn json_handler(
+    work: impl Work,
+) -> impl Fn(Shared, Request) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>>
++ Clone
++ Send
++ Sync
++ 'static {
+    move |State(service), request| {
+        let work = work.clone();
+        Box::pin(async move {
+            match parameters(request).await {
+                Err(error) => reply::error(&error),
+                Ok((params, gzip)) => {
+                    let timeout = service.engine().options().timeout;
+                    let cancellation = Cancellation::at(Instant::now() + timeout);
+                    answer(JSON, gzip, cancellation, move |sink, cancellation| {
+                        work(&service, &params, sink, cancellation)
+                    })
+                    .await
+                }
+            }
+        })
+    }
+}
+
+async fn label_values(
+    State(service): Shared,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
+    let work = move |service: &Service, params: &Params, sink: &mut Sink, stop: &Cancellation| {
+        series::values(service, &name, params, sink, stop)
+    };
+    json_handler(work)(State(service), request).await
+}
+
+async fn instant(State(service): Shared, request: Request) -> Response {
+    run_query(service, request, query::instant).await
+}
+
+async fn range(State(service): Shared, request: Request) -> Response {
+    run_query(service, request, query::range).await
+}
+
+/// Runs a query once there is a place for it; waiting counts towards its time.
+async fn run_query(service: Arc<Service>, request: Request, work: impl Work) -> Response {
+    let (params, gzip) = match parameters(request).await {
+        Ok(parameters) => parameters,
+        Err(error) => return reply::error(&error),
+    };
+    let timeout = match query::timeout(&service, &params) {
+        Ok(timeout) => timeout,
+        Err(error) => return reply::error(&error),
+    };
+    let deadline = Instant::now() + timeout;
+    let place = service.query_places().acquire_owned();
+    let Ok(Ok(place)) = tokio::time::timeout_at(deadline.into(), place).await else {
+        let error = ApiError::new(ErrorKind::Timeout, "query timed out in query queue");
+        return reply::error(&error);
+    };
+    answer(JSON, gzip, Cancellation::at(deadline), move |sink, cancellation| {
+        let _place = place;
+        work(&service, &params, sink, cancellation)
+    })
+    .await
+}
+
+async fn metrics(State(service): Shared, headers: HeaderMap) -> Response {
+    let gzip = accepts_gzip(&headers);
+    let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    answer(content_type, gzip, Cancellation::new(), move |sink, _| {
+        sink.buffer().extend_from_slice(service.control.metrics().as_bytes());
+        Ok(())
+    })
+    .await
+}
+
+async fn version() -> Response {
+    let mut body = Vec::new();
+    status::push_build_info(&mut body);
+    reply::bytes(200, JSON, body)
+}
+
+async fn compact(State(service): Shared) -> Response {
+    match tokio::task::spawn_blocking(move || admin::compact(&service)).await {
+        Ok(Ok(())) => reply::empty(204),
+        Ok(Err(error)) => reply::error(&error),
+        Err(_) => {
+            reply::error(&ApiError::new(ErrorKind::Internal, "compaction broke off in the server"))
+        }
+    }
+}
+
+async fn remote_write(State(service): Shared, request: Request) -> Response {
+    if !service.settings.remote_write {
+        return reply::text(
+            404,
+            "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n",
+        );
+    }
+    let (parts, body) = request.into_parts();
+    let body = match collect(body, BODY_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(error) => return reply::text(413, error.message + "\n"),
+    };
+    let work = tokio::task::spawn_blocking(move || write::write(&service, &parts.headers, &body));
+    work.await.unwrap_or_else(|_| reply::text(500, "the request failed inside the server\n"))
+}

@@ -1,0 +1,142 @@
+//! What the handlers share: the database once it is open, the engine, and the door back to the
+//! process.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::api::targets::{DroppedTarget, MetricMetadata, TargetStatus};
+use crate::db::Database;
+use crate::promql::engine::Engine;
+use crate::promql::parse::ParseOptions;
+use crate::regex::Regex;
+
+/// What the flags decide.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `--web.enable-lifecycle`
+    pub lifecycle: bool,
+    /// `--web.enable-admin-api`
+    pub admin: bool,
+    /// `--web.enable-remote-write-receiver`
+    pub remote_write: bool,
+    /// `--web.cors.origin`
+    pub cors_origin: Option<Regex>,
+    /// `--query.max-concurrency`
+    pub queries_max: usize,
+    /// `--web.max-connections`
+    pub connections_max: usize,
+    /// `--web.read-timeout`
+    pub read_timeout: Duration,
+    /// What the language offers.
+    pub parse: ParseOptions,
+}
+
+/// Where the process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// The database is not open yet.
+    Starting,
+    /// Queries are answered.
+    Ready,
+    /// The process is about to end.
+    Stopping,
+}
+
+/// What handlers ask of the rest of the process.
+pub trait Control: Send + Sync + fmt::Debug {
+    /// Reads the configuration anew; returns once it applies, or with the reason why it does not.
+    /// Blocks.
+    fn reload(&self) -> Result<(), String>;
+    /// Asks the process to end in good order; returns at once.
+    fn quit(&self);
+    /// The configuration in force, secrets masked.
+    fn config_yaml(&self) -> String;
+    /// All flags with their values.
+    fn flags(&self) -> Vec<(String, String)>;
+    /// Fields of `status/runtimeinfo` that only the process knows: name, and value as JSON text.
+    fn runtime_info(&self) -> Vec<(&'static str, String)>;
+    /// Own metrics as text exposition.
+    fn metrics(&self) -> String;
+    /// Counts a finished request for the own metrics: handler, status, seconds, bytes.
+    fn observe_request(&self, handler: &str, status: u16, took: Duration);
+    /// Counts a query for the own metrics.
+    fn observe_query(&self, took: Duration);
+    /// Targets being scraped.
+    fn active_targets(&self) -> Vec<TargetStatus>;
+    /// Targets that relabelling dropped, and how many there are for each pool.
+    fn dropped_targets(&self) -> (Vec<DroppedTarget>, Vec<(String, usize)>);
+    /// Metadata of all targets: metric name, and what is said of it.
+    fn metadata(&self) -> Vec<(String, MetricMetadata)>;
+}
+
+/// Shared by all requests.
+#[derive(Debug)]
+pub struct Service {
+    database: OnceLock<Database>,
+    engine: RwLock<Arc<Engine>>,
+    state: AtomicU8,
+    queries: Arc<Semaphore>,
+    /// What the flags decide.
+    pub settings: Settings,
+    /// The door back to the process.
+    pub control: Arc<dyn Control>,
+}
+
+impl Service {
+    /// A service that is starting: only health is answered.
+    pub fn new(settings: Settings, engine: Engine, control: Arc<dyn Control>) -> Self {
+        Self {
+            database: OnceLock::new(),
+            engine: RwLock::new(Arc::new(engine)),
+            state: AtomicU8::new(0),
+            queries: Arc::new(Semaphore::new(settings.queries_max)),
+            settings,
+            control,
+        }
+    }
+
+    /// Gives the opened database; from now on queries are answered.
+    pub fn set_ready(&self, database: Database) {
+        if self.database.set(database).is_ok() {
+            self.state.store(1, Ordering::Release);
+        }
+    }
+
+    /// From now on `/-/ready` says no.
+    pub fn set_stopping(&self) {
+        self.state.store(2, Ordering::Release);
+    }
+
+    /// Takes another engine: the default step of subqueries follows the configuration.
+    pub fn set_engine(&self, engine: Engine) {
+        *self.engine.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(engine);
+    }
+
+    /// Where the process stands.
+    pub fn lifecycle(&self) -> Lifecycle {
+        match self.state.load(Ordering::Acquire) {
+            0 => Lifecycle::Starting,
+            1 => Lifecycle::Ready,
+            _ => Lifecycle::Stopping,
+        }
+    }
+
+    /// The database, once it is open.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.get()
+    }
+
+    /// The engine in force.
+    pub fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.engine.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Places for queries; one is held while a query runs.
+    pub(super) fn query_places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.queries)
+    }
+}

@@ -1,0 +1,198 @@
+//! Answers that are printed on a blocking thread and sent as they grow.
+//!
+//! A small answer becomes one response with its length. A large one goes through a short channel
+//! to the socket, so that the memory of a response is bounded by the channel and a slow client
+//! holds up only its own thread. A client that goes away cancels the work.
+
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
+use hyper::body::Frame;
+use tokio::sync::{mpsc, oneshot};
+
+use super::reply::{self, ApiError, ErrorKind};
+use crate::select::Cancellation;
+
+/// Bytes collected before a piece is sent.
+const PIECE_BYTES: usize = 64 << 10;
+/// Pieces under way to the socket at a time.
+const PIECES_MAX: usize = 4;
+/// Answers below this are not worth compressing.
+const GZIP_BYTES_MIN: usize = 1024;
+
+/// Cancels when it is dropped: the future of a request goes when its client does.
+struct CancelOnDrop(Arc<Cancellation>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// What the blocking thread hands back first.
+enum Start {
+    Whole(Vec<u8>),
+    Pieces(mpsc::Receiver<Bytes>),
+    Failed(ApiError),
+}
+
+/// Where an answer is printed to.
+pub(super) struct Sink {
+    buffer: Vec<u8>,
+    gzip: Option<GzEncoder<Vec<u8>>>,
+    wants_gzip: bool,
+    start: Option<oneshot::Sender<(Start, bool)>>,
+    pieces: Option<mpsc::Sender<Bytes>>,
+    cancellation: Arc<Cancellation>,
+}
+
+impl Sink {
+    /// The buffer to print into; call [`Sink::flush_if_full`] every few kilobytes.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Sends what has been printed once it is enough for a piece.
+    pub(super) fn flush_if_full(&mut self) -> Result<(), ApiError> {
+        if self.buffer.len() < PIECE_BYTES {
+            return Ok(());
+        }
+        self.cancellation.check()?;
+        self.begin_pieces();
+        self.send_piece()
+    }
+
+    fn begin_pieces(&mut self) {
+        let Some(start) = self.start.take() else { return };
+        let (sender, receiver) = mpsc::channel(PIECES_MAX);
+        self.pieces = Some(sender);
+        if self.wants_gzip {
+            self.gzip = Some(GzEncoder::new(Vec::new(), Compression::fast()));
+        }
+        // A client that is gone shows when the first piece is sent.
+        let _ = start.send((Start::Pieces(receiver), self.wants_gzip));
+    }
+
+    fn send_piece(&mut self) -> Result<(), ApiError> {
+        let piece = match &mut self.gzip {
+            None => std::mem::take(&mut self.buffer),
+            Some(gzip) => {
+                compress(gzip, &self.buffer)?;
+                self.buffer.clear();
+                std::mem::take(gzip.get_mut())
+            }
+        };
+        self.send(piece)
+    }
+
+    fn send(&mut self, piece: Vec<u8>) -> Result<(), ApiError> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let sent = self.pieces.as_ref().is_some_and(|p| p.blocking_send(piece.into()).is_ok());
+        sent.then_some(()).ok_or_else(|| ApiError::new(ErrorKind::Canceled, "client is gone"))
+    }
+
+    fn finish(mut self) -> Result<(), ApiError> {
+        let Some(start) = self.start.take() else {
+            self.send_piece()?;
+            if let Some(gzip) = self.gzip.take() {
+                let rest = gzip.finish().map_err(|e| internal(&e))?;
+                self.send(rest)?;
+            }
+            return Ok(());
+        };
+        let zipped = self.wants_gzip && self.buffer.len() >= GZIP_BYTES_MIN;
+        let whole = if zipped {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            compress(&mut gzip, &self.buffer)?;
+            gzip.finish().map_err(|e| internal(&e))?
+        } else {
+            self.buffer
+        };
+        let _ = start.send((Start::Whole(whole), zipped));
+        Ok(())
+    }
+}
+
+fn compress(gzip: &mut GzEncoder<Vec<u8>>, bytes: &[u8]) -> Result<(), ApiError> {
+    gzip.write_all(bytes).map_err(|e| internal(&e))
+}
+
+fn internal(error: &std::io::Error) -> ApiError {
+    ApiError::new(ErrorKind::Internal, error.to_string())
+}
+
+/// Runs `work` on a blocking thread and answers with what it prints. An error after the first
+/// piece cuts the connection, as the status is gone by then.
+pub(super) async fn answer(
+    content_type: &'static str,
+    accept_gzip: bool,
+    cancellation: Cancellation,
+    work: impl FnOnce(&mut Sink, &Cancellation) -> Result<(), ApiError> + Send + 'static,
+) -> Response {
+    let cancellation = Arc::new(cancellation);
+    let guard = CancelOnDrop(Arc::clone(&cancellation));
+    let (start, started) = oneshot::channel();
+    let mut sink = Sink {
+        buffer: Vec::new(),
+        gzip: None,
+        wants_gzip: accept_gzip,
+        start: Some(start),
+        pieces: None,
+        cancellation: Arc::clone(&cancellation),
+    };
+    let worker = tokio::task::spawn_blocking(move || match work(&mut sink, &cancellation) {
+        Ok(()) => {
+            let _ = sink.finish();
+        }
+        Err(error) => {
+            if let Some(start) = sink.start.take() {
+                let _ = start.send((Start::Failed(error), false));
+            }
+        }
+    });
+    let Ok((start, zipped)) = started.await else {
+        // The worker ended without a word: it panicked, and that is our fault.
+        let _ = worker.await;
+        let error = ApiError::new(ErrorKind::Internal, "the request failed inside the server");
+        return reply::error(&error);
+    };
+    let mut response = match start {
+        Start::Failed(error) => return reply::error(&error),
+        Start::Whole(bytes) => reply::bytes(200, content_type, bytes),
+        Start::Pieces(pieces) => {
+            reply::bytes(200, content_type, Body::new(PieceBody { pieces, _guard: guard }))
+        }
+    };
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if zipped {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// A response body fed by the channel; dropping it cancels the work.
+struct PieceBody {
+    pieces: mpsc::Receiver<Bytes>,
+    _guard: CancelOnDrop,
+}
+
+impl hyper::body::Body for PieceBody {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
