@@ -74,6 +74,15 @@ impl ValueType {
             Self::Matrix => "matrix",
         }
     }
+
+    /// The name in messages to people.
+    pub fn documented(self) -> &'static str {
+        match self {
+            Self::Vector => "instant vector",
+            Self::Matrix => "range vector",
+            Self::Scalar | Self::String => self.as_str(),
+        }
+    }
 }
 
 /// The kinds of expression.
@@ -94,14 +103,14 @@ pub enum Expr {
     Window {
         /// A [`Expr::Selector`].
         selector: NodeId,
-        /// Length of the window in milliseconds, above zero.
+        /// Length of the window in milliseconds; 0 where less than one was written.
         range_ms: i64,
     },
     /// `expr[range:step]`.
     Subquery {
         /// The inner expression.
         expr: NodeId,
-        /// Length of the window in milliseconds, above zero.
+        /// Length of the window in milliseconds; 0 where less than one was written.
         range_ms: i64,
         /// Distance of inner steps in milliseconds; `None` is the default step.
         step_ms: Option<i64>,
@@ -221,6 +230,41 @@ pub enum BinaryOp {
     Unless,
 }
 
+impl BinaryOp {
+    /// The operator as PromQL writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Sub => "-",
+            Self::Mul => "*",
+            Self::Div => "/",
+            Self::Mod => "%",
+            Self::Pow => "^",
+            Self::Atan2 => "atan2",
+            Self::Eql => "==",
+            Self::Neq => "!=",
+            Self::Gtr => ">",
+            Self::Lss => "<",
+            Self::Gte => ">=",
+            Self::Lte => "<=",
+            Self::And => "and",
+            Self::Or => "or",
+            Self::Unless => "unless",
+        }
+    }
+
+    /// `==`, `!=`, `>`, `<`, `>=`, `<=`
+    pub fn is_comparison(self) -> bool {
+        use BinaryOp::{Eql, Gte, Gtr, Lss, Lte, Neq};
+        matches!(self, Eql | Neq | Gtr | Lss | Gte | Lte)
+    }
+
+    /// `and`, `or`, `unless`
+    pub fn is_set(self) -> bool {
+        matches!(self, Self::And | Self::Or | Self::Unless)
+    }
+}
+
 /// Aggregation operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AggregateOp {
@@ -252,6 +296,68 @@ pub enum AggregateOp {
     Limitk,
     /// `limit_ratio` (experimental)
     LimitRatio,
+}
+
+impl AggregateOp {
+    const ALL: [Self; 14] = [
+        Self::Sum,
+        Self::Avg,
+        Self::Min,
+        Self::Max,
+        Self::Count,
+        Self::Group,
+        Self::Stddev,
+        Self::Stdvar,
+        Self::Topk,
+        Self::Bottomk,
+        Self::CountValues,
+        Self::Quantile,
+        Self::Limitk,
+        Self::LimitRatio,
+    ];
+
+    /// The operator of this name in lower case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|op| op.as_str() == name)
+    }
+
+    /// The operator as PromQL writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Count => "count",
+            Self::Group => "group",
+            Self::Stddev => "stddev",
+            Self::Stdvar => "stdvar",
+            Self::Topk => "topk",
+            Self::Bottomk => "bottomk",
+            Self::CountValues => "count_values",
+            Self::Quantile => "quantile",
+            Self::Limitk => "limitk",
+            Self::LimitRatio => "limit_ratio",
+        }
+    }
+
+    /// Whether it takes a parameter in front of the vector.
+    pub fn has_param(self) -> bool {
+        matches!(
+            self,
+            Self::Topk
+                | Self::Bottomk
+                | Self::CountValues
+                | Self::Quantile
+                | Self::Limitk
+                | Self::LimitRatio
+        )
+    }
+
+    /// Whether it stands behind `promql-experimental-functions`.
+    pub fn is_experimental(self) -> bool {
+        matches!(self, Self::Limitk | Self::LimitRatio)
+    }
 }
 
 /// How many series of each side may belong to one match.

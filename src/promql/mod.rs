@@ -5,6 +5,9 @@ pub mod ast;
 pub mod columns;
 pub mod engine;
 pub mod functions;
+pub mod lex;
 pub mod parse;
+pub mod print;
+pub mod quote;
 
-pub use parse::{ParseError, ParseOptions, Position, parse};
+pub use parse::{ParseError, ParseOptions, Position, parse, parse_selector};

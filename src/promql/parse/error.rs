@@ -45,7 +45,7 @@ impl Position {
         }
         let before = &text.as_bytes()[..text.len().min(offset as usize)];
         let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
-        let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+        let line = before.split(|&b| b == b'\n').count();
         Some(Self { line, column: before.len() - line_start + 1 })
     }
 }

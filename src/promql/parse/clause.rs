@@ -1,0 +1,143 @@
+//! Clauses of operators: `by`, `without`, `bool`, `on`, `ignoring`, `group_left` …, `fill`.
+
+use super::expression::{begins_expression, number_value};
+use super::{Fault, Parsed, Parser};
+use crate::promql::ast::{BinaryOp, Cardinality, VectorMatching};
+use crate::promql::lex::{self, Keyword, Kind};
+use crate::promql::quote::quote;
+
+const CONTEXT: &str = "grouping opts";
+
+/// `by (…)` or `without (…)`.
+#[derive(Default)]
+pub(super) struct Grouping {
+    pub(super) labels: Vec<String>,
+    pub(super) without: bool,
+}
+
+/// What stands between a binary operator and its right operand.
+pub(super) struct Modifier {
+    pub(super) return_bool: bool,
+    pub(super) matching: VectorMatching,
+    pub(super) has_fill: bool,
+}
+
+impl Parser<'_> {
+    /// The clause of an aggregation whose keyword was looked at.
+    pub(super) fn grouping(&mut self) -> Parsed<Grouping> {
+        let without = self.take().kind == Kind::Keyword(Keyword::Without);
+        Ok(Grouping { labels: self.labels()?, without })
+    }
+
+    /// The clauses behind a binary operator.
+    pub(super) fn modifier(&mut self) -> Parsed<Modifier> {
+        let return_bool = self.take_if(Kind::Keyword(Keyword::Bool))?.is_some();
+        let mut matching = VectorMatching {
+            cardinality: Cardinality::OneToOne,
+            labels: Vec::new(),
+            on: false,
+            include: Vec::new(),
+        };
+        if let Kind::Keyword(keyword @ (Keyword::On | Keyword::Ignoring)) = self.peek()? {
+            self.take();
+            matching.on = keyword == Keyword::On;
+            matching.labels = self.labels()?;
+            if let Kind::Keyword(side @ (Keyword::GroupLeft | Keyword::GroupRight)) = self.peek()? {
+                self.take();
+                matching.cardinality = if side == Keyword::GroupLeft {
+                    Cardinality::ManyToOne
+                } else {
+                    Cardinality::OneToMany
+                };
+                // A parenthesis here is the clause's, never the right operand's.
+                let kind = self.peek()?;
+                if kind == Kind::LeftParen || !begins_expression(kind) {
+                    matching.include = self.labels()?;
+                }
+            }
+        }
+        let has_fill = self.fill()?;
+        Ok(Modifier { return_bool, matching, has_fill })
+    }
+
+    /// `fill(…)`, `fill_left(…)`, `fill_right(…)`: whether there is one.
+    fn fill(&mut self) -> Parsed<bool> {
+        let Kind::Keyword(first @ (Keyword::Fill | Keyword::FillLeft | Keyword::FillRight)) =
+            self.peek()?
+        else {
+            return Ok(false);
+        };
+        self.fill_value()?;
+        let other_side = match first {
+            Keyword::FillLeft => Keyword::FillRight,
+            Keyword::FillRight => Keyword::FillLeft,
+            _ => return Ok(true),
+        };
+        if self.peek()? == Kind::Keyword(other_side) {
+            self.fill_value()?;
+        }
+        Ok(true)
+    }
+
+    fn fill_value(&mut self) -> Parsed<()> {
+        self.take();
+        if self.take_if(Kind::LeftParen)?.is_none() {
+            return Err(self.unexpected("", ""));
+        }
+        if let Kind::Binary(BinaryOp::Add | BinaryOp::Sub) = self.peek()? {
+            self.take();
+        }
+        let (Kind::Number | Kind::Duration) = self.peek()? else {
+            return Err(self.unexpected("", ""));
+        };
+        let token = self.take();
+        number_value(token)?;
+        match self.take_if(Kind::RightParen)? {
+            Some(_) => Ok(()),
+            None => Err(self.unexpected("", "")),
+        }
+    }
+
+    /// A list of label names in parentheses.
+    fn labels(&mut self) -> Parsed<Vec<String>> {
+        let mut labels = Vec::new();
+        if self.take_if(Kind::LeftParen)?.is_none() {
+            return Err(self.unexpected(CONTEXT, "\"(\""));
+        }
+        loop {
+            match self.peek()? {
+                Kind::RightParen => break,
+                kind if is_label(kind) => labels.push(self.take().text.to_owned()),
+                Kind::String => {
+                    let token = self.take();
+                    let label = lex::unquote(token.text);
+                    if label.is_empty() {
+                        let message = format!("invalid label name for grouping: {}", quote(""));
+                        return Err(Fault::new(token.span(), message));
+                    }
+                    labels.push(label);
+                }
+                _ => return Err(self.unexpected(CONTEXT, "label")),
+            }
+            match self.peek()? {
+                Kind::RightParen => break,
+                Kind::Comma => self.take(),
+                _ => return Err(self.unexpected(CONTEXT, "\",\" or \")\"")),
+            };
+        }
+        self.take();
+        Ok(labels)
+    }
+}
+
+/// Words that may be a label in a clause. COMPAT: `without` alone may not.
+fn is_label(kind: Kind) -> bool {
+    match kind {
+        Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregate(_) | Kind::Preprocessor(_) => {
+            true
+        }
+        Kind::Binary(op) => op.is_set() || op == BinaryOp::Atan2,
+        Kind::Keyword(keyword) => keyword != Keyword::Without,
+        _ => false,
+    }
+}
