@@ -4,10 +4,25 @@
 //! Nothing here knows where the bytes lie. Payloads are as `storage-format.md`, section 3 says;
 //! decoding never panics and never allocates more than the `n` that the caller vouches for.
 
+mod decode;
+mod encode;
+mod exceptions;
+mod float_forms;
+mod ints;
+mod pfor;
+mod timestamps;
+
 use std::fmt;
+
+use crate::encoding::cursor::CursorError;
+
+pub use decode::{decode_values, decode_values_range};
+pub use encode::encode_values;
+pub use timestamps::{decode_timestamps, encode_timestamps};
 
 /// Which coder the writer uses. Readers take either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Coder {
     /// Patched bit-packing: for seal and flush.
     Fast,
@@ -15,6 +30,34 @@ pub enum Coder {
 
 /// Greatest number of samples in one chunk.
 pub const SAMPLES_PER_CHUNK_MAX: usize = 65_535;
+
+/// What a payload of values holds: the low four bits of its first byte. Six is kept for the
+/// difference to a sibling; a reader that does not know a kind says so.
+mod kind {
+    /// One value that all have.
+    pub(super) const CONSTANT: u8 = 0;
+    /// Decimals of one exponent.
+    pub(super) const DECIMAL: u8 = 1;
+    /// Decimals, and values that have none.
+    pub(super) const DECIMAL_EXCEPT: u8 = 2;
+    /// Decimals nearby, and the distance in units of the last place.
+    pub(super) const DECIMAL_ULPS: u8 = 3;
+    /// Ordered bits.
+    pub(super) const BITS: u8 = 4;
+    /// Few values, numbered.
+    pub(super) const DICTIONARY: u8 = 5;
+    /// Eight bytes a value.
+    pub(super) const RAW: u8 = 7;
+    /// Exceptions, and another payload.
+    pub(super) const EXCEPT: u8 = 8;
+
+    /// The bits of the first byte that tell the kind.
+    pub(super) const MASK: u8 = 0x0f;
+    /// Where the exponent stands in the first byte.
+    pub(super) const EXPONENT_SHIFT: u8 = 4;
+    /// An exponent from here on stands in a byte of its own behind the first.
+    pub(super) const EXPONENT_APART: u8 = 15;
+}
 
 /// A payload that does not decode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +82,20 @@ impl fmt::Display for ChunkError {
 
 impl std::error::Error for ChunkError {}
 
-// Seam, to be provided by this module:
-//
-// pub fn encode_values(values: &[f64], coder: Coder, out: &mut Vec<u8>);
-// pub fn decode_values(payload: &[u8], n: usize, out: &mut Vec<f64>) -> Result<(), ChunkError>;
-// pub fn encode_timestamps(timestamps: &[i64], out: &mut Vec<u8>);
-// pub fn decode_timestamps(payload: &[u8], n: usize, out: &mut Vec<i64>) -> Result<(), ChunkError>;
-//
-// All append to `out`. 1 <= n <= SAMPLES_PER_CHUNK_MAX. Every bit pattern of an f64 comes back.
+impl From<CursorError> for ChunkError {
+    fn from(error: CursorError) -> Self {
+        Self::Corrupt(error.what())
+    }
+}
+
+/// Says no to a count that no chunk has, before anything is reserved for it.
+fn check_count(n: usize) -> Result<(), ChunkError> {
+    if (1..=SAMPLES_PER_CHUNK_MAX).contains(&n) {
+        Ok(())
+    } else {
+        Err(ChunkError::Corrupt("the number of samples is not within 1 and 65535"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -271,14 +271,13 @@ impl Column {
             NORMAL_NAN_BITS => return self.write_nan(NAN),
             _ => {}
         }
-        if self.flags & FLOAT == 0 || self.samples & FLOAT_RETRY_MASK == 0 {
-            if let Some((int, exponent)) = decimal::shortest(value) {
-                self.exponent = exponent;
-                self.bytes.extend_from_slice(&[EXPONENT, exponent]);
-                let is_decimal = decimal::int_at(self.last, exponent).is_some();
-                self.flags = HAS_LAST | if is_decimal { DECIMAL } else { 0 };
-                return self.write_int(int);
-            }
+        let looks = self.flags & FLOAT == 0 || self.samples & FLOAT_RETRY_MASK == 0;
+        if looks && let Some((int, exponent)) = decimal::shortest(value) {
+            self.exponent = exponent;
+            self.bytes.extend_from_slice(&[EXPONENT, exponent]);
+            let is_decimal = decimal::int_at(self.last, exponent).is_some();
+            self.flags = HAS_LAST | if is_decimal { DECIMAL } else { 0 };
+            return self.write_int(int);
         }
         let delta = zigzag(ordered_bits(value).wrapping_sub(ordered_bits(self.last)));
         let len = byte_len(delta);
