@@ -3,7 +3,28 @@
 //! [`LabelIndex`] is what the live index of the head and the index file of a block have in common;
 //! matchers are resolved against it once, for both (`resolve.rs`).
 
+mod derive;
+mod dictionary;
+mod format;
+mod postings;
+mod reader;
+mod resolve;
+mod rows;
+mod shapes;
+#[cfg(test)]
+mod tests;
+pub mod units;
+mod verify;
+mod writer;
+
 use roaring::RoaringBitmap;
+
+pub use format::INDEX;
+pub use reader::{IndexReader, IndexView, RowReader};
+pub use resolve::{label_names, label_values, resolve};
+pub use rows::ChunkRef;
+pub use verify::write_patched;
+pub use writer::IndexWriter;
 
 /// Label pairs and the series that carry them. Series are numbers: ids in the head, ordinals in a
 /// block.
