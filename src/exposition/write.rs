@@ -107,8 +107,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_reads_back(help in ".*", label in ".+", value in any::<f64>()) {
-            // The format cannot tell a help text of blanks from none.
-            prop_assume!(help.is_empty() || help.contains(|c| !matches!(c, ' ' | '\t')));
+            // The format cannot tell a help text of blanks (and NULs) from none.
+            prop_assume!(help.is_empty() || help.contains(|c| !matches!(c, ' ' | '\t' | '\0')));
             let family = Family {
                 name: "a:b_1".to_owned(),
                 help: help.clone(),
