@@ -1,6 +1,6 @@
-//! Numbers as Go reads and writes them.
+//! Numbers on a page.
 //!
-//! [`parse_go_float`] takes what `strconv.ParseFloat` takes, less hexadecimal floats and digit
+//! [`parse_value`] takes what `strconv.ParseFloat` takes, less hexadecimal floats and digit
 //! separators, which the text format excludes. Up to 19 digits with a small exponent are exact in
 //! one multiplication or division (Clinger's fast path: a mantissa below 2^53 and a power of ten
 //! up to 22 are both exact doubles); everything else goes to the standard library, which rounds
@@ -8,8 +8,8 @@
 
 use std::fmt;
 
-use super::quote::go_quote_bounded;
-use crate::model::NORMAL_NAN_BITS;
+use super::quote::quote_bytes;
+use crate::model::{FloatStyle, NORMAL_NAN_BITS, float_text};
 
 /// Why a text is not a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub(super) fn parse_fast_prefix(bytes: &[u8]) -> Option<(f64, usize)> {
 }
 
 /// Reads a whole text as a number. Every NaN comes out as Prometheus's ordinary NaN.
-pub fn parse_go_float(text: &[u8]) -> Result<f64, FloatError> {
+pub fn parse_value(text: &[u8]) -> Result<f64, FloatError> {
     if let Some((value, used)) = parse_fast_prefix(text)
         && used == text.len()
     {
@@ -110,7 +110,7 @@ pub fn parse_go_float(text: &[u8]) -> Result<f64, FloatError> {
     if text.iter().any(|b| matches!(b, b'p' | b'P' | b'_')) {
         return Err(FloatError::Unsupported);
     }
-    let syntax = || FloatError::Syntax(go_quote_bounded(text));
+    let syntax = || FloatError::Syntax(quote_bytes(text));
     let value: f64 =
         std::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).ok_or_else(syntax)?;
     let is_signed = matches!(text.first(), Some(b'+' | b'-'));
@@ -120,35 +120,15 @@ pub fn parse_go_float(text: &[u8]) -> Result<f64, FloatError> {
     }
     let leading = text.get(usize::from(is_signed)).copied().unwrap_or(b'0');
     if value.is_infinite() && !leading.eq_ignore_ascii_case(&b'i') {
-        return Err(FloatError::Range(go_quote_bounded(text)));
+        return Err(FloatError::Range(quote_bytes(text)));
     }
     Ok(value)
 }
 
-/// Go's `strconv.FormatFloat(value, 'g', -1, 64)`, which is what writers of the text format
-/// print: the shortest text that reads back as `value`, with an exponent of at least two digits
-/// below 1e-4 and from 1e6 on.
-pub fn format_go_g(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').expect("BUG: the format has an exponent");
-    let exponent: i32 = exponent.parse().expect("BUG: the exponent is an integer");
-    if (-4..6).contains(&exponent) {
-        return format!("{value}");
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{mantissa}e{sign}{:02}", exponent.abs())
-}
-
-/// The OpenMetrics style that `le` and `quantile` values are brought to: as [`format_go_g`], but
-/// never without a point or an exponent, and zero without a sign.
+/// The OpenMetrics style that `le` and `quantile` values are brought to: never without a point or
+/// an exponent, and zero without a sign.
 pub fn format_openmetrics(value: f64) -> String {
-    let mut text = format_go_g(if value == 0.0 { 0.0 } else { value });
+    let mut text = float_text(if value == 0.0 { 0.0 } else { value }, FloatStyle::General);
     if value.is_finite() && !text.contains(['e', '.']) {
         text.push_str(".0");
     }
@@ -161,22 +141,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn texts_are_those_of_go() {
-        for (value, text) in [
-            (1.0, "1"),
-            (100_000.0, "100000"),
-            (1e6, "1e+06"),
-            (1_234_567.0, "1.234567e+06"),
-            (1e21, "1e+21"),
-            (1e-4, "0.0001"),
-            (1e-5, "1e-05"),
-            (5e-324, "5e-324"),
-            (-0.0, "-0"),
-            (123_456_789_012_345_678.0, "1.2345678901234568e+17"),
-            (f64::NEG_INFINITY, "-Inf"),
-        ] {
-            assert_eq!(format_go_g(value), text);
-        }
+    fn bounds_have_a_point_or_an_exponent() {
         for (value, text) in [
             (1.0, "1.0"),
             (-0.0, "0.0"),
@@ -207,27 +172,27 @@ mod tests {
             ("1e+5", 1e5),
             ("123456789012345678901234567890", 123_456_789_012_345_678_901_234_567_890.0),
         ] {
-            let read = parse_go_float(text.as_bytes()).unwrap();
+            let read = parse_value(text.as_bytes()).unwrap();
             assert!(read == value || read.is_nan() && value.is_nan(), "{text}");
             assert_eq!(read.is_sign_negative(), value.is_sign_negative(), "{text}");
         }
-        assert_eq!(parse_go_float(b"NaN").unwrap().to_bits(), NORMAL_NAN_BITS);
+        assert_eq!(parse_value(b"NaN").unwrap().to_bits(), NORMAL_NAN_BITS);
         for text in ["0x10", "+nan", "-NaN", "1e", ".", " 1", "infin", "--5", "", "-", "\u{661}"] {
-            let syntax = FloatError::Syntax(crate::exposition::go_quote(text.as_bytes()));
-            assert_eq!(parse_go_float(text.as_bytes()), Err(syntax));
+            let syntax = FloatError::Syntax(quote_bytes(text.as_bytes()));
+            assert_eq!(parse_value(text.as_bytes()), Err(syntax));
         }
         for text in ["1e400", "-1e309", &"9".repeat(400)] {
-            assert!(matches!(parse_go_float(text.as_bytes()), Err(FloatError::Range(_))), "{text}");
+            assert!(matches!(parse_value(text.as_bytes()), Err(FloatError::Range(_))), "{text}");
         }
         for text in ["0x1p-3", "1_000", "1P2"] {
-            assert_eq!(parse_go_float(text.as_bytes()), Err(FloatError::Unsupported));
+            assert_eq!(parse_value(text.as_bytes()), Err(FloatError::Unsupported));
         }
     }
 
     proptest! {
         #[test]
         fn agrees_with_the_standard_library(text in "-?[0-9]{0,22}(\\.[0-9]{0,22})?(e[+-]?[0-9]{1,3})?") {
-            let ours = parse_go_float(text.as_bytes()).ok();
+            let ours = parse_value(text.as_bytes()).ok();
             let theirs: Option<f64> = text.parse().ok().filter(|v: &f64| v.is_finite());
             prop_assert_eq!(ours.map(f64::to_bits), theirs.map(f64::to_bits));
         }
@@ -235,7 +200,7 @@ mod tests {
         #[test]
         fn every_double_survives(bits in any::<u64>()) {
             let value = f64::from_bits(bits);
-            let back = parse_go_float(format_go_g(value).as_bytes()).unwrap();
+            let back = parse_value(float_text(value, FloatStyle::General).as_bytes()).unwrap();
             prop_assert!(back == value || back.is_nan() && value.is_nan());
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use super::MetricType;
-use super::float::{parse_fast_prefix, parse_go_float};
+use super::float::{parse_fast_prefix, parse_value};
 use super::shape::{
     FamilyMetadata, LineKey, LineKind, Shape, ShapePool, collect_metadata, collect_text, is_sample,
 };
@@ -531,7 +531,7 @@ fn skip_blanks(page: &[u8], mut at: usize) -> usize {
 fn slow_value(page: &[u8], at: usize) -> Option<(f64, usize)> {
     let len = page[at..].iter().position(|b| matches!(b, b' ' | b'\t' | b'\n' | b'{' | 0));
     let end = len.map_or(page.len(), |len| at + len);
-    Some((parse_go_float(&page[at..end]).ok()?, end))
+    Some((parse_value(&page[at..end]).ok()?, end))
 }
 
 #[cfg(test)]

@@ -5,13 +5,11 @@
 //! - [`LineCache`] is what makes the next page of the same target cheap: a line that was there
 //!   before costs one comparison and one number ([`lines`](LineCache)).
 //! - [`Family`] and [`write_families`] are the way out: the page of `/metrics`.
-//! - [`accept_header`] and [`check_content_type`] say which formats we ask for and take.
 //!
-//! OpenMetrics and the protobuf format are not read yet, and therefore not asked for.
+//! OpenMetrics and the protobuf format are not read yet.
 //! Nothing here knows a socket, a clock or the head.
 
 mod agreement;
-mod content_type;
 mod float;
 mod lexer;
 mod lines;
@@ -21,12 +19,9 @@ mod text;
 mod write;
 
 pub use agreement::check_cache_against_parser;
-pub use content_type::{
-    ContentTypeError, EscapingScheme, Format, ScrapeProtocol, accept_header, check_content_type,
-};
-pub use float::{FloatError, format_go_g, format_openmetrics, parse_go_float};
+pub use float::{FloatError, format_openmetrics, parse_value};
 pub use lines::{Line, LineCache, Walk, WalkStep};
-pub use quote::{go_quote, go_quote_bounded};
+pub use quote::quote_bytes;
 pub use shape::{FamilyMetadata, ShapePool};
 pub use text::{Entry, LINE_BYTES_MAX, LabelText, ParseError, TextParser};
 pub use write::{Family, SampleLine, write_families};

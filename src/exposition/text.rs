@@ -9,10 +9,10 @@ use std::fmt;
 use std::ops::Range;
 
 use super::MetricType;
-use super::float::{FloatError, format_openmetrics, parse_go_float};
+use super::float::{FloatError, format_openmetrics, parse_value};
 use super::lexer::{Lexer, Token};
-use super::quote::{go_quote, go_quote_bounded};
-use crate::model::{LabelsBuilder, METRIC_NAME};
+use super::quote::quote_bytes;
+use crate::model::{LabelsBuilder, METRIC_NAME, parse_float};
 
 /// Longest text of one series (name and labels as written) in bytes.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -220,12 +220,12 @@ impl<'a> TextParser<'a> {
         let name = String::from_utf8_lossy(name);
         let entry = if line == Token::Type {
             let metric_type = MetricType::from_text_format(text)
-                .ok_or_else(|| ParseError::MetricType(go_quote_bounded(text)))?;
+                .ok_or_else(|| ParseError::MetricType(quote_bytes(text)))?;
             self.metric_type = metric_type;
             Entry::Type { name, metric_type }
         } else {
             let text =
-                std::str::from_utf8(text).map_err(|_| ParseError::Help(go_quote_bounded(text)))?;
+                std::str::from_utf8(text).map_err(|_| ParseError::Help(quote_bytes(text)))?;
             Entry::Help { name, text: unescape(text, false) }
         };
         self.expect_linebreak("linebreak expected after metadata")?;
@@ -251,7 +251,7 @@ impl<'a> TextParser<'a> {
             return Err(self.unexpected("expected value after metric", token));
         }
         let page = self.lexer.page;
-        let value = parse_go_float(&page[self.lexer.start..self.lexer.pos])
+        let value = parse_value(&page[self.lexer.start..self.lexer.pos])
             .map_err(|error| ParseError::Value(error, self.entry_so_far()))?;
         let timestamp_ms = self.timestamp()?;
         Ok(Entry::Series { text: &page[self.entry_start..end], value, timestamp_ms })
@@ -266,7 +266,7 @@ impl<'a> TextParser<'a> {
                     .ok()
                     .and_then(|text| text.parse().ok())
                     .ok_or_else(|| {
-                        ParseError::Timestamp(go_quote_bounded(digits), self.entry_so_far())
+                        ParseError::Timestamp(quote_bytes(digits), self.entry_so_far())
                     })?;
                 self.expect_linebreak("expected next entry after timestamp")?;
                 Ok(Some(timestamp_ms))
@@ -308,7 +308,7 @@ impl<'a> TextParser<'a> {
             }
             let quoted = &self.lexer.page[self.lexer.start..self.lexer.pos];
             if std::str::from_utf8(quoted).is_err() {
-                return Err(ParseError::LabelValue(go_quote_bounded(quoted)));
+                return Err(ParseError::LabelValue(quote_bytes(quoted)));
             }
             self.labels.push((name, self.lexer.start + 1..self.lexer.pos - 1));
             token = self.lexer.next();
@@ -324,7 +324,7 @@ impl<'a> TextParser<'a> {
     pub fn labels(&self) -> Result<Vec<LabelText<'a>>, ParseError> {
         let text = |range: &Range<usize>| {
             let bytes = &self.lexer.page[range.clone()];
-            std::str::from_utf8(bytes).map_err(|_| ParseError::Name(go_quote_bounded(bytes)))
+            std::str::from_utf8(bytes).map_err(|_| ParseError::Name(quote_bytes(bytes)))
         };
         let name = self.name.as_ref().expect("BUG: labels asked for without a series");
         let mut labels = Vec::with_capacity(self.labels.len() + 1);
@@ -337,7 +337,7 @@ impl<'a> TextParser<'a> {
                 MetricType::Summary => name == "quantile",
                 _ => false,
             };
-            if is_bound && let Ok(bound) = parse_go_float(value.as_bytes()) {
+            if is_bound && let Some(bound) = parse_float(&value) {
                 value = Cow::Owned(format_openmetrics(bound));
             }
             labels.push((name, value));
@@ -353,7 +353,7 @@ impl<'a> TextParser<'a> {
                 continue;
             }
             if builder.get(&name).is_some() {
-                return Err(ParseError::DuplicateLabel(go_quote(name.as_bytes())));
+                return Err(ParseError::DuplicateLabel(quote_bytes(name.as_bytes())));
             }
             builder.set(&name, &value);
         }
@@ -371,14 +371,14 @@ impl<'a> TextParser<'a> {
         let end = (self.lexer.pos + 1).min(self.lexer.end());
         ParseError::Unexpected {
             expected,
-            got: go_quote_bounded(&self.lexer.bytes(self.lexer.start.min(end), end)),
+            got: quote_bytes(&self.lexer.bytes(self.lexer.start.min(end), end)),
             token: token.as_str(),
-            entry: go_quote_bounded(&self.lexer.bytes(self.entry_start.min(end), end)),
+            entry: quote_bytes(&self.lexer.bytes(self.entry_start.min(end), end)),
         }
     }
 
     fn entry_so_far(&self) -> String {
-        go_quote_bounded(&self.lexer.bytes(self.entry_start, self.lexer.pos))
+        quote_bytes(&self.lexer.bytes(self.entry_start, self.lexer.pos))
     }
 }
 

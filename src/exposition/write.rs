@@ -1,7 +1,7 @@
 //! The text format, written: the page that `/metrics` serves, version 0.0.4.
 
 use super::MetricType;
-use super::float::format_go_g;
+use crate::model::{FloatStyle, float_text};
 
 /// One family with its samples.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,7 @@ pub fn write_families(families: &[Family], out: &mut String) {
             out.push_str(sample.suffix);
             write_labels(&sample.labels, out);
             out.push(' ');
-            out.push_str(&format_go_g(sample.value));
+            out.push_str(&float_text(sample.value, FloatStyle::General));
             out.push('\n');
         }
     }

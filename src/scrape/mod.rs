@@ -1,1 +1,3 @@
 //! Fetch, parse, relabel, append: one loop a target.
+
+pub mod accept;

@@ -3,73 +3,9 @@
 
 use std::fmt;
 
-use super::quote::go_quote_bounded;
-
-/// A format that a job may list in `scrape_protocols`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ScrapeProtocol {
-    /// `PrometheusProto`
-    Protobuf,
-    /// `PrometheusText0.0.4`
-    Text004,
-    /// `PrometheusText1.0.0`
-    Text100,
-    /// `OpenMetricsText0.0.1`
-    OpenMetrics001,
-    /// `OpenMetricsText1.0.0`
-    OpenMetrics100,
-}
-
-impl ScrapeProtocol {
-    /// Number of protocols that Prometheus knows; the first entry's weight is one more.
-    const COUNT: usize = 5;
-
-    /// The name in the configuration file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Protobuf => "PrometheusProto",
-            Self::Text004 => "PrometheusText0.0.4",
-            Self::Text100 => "PrometheusText1.0.0",
-            Self::OpenMetrics001 => "OpenMetricsText0.0.1",
-            Self::OpenMetrics100 => "OpenMetricsText1.0.0",
-        }
-    }
-
-    /// The media type without parameters.
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Self::Protobuf => "application/vnd.google.protobuf",
-            Self::Text004 | Self::Text100 => "text/plain",
-            Self::OpenMetrics001 | Self::OpenMetrics100 => "application/openmetrics-text",
-        }
-    }
-}
-
-/// What a target is asked to do with names that are not plain identifiers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum EscapingScheme {
-    /// `allow-utf-8`
-    #[default]
-    AllowUtf8,
-    /// `underscores`
-    Underscores,
-    /// `dots`
-    Dots,
-    /// `values`
-    Values,
-}
-
-impl EscapingScheme {
-    /// The name in the header and in the configuration file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AllowUtf8 => "allow-utf-8",
-            Self::Underscores => "underscores",
-            Self::Dots => "dots",
-            Self::Values => "values",
-        }
-    }
-}
+use crate::config::ScrapeProtocol;
+use crate::exposition::quote_bytes;
+use crate::model::EscapingScheme;
 
 /// A format that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,19 +17,19 @@ pub enum Format {
 /// The `Accept` header: of `protocols` those that are read, in their order; both versions of the
 /// text format where none of them is.
 pub fn accept_header(protocols: &[ScrapeProtocol], escaping: EscapingScheme) -> String {
-    let read = [ScrapeProtocol::Text100, ScrapeProtocol::Text004];
+    let read = [ScrapeProtocol::PrometheusText1_0_0, ScrapeProtocol::PrometheusText0_0_4];
     let mut asked: Vec<_> = protocols.iter().filter(|p| read.contains(p)).copied().collect();
     if asked.is_empty() {
         asked.extend(read);
     }
-    let mut weight = ScrapeProtocol::COUNT + 1;
+    let mut weight = ScrapeProtocol::ALL.len() + 1;
     let mut entries = Vec::new();
     for protocol in asked {
-        let parameters = match protocol {
-            ScrapeProtocol::Text100 => format!("version=1.0.0;escaping={}", escaping.as_str()),
-            _ => "version=0.0.4".to_owned(),
+        let escaping = match protocol {
+            ScrapeProtocol::PrometheusText1_0_0 => format!(";escaping={}", escaping.as_str()),
+            _ => String::new(),
         };
-        entries.push(format!("{};{parameters};q=0.{weight}", protocol.media_type()));
+        entries.push(format!("{}{escaping};q=0.{weight}", protocol.media_type()));
         weight -= 1;
     }
     entries.push(format!("*/*;q=0.{weight}"));
@@ -149,7 +85,7 @@ pub fn check_content_type(
     let error = if content_type.is_empty() {
         ContentTypeError::Blank
     } else {
-        let quoted = || go_quote_bounded(content_type.as_bytes());
+        let quoted = || quote_bytes(content_type.as_bytes());
         match media_type(content_type) {
             Ok(media_type) if media_type == "text/plain" => return Ok(Format::Text),
             Ok(_) => ContentTypeError::Unsupported(quoted()),
@@ -158,7 +94,9 @@ pub fn check_content_type(
     };
     match fallback {
         None => Err(error),
-        Some(ScrapeProtocol::Text004 | ScrapeProtocol::Text100) => Ok(Format::Text),
+        Some(ScrapeProtocol::PrometheusText0_0_4 | ScrapeProtocol::PrometheusText1_0_0) => {
+            Ok(Format::Text)
+        }
         Some(other) => Err(ContentTypeError::Fallback(other)),
     }
 }
@@ -238,10 +176,10 @@ mod tests {
     #[test]
     fn asks_only_for_what_is_read() {
         let all = [
-            ScrapeProtocol::OpenMetrics100,
-            ScrapeProtocol::OpenMetrics001,
-            ScrapeProtocol::Text100,
-            ScrapeProtocol::Text004,
+            ScrapeProtocol::OpenMetricsText1_0_0,
+            ScrapeProtocol::OpenMetricsText0_0_1,
+            ScrapeProtocol::PrometheusText1_0_0,
+            ScrapeProtocol::PrometheusText0_0_4,
         ];
         let expected = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,\
                         text/plain;version=0.0.4;q=0.5,*/*;q=0.4";
@@ -292,10 +230,10 @@ mod tests {
             ),
         ] {
             assert_eq!(check_content_type(value, None).unwrap_err().to_string(), text);
-            let fallback = Some(ScrapeProtocol::Text004);
+            let fallback = Some(ScrapeProtocol::PrometheusText0_0_4);
             assert_eq!(check_content_type(value, fallback), Ok(Format::Text));
         }
-        let refused = check_content_type("", Some(ScrapeProtocol::Protobuf)).unwrap_err();
+        let refused = check_content_type("", Some(ScrapeProtocol::PrometheusProto)).unwrap_err();
         assert!(refused.to_string().contains("PrometheusProto"), "{refused}");
     }
 }
