@@ -161,6 +161,23 @@ pub enum Expr {
     Paren(NodeId),
 }
 
+impl Expr {
+    /// The nodes it is made of, in the order of the text.
+    pub fn children(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let (pair, list): ([Option<NodeId>; 2], Vec<NodeId>) = match self {
+            Self::Number { .. } | Self::String(_) | Self::Selector(_) => ([None; 2], Vec::new()),
+            Self::Window { selector: child, .. }
+            | Self::Subquery { expr: child, .. }
+            | Self::Unary { expr: child, .. }
+            | Self::Paren(child) => ([Some(*child), None], Vec::new()),
+            Self::Aggregate { expr, param, .. } => ([*param, Some(*expr)], Vec::new()),
+            Self::Binary { lhs, rhs, .. } => ([Some(*lhs), Some(*rhs)], Vec::new()),
+            Self::Call { args, .. } => ([None; 2], args.clone()),
+        };
+        pair.into_iter().flatten().chain(list)
+    }
+}
+
 /// An instant selector.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selector {

@@ -9,5 +9,6 @@ pub mod lex;
 pub mod parse;
 pub mod print;
 pub mod quote;
+pub mod script;
 
 pub use parse::{ParseError, ParseOptions, Position, parse, parse_selector};

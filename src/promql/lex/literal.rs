@@ -111,7 +111,7 @@ impl Cursor<'_> {
 }
 
 /// Length of the string at the front of `text`, its quotes included.
-pub(super) fn string_length(text: &str) -> Result<usize, String> {
+pub fn string_length(text: &str) -> Result<usize, String> {
     let mut chars = text.char_indices();
     let Some((_, delimiter)) = chars.next() else { return Err(unterminated('"')) };
     while let Some((at, c)) = chars.next() {

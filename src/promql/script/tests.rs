@@ -1,0 +1,78 @@
+//! What scripts say, and that their runner can tell right from wrong.
+
+use super::*;
+use crate::promql::engine::Engine;
+use crate::promql::parse::ParseOptions;
+
+fn floats(line: &str) -> Vec<Option<f64>> {
+    let value = |value: SeriesValue| match value {
+        SeriesValue::Float(value) => Some(value),
+        _ => None,
+    };
+    parse_series(line).unwrap().values.into_iter().map(value).collect()
+}
+
+#[test]
+fn values_are_spelt_out() {
+    assert_eq!(floats("a 1 _ 3"), [Some(1.0), None, Some(3.0)]);
+    assert_eq!(floats("a 1+2x2 -1-1x1"), [1.0, 3.0, 5.0, -1.0, -2.0].map(Some));
+    assert_eq!(floats("a _x2 1e-1x1 Inf"), [None, None, Some(0.1), Some(0.1), Some(f64::INFINITY)]);
+    assert!(floats("a stale")[0].is_some_and(crate::model::is_stale));
+    let series = parse_series("{\"m n\", b='c d'}  {{schema:1 buckets:[1 2]}}x2 5").unwrap();
+    assert_eq!(series.labels.to_string(), "{__name__=\"m n\", b=\"c d\"}");
+    assert_eq!(series.values.len(), 4);
+    assert_eq!(series.values[2], SeriesValue::Histogram);
+}
+
+#[test]
+fn mistakes_are_refused() {
+    for line in ["a{b!='c'} 1", "a{b 1", "a 1x", "a 1+1", "a x5", "a 1x9999999999", "a {{1"] {
+        assert!(parse_series(line).is_err(), "{line}");
+    }
+    for (script, line) in [
+        ("\nlod 5m", 2),
+        ("load 5x", 1),
+        ("load 5m\n  a 1\n  b y", 3),
+        ("eval instant 5m a", 1),
+        ("eval range from 5m to 1m step 1m a", 1),
+        ("eval instant at 5m a\n  expect love", 2),
+    ] {
+        assert_eq!(Script::parse(script).unwrap_err().line, line, "{script}");
+    }
+}
+
+#[test]
+fn blocks_end_at_blank_lines_and_comments() {
+    let script = "clear\nload 1m\n  a 1 2\n  # no more\n\neval_ordered instant at 1m30s a\n  \
+                  expect warn msg: b: c\n  a 2\n";
+    let script = Script::parse(script).unwrap();
+    let [Command::Clear, Command::Load(load), Command::Eval(eval)] = script.commands.as_slice()
+    else {
+        panic!("{script:?}");
+    };
+    assert_eq!((load.step_ms, load.series.len()), (60_000, 1));
+    assert_eq!((eval.times, eval.query.as_str()), (Times::Instant(90_000), "a"));
+    assert_eq!(
+        eval.expectations,
+        [
+            Expectation { about: About::Ordered, text: None },
+            Expectation { about: About::Warn, text: Some(Pattern::Exact("b: c".to_owned())) },
+        ]
+    );
+}
+
+fn run(script: &str) -> Report {
+    let mut store = MemoryStore::default();
+    let engine = Engine::default();
+    let mut runner = Runner::new(&mut store, &engine, ParseOptions::default());
+    runner.run(&Script::parse(script).unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_not_there_yet_is_counted_by_name() {
+    let report = run("load 1m\n  a {{}} 1\n  b{le=\"1\"} 5\n\neval instant at 1m a\n\n\
+                      eval instant at 1m b[1m + 1m]\n\neval instant at 1m b anchored\n");
+    assert_eq!(report.total(), 3);
+    let reasons: Vec<_> = report.out_of_scope.keys().map(String::as_str).collect();
+    assert_eq!(reasons, ["anchored modifier", "duration expressions", "native histograms"]);
+}
