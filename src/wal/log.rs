@@ -1,11 +1,29 @@
 //! The writing side of the log.
+//!
+//! One mutex guards the state; it is held during writes, and given up while a sync runs, so that
+//! appends go on meanwhile. Who needs a sync while one runs waits for it, then leads the next
+//! one for all that wait (group commit).
+//!
+//! INVARIANT: `unsynced` holds every record from `synced` to `next_sequence`, and the current
+//! segment has the same records at its end. Where the current segment cannot be trusted any more
+//! (a failed sync, a failed append that could not be rolled back) there is none, and whoever
+//! needs one begins a new one with the records of `unsynced`; see `segment.rs` for why that voids
+//! whatever the old one holds of them.
 
+mod begin;
+mod sync;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Position;
-use crate::disk::{Clock, Disk, StorageError};
+use super::frame;
+use super::{KIND_MAX, PAYLOAD_BYTES_MAX, Position};
+use crate::disk::{Clock, Disk, File, StorageError};
+
+pub use sync::Syncer;
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy)]
@@ -57,16 +75,86 @@ pub struct LogStats {
 }
 
 /// The log, open for appending. All methods may be called from any thread.
-#[derive(Debug)]
 pub struct Log {
-    _options: LogOptions,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: LogOptions,
+    clock: Arc<dyn Clock>,
+    salt: u32,
+    state: Mutex<State>,
+    /// Something changed that someone may wait for: a sync ended, records wait, the log closed.
+    changed: Condvar,
+}
+
+/// What one append wrote and no sync has covered.
+#[derive(Debug)]
+struct Batch {
+    /// Whose append it was; 0 for records found when the log was opened.
+    ticket: u64,
+    end_sequence: u64,
+    at: Duration,
+    /// The frames.
+    bytes: Vec<u8>,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+struct Current {
+    number: u64,
+    path: PathBuf,
+    file: Box<dyn File>,
+    /// The same file, for syncing without the mutex.
+    sync_handle: Arc<dyn File>,
+    /// Up to the last good frame.
+    len: u64,
+    /// Whether a record stands in it.
+    has_records: bool,
+    /// The length at which the next segment is due.
+    bytes_max: u64,
+}
+
+#[derive(Debug)]
+struct KnownSegment {
+    bytes: u64,
+    /// `None` where its header cannot be read.
+    first_sequence: Option<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    current: Option<Current>,
+    segments: BTreeMap<u64, KnownSegment>,
+    next_number: u64,
+    next_sequence: u64,
+    /// First sequence that is not on the medium.
+    synced: u64,
+    unsynced: VecDeque<Batch>,
+    /// A sync runs without the mutex.
+    syncing: bool,
+    closed: bool,
+    next_ticket: u64,
+    /// Appends that wait for their sync (`sync_interval` zero).
+    waiters: usize,
+    /// Tickets whose records were given up, as closed ranges; kept while anyone waits.
+    given_up: Vec<(u64, u64)>,
+    stats: LogStats,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dir, options, .. } = self;
+        f.debug_struct("Log").field("dir", dir).field("options", options).finish_non_exhaustive()
+    }
 }
 
 impl Log {
     /// Opens the log in `dir`, creating the directory where it is missing, and begins a segment.
     /// `after` is the position of the checkpoint in use ([`Position::START`] without one): no
-    /// record gets a number below it, whatever became of the segments. Damaged segments are no
-    /// error; a disk that takes no new segment is.
+    /// record gets a number below it, whatever became of the segments.
+    ///
+    /// Damaged segments are no error, and neither is a disk that takes no new segment: appends
+    /// are refused then until it does. A segment of a newer version is
+    /// [`StorageError::TooNew`].
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -74,78 +162,211 @@ impl Log {
         clock: Arc<dyn Clock>,
         after: Position,
     ) -> Result<Self, StorageError> {
-        let _ = (disk, dir, options, clock, after);
-        unreachable!("BUG: not built yet")
+        if !disk.exists(dir) {
+            disk.create_dir_all(dir).map_err(|e| StorageError::io("create", dir, e))?;
+        }
+        let (salt, mut state) = begin::recover(&disk, dir, &*clock, after)?;
+        let dir = dir.to_owned();
+        let changed = Condvar::new();
+        let log =
+            Self { disk, dir, options, clock, salt, state: Mutex::new(State::new()), changed };
+        // What it is refused for stands in the figures, and the next append tries again.
+        let _ = log.begin_segment(&mut state);
+        *log.lock() = state;
+        Ok(log)
     }
 
     /// Appends the payloads, each with its kind (1 to [`super::KIND_MAX`]), and returns the
-    /// position of the first.
+    /// position of the first. They stand next to one another, with ascending sequences.
+    ///
+    /// [`StorageError::Unwritable`] where the disk does not take them; then none is in the log.
     pub fn append(&self, payloads: &[(u8, &[u8])]) -> Result<Position, StorageError> {
-        let _ = payloads;
-        unreachable!("BUG: not built yet")
-    }
-
-    /// Makes all that was appended durable.
-    pub fn sync(&self) -> Result<(), StorageError> {
-        unreachable!("BUG: not built yet")
-    }
-
-    /// Makes all that was appended durable, and says where the log ends: the position to put
-    /// into a checkpoint. (One that is not synced must not be put there.)
-    pub fn synced_end(&self) -> Result<Position, StorageError> {
-        unreachable!("BUG: not built yet")
+        self.check(payloads)?;
+        let bytes_len: usize = payloads.iter().map(|(_, p)| frame::HEADER_LEN + p.len()).sum();
+        let mut state = self.keep_interval(self.lock())?;
+        state = self.make_room(state, bytes_len as u64)?;
+        let first = state.next_sequence;
+        let mut bytes = Vec::with_capacity(bytes_len);
+        for (i, (kind, payload)) in payloads.iter().enumerate() {
+            frame::encode(self.salt, *kind, first + i as u64, payload, &mut bytes);
+        }
+        let position = self.write(&mut state, &bytes, first)?;
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.next_sequence += payloads.len() as u64;
+        state.stats.appended_records += payloads.len() as u64;
+        state.stats.unwritable = None;
+        let end_sequence = state.next_sequence;
+        let at = self.clock.monotonic();
+        state.unsynced.push_back(Batch { ticket, end_sequence, at, bytes });
+        if self.options.sync_interval.is_zero() {
+            self.wait_synced(state, ticket, end_sequence)?;
+        } else if state.unsynced.len() == 1 {
+            self.changed.notify_all();
+        }
+        Ok(position)
     }
 
     /// Where the next record will stand.
     pub fn end(&self) -> Position {
-        unreachable!("BUG: not built yet")
+        self.lock().end()
     }
 
-    /// Removes the segments with numbers below `segment`; never the one that is written to.
+    /// Removes the segments with numbers below `segment`, oldest first; never the newest one.
     /// Returns the bytes freed.
     pub fn drop_before(&self, segment: u64) -> Result<u64, StorageError> {
-        let _ = segment;
-        unreachable!("BUG: not built yet")
+        let doomed: Vec<u64> = {
+            let state = self.lock();
+            let newest = state.segments.keys().next_back().copied().unwrap_or(0);
+            state.segments.range(..segment.min(newest)).map(|(number, _)| *number).collect()
+        };
+        let mut freed = 0;
+        for number in &doomed {
+            let path = super::segment::path_of(&self.dir, *number);
+            match self.disk.remove_file(&path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(StorageError::io("remove", &path, e)),
+            }
+            let removed = self.lock().segments.remove(number);
+            freed += removed.map_or(0, |segment| segment.bytes);
+        }
+        if !doomed.is_empty() {
+            let synced = self.disk.sync_dir(&self.dir);
+            synced.map_err(|e| StorageError::io("sync directory", &self.dir, e))?;
+        }
+        Ok(freed)
     }
 
     /// The segments, oldest first.
     pub fn segments(&self) -> Vec<SegmentInfo> {
-        unreachable!("BUG: not built yet")
+        let state = self.lock();
+        let info = |(&number, segment): (&u64, &KnownSegment)| SegmentInfo {
+            number,
+            path: super::segment::path_of(&self.dir, number),
+            bytes: segment.bytes,
+        };
+        state.segments.iter().map(info).collect()
     }
 
     /// Figures.
     pub fn stats(&self) -> LogStats {
-        unreachable!("BUG: not built yet")
+        let state = self.lock();
+        LogStats {
+            bytes: state.segments.values().map(|segment| segment.bytes).sum(),
+            segments: state.segments.len() as u64,
+            unsynced_bytes: state.unsynced.iter().map(|batch| batch.bytes.len() as u64).sum(),
+            ..state.stats.clone()
+        }
     }
 
-    /// Syncs, and refuses everything afterwards with [`StorageError::Closed`].
-    pub fn close(&self) -> Result<(), StorageError> {
-        unreachable!("BUG: not built yet")
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // State is changed in steps that leave it whole; a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check(&self, payloads: &[(u8, &[u8])]) -> Result<(), StorageError> {
+        let refuse = |why: String| {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, why);
+            Err(StorageError::io("append", &self.dir, error))
+        };
+        for (kind, payload) in payloads {
+            if payload.len() > PAYLOAD_BYTES_MAX {
+                let len = payload.len();
+                return refuse(format!("a record of {len} bytes; at most {PAYLOAD_BYTES_MAX}"));
+            }
+            if *kind == 0 || *kind > KIND_MAX {
+                return refuse(format!("a record of kind {kind}; from 1 to {KIND_MAX}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `bytes` at the end of the current segment, or leaves it as it was.
+    fn write(
+        &self,
+        state: &mut State,
+        bytes: &[u8],
+        sequence: u64,
+    ) -> Result<Position, StorageError> {
+        let Some(current) = &mut state.current else {
+            unreachable!("BUG: room was made in no segment")
+        };
+        let offset = current.len;
+        if let Err(error) = current.file.append(bytes) {
+            let error = refusal("append", &current.path, &error);
+            state.roll_back();
+            state.stats.append_failures += 1;
+            state.stats.unwritable = Some(error.to_string());
+            return Err(error);
+        }
+        current.len += bytes.len() as u64;
+        current.has_records = true;
+        let (segment, len) = (current.number, current.len);
+        if let Some(known) = state.segments.get_mut(&segment) {
+            known.bytes = len;
+        }
+        Ok(Position { sequence, segment, offset })
     }
 }
 
-/// Keeps a log within its `sync_interval`. Without one, appends do the syncs when they are due.
-#[derive(Debug)]
-pub struct Syncer {
-    _log: Arc<Log>,
+impl State {
+    fn new() -> Self {
+        Self {
+            current: None,
+            segments: BTreeMap::new(),
+            next_number: 1,
+            next_sequence: 0,
+            synced: 0,
+            unsynced: VecDeque::new(),
+            syncing: false,
+            closed: false,
+            next_ticket: 1,
+            waiters: 0,
+            given_up: Vec::new(),
+            stats: LogStats::default(),
+        }
+    }
+
+    fn end(&self) -> Position {
+        let sequence = self.next_sequence;
+        match &self.current {
+            Some(current) => Position { sequence, segment: current.number, offset: current.len },
+            None => Position { sequence, segment: self.next_number, offset: 0 },
+        }
+    }
+
+    /// Takes away what a failed append left behind the last good frame. The cut has to be on the
+    /// medium before the place is used again: power might fail after the next record and bring
+    /// the refused one back in its stead. A segment where that fails is given up.
+    pub(super) fn roll_back(&mut self) {
+        let Some(current) = &mut self.current else { return };
+        let cut = current.file.truncate(current.len).and_then(|()| current.file.sync());
+        if cut.is_ok() {
+            self.mark_synced(self.next_sequence);
+        } else {
+            self.current = None;
+        }
+    }
+
+    /// Everything up to `sequence` is on the medium.
+    fn mark_synced(&mut self, sequence: u64) {
+        while self.unsynced.front().is_some_and(|batch| batch.end_sequence <= sequence) {
+            self.unsynced.pop_front();
+        }
+        self.synced = self.synced.max(sequence);
+    }
 }
 
-impl Syncer {
-    /// A syncer for `log`.
-    pub fn new(log: Arc<Log>) -> Self {
-        Self { _log: log }
-    }
-
-    /// Syncs whenever half of the interval has passed, until the log is closed; for a thread of
-    /// its own. `failed` hears every error.
-    pub fn run(&self, failed: impl FnMut(&StorageError)) {
-        drop(failed);
-        unreachable!("BUG: not built yet")
-    }
-
-    /// Syncs if half of the interval has passed for some record; for callers that drive time
-    /// themselves. Whether it synced.
-    pub fn tick(&self) -> Result<bool, StorageError> {
-        unreachable!("BUG: not built yet")
-    }
+/// The error that callers see when the disk refuses.
+fn refusal(op: &str, path: &Path, error: &std::io::Error) -> StorageError {
+    let why = match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "the disk is full: ",
+        _ => "",
+    };
+    StorageError::Unwritable(format!("{why}{op} {}: {error}", path.display()))
 }

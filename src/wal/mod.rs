@@ -23,8 +23,15 @@
 //! the old segments), then [`Replay`] from that position.
 
 mod checkpoint;
+mod frame;
 mod log;
 mod replay;
+mod segment;
+mod walk;
+mod window;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -34,7 +41,7 @@ use crate::disk::StorageError;
 
 pub use checkpoint::{CheckpointReader, CheckpointWriter, read_newest};
 pub use log::{Log, LogOptions, LogStats, SegmentInfo, Syncer};
-pub use replay::{Item, Replay};
+pub use replay::{Item, Replay, replay_bytes};
 
 /// The greatest kind that the owner of the log may use; 0 and those above are the container's.
 pub const KIND_MAX: u8 = 239;

@@ -1,10 +1,13 @@
-//! The reading side of the log.
+//! The reading side of the log: all segments, in order, each record once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Damage, Position};
-use crate::disk::{Disk, StorageError};
+use super::segment::{self, HeaderState, RECORDS_START, Segment};
+use super::walk::{Bounds, Step, Walk};
+use super::window::Window;
+use super::{Damage, DamageKind, Position};
+use crate::disk::{Disk, SimulatedDisk, StorageError};
 
 /// What replay comes across.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,25 +25,237 @@ pub enum Item<'a> {
     Damage(Damage),
 }
 
+/// What stands in the log, marker included.
+#[derive(Debug)]
+pub(super) enum Found {
+    Record { position: Position, kind: u8, len: usize },
+    Marker(u64),
+    Damage(Damage),
+}
+
 /// Reads the log in order. Reads what was there when it was opened; damage never ends it.
 #[derive(Debug)]
-pub struct Replay {}
+pub struct Replay {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    segments: Vec<Segment>,
+    /// For each segment, the first sequence that a newer one has again.
+    limits: Vec<Option<u64>>,
+    /// Index of the segment that is read, or will be.
+    at: usize,
+    walk: Option<Walk>,
+    /// Sequence of the next record to give; those below it are skipped.
+    next: u64,
+    from: Position,
+    /// For segments whose own header is gone: all of a log have the same.
+    salt: Option<u32>,
+    bytes: u64,
+    bytes_done: u64,
+}
 
 impl Replay {
     /// Begins at the first record whose number is at least `from.sequence`.
     /// An error only where the directory cannot be listed; a missing directory is an empty log.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, from: Position) -> Result<Self, StorageError> {
-        let _ = (disk, dir, from);
-        unreachable!("BUG: not built yet")
+        let (segments, _) = segment::list(&disk, dir)?;
+        Ok(Self::over(disk, dir, segments, from))
+    }
+
+    /// Reads the given segments, oldest first.
+    pub(super) fn over(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        segments: Vec<Segment>,
+        from: Position,
+    ) -> Self {
+        let mut limits = vec![None; segments.len()];
+        let mut limit: Option<u64> = None;
+        for (slot, segment) in limits.iter_mut().zip(&segments).rev() {
+            *slot = limit;
+            let first = segment.good_header().map(|header| header.first_sequence);
+            limit = [limit, first].into_iter().flatten().min();
+        }
+        let is_done = |limit: &Option<u64>| limit.is_some_and(|limit| limit <= from.sequence);
+        let at = limits.iter().take_while(|limit| is_done(limit)).count();
+        let salt = segments.iter().find_map(|s| s.good_header().map(|header| header.salt));
+        let bytes = segments[at..].iter().map(|segment| segment.bytes).sum();
+        let dir = dir.to_owned();
+        let next = from.sequence;
+        Self { disk, dir, segments, limits, at, walk: None, next, from, salt, bytes, bytes_done: 0 }
     }
 
     /// The next record or damage; `None` at the end.
     pub fn next_item(&mut self) -> Option<Item<'_>> {
-        unreachable!("BUG: not built yet")
+        loop {
+            match self.next_found()? {
+                Found::Record { position, kind, len } => {
+                    let payload = self.payload(position, len);
+                    return Some(Item::Record { position, kind, payload });
+                }
+                Found::Damage(damage) => return Some(Item::Damage(damage)),
+                Found::Marker(_) => {}
+            }
+        }
     }
 
     /// Bytes of all segments that are to be read, and of those read so far; for progress.
     pub fn progress(&self) -> (u64, u64) {
-        unreachable!("BUG: not built yet")
+        let here = self.walk.as_ref().map_or(0, Walk::offset);
+        (self.bytes, (self.bytes_done + here).min(self.bytes))
     }
+
+    /// Sequence behind the last record that was given, skipped or lost.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.next
+    }
+
+    /// The payload of the record that was found last.
+    pub(super) fn payload(&mut self, position: Position, len: usize) -> &[u8] {
+        match &mut self.walk {
+            Some(walk) => walk.payload(position.offset, len),
+            None => unreachable!("BUG: a record was found in no segment"),
+        }
+    }
+
+    pub(super) fn next_found(&mut self) -> Option<Found> {
+        loop {
+            let Some(walk) = &mut self.walk else {
+                if self.at >= self.segments.len() {
+                    return None;
+                }
+                if let Some(damage) = self.begin_segment() {
+                    return Some(Found::Damage(damage));
+                }
+                continue;
+            };
+            let before = walk.expected();
+            match walk.step() {
+                Step::Record { offset, sequence, kind, len } if sequence >= self.next => {
+                    self.next = sequence + 1;
+                    let segment = self.segments[self.at].number;
+                    let position = Position { sequence, segment, offset };
+                    return Some(Found::Record { position, kind, len });
+                }
+                Step::Record { .. } => {}
+                Step::Marker(covered) => return Some(Found::Marker(covered)),
+                Step::Damage { offset, len, records, kind } => {
+                    let path = self.segments[self.at].path.clone();
+                    let end = before + records;
+                    let records = end.saturating_sub(before.max(self.next));
+                    self.next = self.next.max(end);
+                    return Some(Found::Damage(Damage { path, offset, len, records, kind }));
+                }
+                Step::End => self.end_segment(),
+            }
+        }
+    }
+
+    fn end_segment(&mut self) {
+        self.bytes_done += self.segments[self.at].bytes;
+        self.walk = None;
+        self.at += 1;
+    }
+
+    /// Starts the walk through the segment at `self.at`, or leaves it out; says what is wrong.
+    fn begin_segment(&mut self) -> Option<Damage> {
+        let segment = self.segments[self.at].clone();
+        let limit = self.limits[self.at];
+        let file = match segment.header {
+            HeaderState::TooNew(_) => return Some(self.leave_out(DamageKind::TooNew)),
+            HeaderState::Unreadable if self.salt.is_none() => {
+                return Some(self.leave_out(DamageKind::NoHeader));
+            }
+            _ => segment::open(&self.disk, &segment.path),
+        };
+        let Ok(file) = file else { return Some(self.leave_out(DamageKind::MissingSegment)) };
+        let window = Window::new(file, segment.bytes);
+        let Some(header) = segment.good_header() else {
+            return Some(self.begin_without_header(window, &segment, limit));
+        };
+        let first = header.first_sequence;
+        let mut walk = Walk::new(window, header.salt, first, self.bounds(limit, first));
+        if segment.number == self.from.segment && first <= self.from.sequence {
+            walk.skip_to(self.from.offset, self.from.sequence);
+        }
+        self.walk = Some(walk);
+        let missing = first.checked_sub(self.next).filter(|records| *records > 0)?;
+        self.next = first;
+        Some(Damage {
+            path: self.dir.clone(),
+            offset: 0,
+            len: 0,
+            records: missing,
+            kind: DamageKind::MissingSegment,
+        })
+    }
+
+    /// The salt is that of the other segments; where counting begins, the first frame shows.
+    fn begin_without_header(
+        &mut self,
+        window: Window,
+        segment: &Segment,
+        limit: Option<u64>,
+    ) -> Damage {
+        let salt = self.salt.unwrap_or(0);
+        let hint = if self.next == 0 { limit.unwrap_or(0) } else { self.next };
+        let mut walk = Walk::new(window, salt, hint, self.bounds(limit, 0));
+        walk.resolve_first();
+        self.walk = Some(walk);
+        Damage {
+            path: segment.path.clone(),
+            offset: 0,
+            len: RECORDS_START.min(segment.bytes),
+            records: 0,
+            kind: DamageKind::NoHeader,
+        }
+    }
+
+    /// `first` is what the segment itself vouches for: everything before it.
+    fn bounds(&self, limit: Option<u64>, first: u64) -> Bounds {
+        let next = self.segments.get(self.at + 1);
+        let is_next_good = next.is_some_and(|segment| segment.good_header().is_some());
+        Bounds { limit, covered: limit.filter(|_| is_next_good).unwrap_or(first) }
+    }
+
+    fn leave_out(&mut self, kind: DamageKind) -> Damage {
+        let Segment { path, bytes: len, .. } = self.segments[self.at].clone();
+        let end = self.limits[self.at].unwrap_or(self.next).max(self.next);
+        let records = end - self.next;
+        self.next = end;
+        self.end_segment();
+        Damage { path, offset: 0, len, records, kind }
+    }
+}
+
+/// Replays arbitrary bytes as the only segment of a log, for fuzzing: returns the records and
+/// damages met.
+///
+/// # Panics
+///
+/// Where what was found contradicts itself: a record or a damage beyond the file, a sequence
+/// that does not ascend.
+pub fn replay_bytes(bytes: &[u8]) -> (u64, u64) {
+    let disk = SimulatedDisk::new(0);
+    let dir = Path::new("wal");
+    let planted = disk.set_file_bytes(&segment::path_of(dir, 1), bytes.to_vec());
+    planted.expect("BUG: a simulated disk takes a file");
+    let replay = Replay::open(Arc::new(disk), dir, Position::START);
+    let mut replay = replay.expect("BUG: a simulated disk lists a directory");
+    let (mut records, mut damages) = (0, 0);
+    let mut least = 0;
+    while let Some(item) = replay.next_item() {
+        match item {
+            Item::Record { position, payload, .. } => {
+                assert!(position.sequence >= least, "sequences ascend");
+                least = position.sequence + 1;
+                assert!(position.offset + payload.len() as u64 <= bytes.len() as u64);
+                records += 1;
+            }
+            Item::Damage(damage) => {
+                assert!(damage.offset + damage.len <= bytes.len() as u64);
+                damages += 1;
+            }
+        }
+    }
+    (records, damages)
 }
