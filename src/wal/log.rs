@@ -190,7 +190,7 @@ impl Log {
         for (i, (kind, payload)) in payloads.iter().enumerate() {
             frame::encode(self.salt, *kind, first + i as u64, payload, &mut bytes);
         }
-        let position = self.write(&mut state, &bytes, first)?;
+        let position = state.write(&bytes, first)?;
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         state.next_sequence += payloads.len() as u64;
@@ -285,33 +285,6 @@ impl Log {
         }
         Ok(())
     }
-
-    /// Writes `bytes` at the end of the current segment, or leaves it as it was.
-    fn write(
-        &self,
-        state: &mut State,
-        bytes: &[u8],
-        sequence: u64,
-    ) -> Result<Position, StorageError> {
-        let Some(current) = &mut state.current else {
-            unreachable!("BUG: room was made in no segment")
-        };
-        let offset = current.len;
-        if let Err(error) = current.file.append(bytes) {
-            let error = refusal("append", &current.path, &error);
-            state.roll_back();
-            state.stats.append_failures += 1;
-            state.stats.unwritable = Some(error.to_string());
-            return Err(error);
-        }
-        current.len += bytes.len() as u64;
-        current.has_records = true;
-        let (segment, len) = (current.number, current.len);
-        if let Some(known) = state.segments.get_mut(&segment) {
-            known.bytes = len;
-        }
-        Ok(Position { sequence, segment, offset })
-    }
 }
 
 impl State {
@@ -338,6 +311,28 @@ impl State {
             Some(current) => Position { sequence, segment: current.number, offset: current.len },
             None => Position { sequence, segment: self.next_number, offset: 0 },
         }
+    }
+
+    /// Writes `bytes` at the end of the current segment, or leaves it as it was.
+    fn write(&mut self, bytes: &[u8], sequence: u64) -> Result<Position, StorageError> {
+        let Some(current) = &mut self.current else {
+            unreachable!("BUG: room was made in no segment")
+        };
+        let offset = current.len;
+        if let Err(error) = current.file.append(bytes) {
+            let error = refusal("append", &current.path, &error);
+            self.roll_back();
+            self.stats.append_failures += 1;
+            self.stats.unwritable = Some(error.to_string());
+            return Err(error);
+        }
+        current.len += bytes.len() as u64;
+        current.has_records = true;
+        let (segment, len) = (current.number, current.len);
+        if let Some(known) = self.segments.get_mut(&segment) {
+            known.bytes = len;
+        }
+        Ok(Position { sequence, segment, offset })
     }
 
     /// Takes away what a failed append left behind the last good frame. The cut has to be on the

@@ -92,6 +92,13 @@ fn read_end(
     }
 }
 
+/// A segment that has no name yet.
+struct Written {
+    file: Box<dyn File>,
+    sync_handle: Arc<dyn File>,
+    len: u64,
+}
+
 impl Log {
     /// Sees to it that there is a current segment with room for `bytes`.
     pub(super) fn make_room<'a>(
@@ -148,7 +155,7 @@ impl Log {
         let path = segment::path_of(&self.dir, number);
         let unfinished = path.with_extension("wal.tmp");
         let written = self.write_segment(&unfinished, number, state);
-        let (file, sync_handle, len) = written.inspect_err(|_| {
+        let Written { file, sync_handle, len } = written.inspect_err(|_| {
             let _ = self.disk.remove_file(&unfinished);
         })?;
         // From here on the new one may be found after a crash and void what the old one gets.
@@ -179,7 +186,7 @@ impl Log {
         path: &Path,
         number: u64,
         state: &State,
-    ) -> Result<(Box<dyn File>, Arc<dyn File>, u64), StorageError> {
+    ) -> Result<Written, StorageError> {
         let mut file = self.disk.create(path).map_err(|e| refusal("create", path, &e))?;
         let first_sequence = state.synced;
         let mut bytes = Vec::with_capacity(RECORDS_START as usize);
@@ -198,7 +205,7 @@ impl Log {
         }
         file.sync().map_err(|e| refusal("sync", path, &e))?;
         let sync_handle = file.try_clone().map_err(|e| refusal("open", path, &e))?;
-        Ok((file, Arc::from(sync_handle), len))
+        Ok(Written { file, sync_handle: Arc::from(sync_handle), len })
     }
 
     /// The frame that says that everything below `covered` is on the medium.

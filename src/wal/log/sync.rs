@@ -110,16 +110,13 @@ impl Log {
         let result = handle.sync();
         let mut state = self.lock();
         state.syncing = false;
-        match result {
-            Ok(()) => {
-                state.stats.syncs += 1;
-                state.mark_synced(end);
-                self.write_marker(&mut state);
-            }
-            Err(_) => {
-                state.stats.sync_failures += 1;
-                state.current = None;
-            }
+        if result.is_ok() {
+            state.stats.syncs += 1;
+            state.mark_synced(end);
+            self.write_marker(&mut state);
+        } else {
+            state.stats.sync_failures += 1;
+            state.current = None;
         }
         self.changed.notify_all();
         state

@@ -22,7 +22,7 @@ impl Model {
 
     fn batch(&mut self, dice: &mut Dice) -> Vec<Record> {
         let len = if dice.one_in(30) { 4000 } else { dice.below(200) as usize };
-        (0..dice.below(4) + 1)
+        (0..=dice.below(4))
             .map(|_| {
                 self.next += 1;
                 let mut payload = self.next.to_le_bytes().to_vec();

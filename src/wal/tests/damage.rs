@@ -195,7 +195,9 @@ fn frames_inside_a_payload_are_no_records() {
 
 proptest! {
     #[test]
-    fn arbitrary_bytes_are_replayed_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+    fn arbitrary_bytes_are_replayed_without_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..600),
+    ) {
         replay_bytes(&bytes);
     }
 
