@@ -1,1 +1,31 @@
-//! Immutable, time-partitioned directories of chunks.
+//! Blocks: immutable, self-contained directories of one stretch of time.
+//!
+//! A block is `<data>/narthex/blocks/<ULID>/` with four files: `meta.json` (what it is),
+//! `index` (labels, postings, rows), `chunks` (values), `columns` (timestamps, each distinct
+//! vector once). It appears whole, by a rename, and never changes. Each binary file is under
+//! checksums in units of 4 KiB that are checked at first touch.
+
+mod columns;
+mod meta;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod ulid;
+mod writer;
+
+use crate::index::units::Kind;
+
+pub use meta::{BLOCK_VERSION, Meta, Unread};
+pub use reader::{Block, Scan, Selection};
+pub use ulid::Ulid;
+pub use writer::BlockWriter;
+
+const INDEX_FILE: &str = "index";
+const CHUNK_FILE: &str = "chunks";
+const COLUMN_FILE: &str = "columns";
+
+/// End of the name of a directory that is being written or removed; swept away at start.
+pub const TEMPORARY: &str = ".tmp";
+
+/// Kind and version of chunk files.
+const CHUNKS: Kind = Kind { magic: *b"NXCH", version: 1 };

@@ -1,0 +1,267 @@
+//! Reads a block where it lies.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hashbrown::HashMap;
+
+use super::columns::ColumnReader;
+use super::meta::Meta;
+use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE};
+use crate::chunk::decode_values_range;
+use crate::disk::{Disk, StorageError};
+use crate::index::units::UnitFile;
+use crate::index::{self, ChunkRef, IndexReader, IndexView};
+use crate::model::{Labels, Matcher, Samples, TimeRange};
+
+/// How many series are looked at between two looks at whether anybody waits.
+const SERIES_PER_CHECK: u32 = 256;
+
+/// An open block.
+#[derive(Debug)]
+pub struct Block {
+    dir: PathBuf,
+    meta: Meta,
+    index: IndexReader,
+    chunks: UnitFile,
+    columns: ColumnReader,
+}
+
+impl Block {
+    /// Opens the block in `dir`: reads its description and the frames of its files.
+    pub fn open(disk: &dyn Disk, dir: &Path) -> Result<Self, StorageError> {
+        let meta = Meta::read(disk, dir)?;
+        let index = IndexReader::open(disk, &dir.join(INDEX_FILE))?;
+        let chunks = UnitFile::open(disk, &dir.join(CHUNK_FILE), CHUNKS)?;
+        let columns = ColumnReader::open(disk, &dir.join(COLUMN_FILE))?;
+        if u64::from(index.series_count()) != meta.series {
+            let what = format!("{} series in the index", index.series_count());
+            return Err(StorageError::corrupt(dir, 0, what));
+        }
+        Ok(Self { dir: dir.to_owned(), meta, index, chunks, columns })
+    }
+
+    /// Its description.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Where it lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Bytes of the index file.
+    pub fn index_bytes(&self) -> u64 {
+        self.index.file_len()
+    }
+
+    /// Bytes of values and timestamps.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.chunks.file_len() + self.columns.file_len()
+    }
+
+    /// The series that satisfy `matchers` and have, or may have, a sample in `range`, in
+    /// ascending order of labels. `check` is called now and then; its error ends the work.
+    pub fn select<E: From<StorageError>>(
+        self: &Arc<Self>,
+        matchers: &[Matcher],
+        range: TimeRange,
+        check: &dyn Fn() -> Result<(), E>,
+    ) -> Result<Selection, E> {
+        let ordinals = self.with_view(|view| index::resolve(view, matchers))?;
+        let mut rows = self.index.rows();
+        let mut selection = Selection {
+            block: Arc::clone(self),
+            labels: Vec::new(),
+            chunks: Vec::new(),
+            ends: Vec::new(),
+            columns: Mutex::default(),
+        };
+        let is_all =
+            range.min_ms <= self.meta.range.min_ms && range.max_ms >= self.meta.range.max_ms;
+        for (i, ordinal) in (0_u32..).zip(&ordinals) {
+            if i.is_multiple_of(SERIES_PER_CHECK) {
+                check()?;
+            }
+            let before = selection.chunks.len();
+            for &chunk in rows.chunks(ordinal)? {
+                if is_all || self.columns.range(chunk.column)?.overlaps(range) {
+                    selection.chunks.push(chunk);
+                }
+            }
+            if selection.chunks.len() > before {
+                selection.labels.push(rows.labels(ordinal)?);
+                selection.ends.push(selection.chunks.len());
+            }
+        }
+        Ok(selection)
+    }
+
+    /// Names of all labels of the series that satisfy `matchers`, sorted.
+    pub fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, StorageError> {
+        self.with_view(|view| index::label_names(view, matchers))
+    }
+
+    /// Values of label `name`, likewise.
+    pub fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+    ) -> Result<Vec<String>, StorageError> {
+        self.with_view(|view| index::label_values(view, name, matchers))
+    }
+
+    /// Walks over the whole block in ascending order of labels; for merging.
+    pub fn scan(self: &Arc<Self>) -> Scan {
+        Scan { block: Arc::clone(self), next: 0 }
+    }
+
+    fn with_view<T>(&self, read: impl FnOnce(&IndexView<'_>) -> T) -> Result<T, StorageError> {
+        let view = self.index.view();
+        let answer = read(&view);
+        view.finish()?;
+        Ok(answer)
+    }
+
+    /// Appends the samples of one chunk within `range` to `out`.
+    fn read_chunk(
+        &self,
+        chunk: ChunkRef,
+        times: &[i64],
+        range: TimeRange,
+        out: &mut Samples,
+    ) -> Result<(), StorageError> {
+        let (start, count) = chunk.part.unwrap_or((0, times.len() as u32));
+        let part = (start as usize)
+            .checked_add(count as usize)
+            .and_then(|end| times.get(start as usize..end));
+        let Some(times) = part else {
+            return Err(self.columns.corrupt(format!("column {} is too short", chunk.column)));
+        };
+        let begin = times.partition_point(|&t| t < range.min_ms);
+        let end = times.partition_point(|&t| t <= range.max_ms);
+        if begin >= end {
+            return Ok(());
+        }
+        let times_wanted = &times[begin..end];
+        if out.timestamps.last().is_some_and(|last| *last >= times_wanted[0]) {
+            return Err(self.chunks.corrupt(chunk.offset, "chunks of a series overlap"));
+        }
+        let payload = self.chunks.slice(chunk.offset, u64::from(chunk.len))?;
+        decode_values_range(payload, times.len(), begin..end, &mut out.values)
+            .map_err(|e| self.chunks.corrupt(chunk.offset, e.to_string()))?;
+        out.timestamps.extend_from_slice(times_wanted);
+        Ok(())
+    }
+}
+
+/// Columns that a selection keeps decoded.
+const COLUMNS_KEPT: usize = 1024;
+
+/// Series of one block.
+#[derive(Debug)]
+pub struct Selection {
+    block: Arc<Block>,
+    labels: Vec<Labels>,
+    chunks: Vec<ChunkRef>,
+    ends: Vec<usize>,
+    /// Series of one group are often read one after the other.
+    columns: Mutex<HashMap<u32, Arc<[i64]>>>,
+}
+
+impl Selection {
+    /// Number of series.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Labels of series `index`, ascending; panics at `index >= len()`.
+    pub fn labels(&self, index: usize) -> &Labels {
+        &self.labels[index]
+    }
+
+    /// The block.
+    pub fn block(&self) -> &Arc<Block> {
+        &self.block
+    }
+
+    /// Replaces the content of `out` by the samples of series `index` within `range`, times
+    /// strictly ascending. A damaged chunk is told to `damaged` and left out; a medium that does
+    /// not read is an error.
+    pub fn read(
+        &self,
+        index: usize,
+        range: TimeRange,
+        out: &mut Samples,
+        damaged: &mut dyn FnMut(StorageError),
+    ) -> Result<(), StorageError> {
+        out.clear();
+        let begin = if index == 0 { 0 } else { self.ends[index - 1] };
+        for &chunk in &self.chunks[begin..self.ends[index]] {
+            let read = self
+                .column(chunk.column)
+                .and_then(|times| self.block.read_chunk(chunk, &times, range, out));
+            match read {
+                Err(error @ StorageError::Corrupt { .. }) => damaged(error),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn column(&self, number: u32) -> Result<Arc<[i64]>, StorageError> {
+        let known = |columns: &Mutex<HashMap<u32, Arc<[i64]>>>| {
+            let columns = columns.lock().unwrap_or_else(PoisonError::into_inner);
+            columns.get(&number).cloned()
+        };
+        if let Some(times) = known(&self.columns) {
+            return Ok(times);
+        }
+        let times: Arc<[i64]> = self.block.columns.read(number)?.into();
+        let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        if columns.len() >= COLUMNS_KEPT {
+            columns.clear();
+        }
+        columns.insert(number, Arc::clone(&times));
+        Ok(times)
+    }
+}
+
+/// Walks over a block, a stretch of series at a time.
+#[derive(Debug)]
+pub struct Scan {
+    block: Arc<Block>,
+    next: u32,
+}
+
+impl Scan {
+    /// The next stretch of at most `series_max` series; `None` at the end. Damage in the index is
+    /// an error: a merge must not lose what another reader might still find.
+    pub fn next_stretch(&mut self, series_max: u32) -> Result<Option<Selection>, StorageError> {
+        let end = self.next.saturating_add(series_max).min(self.block.index.series_count());
+        if self.next == end {
+            return Ok(None);
+        }
+        let mut rows = self.block.index.rows();
+        let mut selection = Selection {
+            block: Arc::clone(&self.block),
+            labels: Vec::new(),
+            chunks: Vec::new(),
+            ends: Vec::new(),
+            columns: Mutex::default(),
+        };
+        for ordinal in self.next..end {
+            selection.chunks.extend_from_slice(rows.chunks(ordinal)?);
+            selection.labels.push(rows.labels(ordinal)?);
+            selection.ends.push(selection.chunks.len());
+        }
+        self.next = end;
+        Ok(Some(selection))
+    }
+}

@@ -1,0 +1,158 @@
+//! Writes a block from series in ascending order of labels.
+//!
+//! Everything goes to `<blocks>/<ULID>.tmp/`; when all files are synced the directory gets its
+//! name, and the name is synced. So a block is there whole or not at all, and what a crash leaves
+//! behind is told by its name.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::columns::ColumnWriter;
+use super::meta::{META_FILE, Meta};
+use super::ulid::Ulid;
+use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE, TEMPORARY};
+use crate::chunk::{Coder, SAMPLES_PER_CHUNK_MAX, encode_values};
+use crate::disk::{Disk, StorageError};
+use crate::index::units::UnitWriter;
+use crate::index::{ChunkRef, IndexWriter};
+use crate::model::{Labels, Samples, TimeRange};
+
+/// Samples of one chunk at most: a query that wants few decodes no more than these.
+const CHUNK_SAMPLES: usize = 2048;
+
+/// Writes one block. Memory: five bytes a label, and one series' samples.
+#[derive(Debug)]
+pub struct BlockWriter {
+    disk: Arc<dyn Disk>,
+    blocks_dir: PathBuf,
+    temporary: PathBuf,
+    ulid: Ulid,
+    chunk_window_ms: i64,
+    index: IndexWriter,
+    chunks: UnitWriter,
+    columns: ColumnWriter,
+    range: Option<TimeRange>,
+    samples: u64,
+    chunk_count: u64,
+    refs: Vec<ChunkRef>,
+    payload: Vec<u8>,
+}
+
+impl BlockWriter {
+    /// Begins a block in `blocks_dir` whose samples are not below `min_ms`. Chunks are cut at
+    /// multiples of `chunk_window_ms`, so that series with the same times share columns.
+    pub fn create(
+        disk: &Arc<dyn Disk>,
+        blocks_dir: &Path,
+        ulid: Ulid,
+        min_ms: i64,
+        chunk_window_ms: i64,
+    ) -> Result<Self, StorageError> {
+        let temporary = blocks_dir.join(format!("{ulid}{TEMPORARY}"));
+        disk.create_dir_all(&temporary).map_err(|e| StorageError::io("create", &temporary, e))?;
+        let disk_ref = &**disk;
+        Ok(Self {
+            disk: Arc::clone(disk),
+            blocks_dir: blocks_dir.to_owned(),
+            ulid,
+            chunk_window_ms: chunk_window_ms.max(1),
+            index: IndexWriter::create(disk_ref, &temporary.join(INDEX_FILE))?,
+            chunks: UnitWriter::create(disk_ref, &temporary.join(CHUNK_FILE), CHUNKS)?,
+            columns: ColumnWriter::create(disk_ref, &temporary.join(COLUMN_FILE), min_ms)?,
+            temporary,
+            range: None,
+            samples: 0,
+            chunk_count: 0,
+            refs: Vec::new(),
+            payload: Vec::new(),
+        })
+    }
+
+    /// Adds a series above all before it; one without samples is left out.
+    pub fn add(&mut self, labels: &Labels, samples: &Samples) -> Result<(), StorageError> {
+        let times = samples.timestamps.as_slice();
+        let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return Ok(()) };
+        self.refs.clear();
+        let mut begin = 0;
+        while begin < times.len() {
+            let window = times[begin].div_euclid(self.chunk_window_ms);
+            let next = window.saturating_add(1).saturating_mul(self.chunk_window_ms);
+            let rest = &times[begin..];
+            let rows = rest.partition_point(|&t| t < next).clamp(1, SAMPLES_PER_CHUNK_MAX);
+            self.add_window(&rest[..rows], &samples.values[begin..begin + rows])?;
+            begin += rows;
+        }
+        self.index.add(labels, &self.refs)?;
+        self.chunk_count += self.refs.len() as u64;
+        self.samples += times.len() as u64;
+        let range = self.range.get_or_insert(TimeRange { min_ms: first, max_ms: last });
+        range.min_ms = range.min_ms.min(first);
+        range.max_ms = range.max_ms.max(last);
+        Ok(())
+    }
+
+    /// Writes the samples of one window as one chunk, or as several where they are many.
+    fn add_window(&mut self, times: &[i64], values: &[f64]) -> Result<(), StorageError> {
+        let column = self.columns.number(times)?;
+        for (i, values) in values.chunks(CHUNK_SAMPLES).enumerate() {
+            self.payload.clear();
+            encode_values(values, Coder::Fast, &mut self.payload);
+            let offset = self.chunks.position();
+            self.chunks.write(&self.payload)?;
+            let start = (i * CHUNK_SAMPLES) as u32;
+            let is_whole = values.len() == times.len();
+            let part = (!is_whole).then_some((start, values.len() as u32));
+            self.refs.push(ChunkRef { offset, len: self.payload.len() as u32, column, part });
+        }
+        Ok(())
+    }
+
+    /// Number of series so far.
+    pub fn series_count(&self) -> usize {
+        self.index.series_count()
+    }
+
+    /// Makes the block durable and gives its description; `None` where it would hold nothing, in
+    /// which case nothing is left behind. `parents` are the blocks whose place it takes.
+    pub fn finish(self, level: u32, parents: Vec<Ulid>) -> Result<Option<Meta>, StorageError> {
+        let (disk, temporary) = (self.disk, self.temporary);
+        let Some(range) = self.range else {
+            remove(&*disk, &temporary)?;
+            return Ok(None);
+        };
+        let meta = Meta {
+            ulid: self.ulid,
+            range,
+            level,
+            parents,
+            series: self.index.series_count() as u64,
+            samples: self.samples,
+            chunks: self.chunk_count,
+            columns: u64::from(self.columns.count()),
+        };
+        self.chunks.finish()?;
+        self.columns.finish()?;
+        self.index.finish()?;
+        let path = temporary.join(META_FILE);
+        let mut file = disk.create(&path).map_err(|e| StorageError::io("create", &path, e))?;
+        let append = file.append(meta.to_json().as_bytes());
+        append.map_err(|e| StorageError::io("append", &path, e))?;
+        file.sync().map_err(|e| StorageError::io("sync", &path, e))?;
+        disk.sync_dir(&temporary).map_err(|e| StorageError::io("sync", &temporary, e))?;
+        let named = self.blocks_dir.join(meta.ulid.to_string());
+        disk.rename(&temporary, &named).map_err(|e| StorageError::io("rename", &named, e))?;
+        let blocks_dir = &self.blocks_dir;
+        disk.sync_dir(blocks_dir).map_err(|e| StorageError::io("sync", blocks_dir, e))?;
+        Ok(Some(meta))
+    }
+
+    /// Gives up and removes what was written.
+    pub fn abandon(self) -> Result<(), StorageError> {
+        let (disk, temporary) = (self.disk, self.temporary);
+        remove(&*disk, &temporary)
+    }
+}
+
+fn remove(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+    disk.remove_dir_all(dir).map_err(|e| StorageError::io("remove", dir, e))
+}
