@@ -4,9 +4,13 @@
 //! operator takes and gives whole columns; see [`super::columns`].
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ast::{Ast, ValueType};
+use super::budget::Budget;
+use super::columns::{Column, Grid, Operand, SameLabelset, Series, Vector};
+use super::evaluator::Evaluator;
+use super::plan::Plan;
 use crate::model::{Labels, Samples};
 use crate::select::{Cancellation, Queryable, SelectError, Stopped};
 
@@ -182,6 +186,12 @@ impl From<Stopped> for QueryError {
     }
 }
 
+impl From<SameLabelset> for QueryError {
+    fn from(SameLabelset: SameLabelset) -> Self {
+        Self::execution("vector cannot contain metrics with the same labelset")
+    }
+}
+
 impl From<SelectError> for QueryError {
     fn from(error: SelectError) -> Self {
         match error {
@@ -217,8 +227,31 @@ impl Engine {
         options: &QueryOptions,
         cancellation: &Cancellation,
     ) -> Result<QueryResult, QueryError> {
-        let _ = (source, query, t_ms, options, cancellation);
-        Err(QueryError::execution("the evaluator is not built yet"))
+        let range = QueryRange { start_ms: t_ms, end_ms: t_ms, step_ms: 1 };
+        let mut evaluator = self.evaluator(source, query.ast, range, options, cancellation);
+        evaluator.run()?;
+        let root = query.ast.root;
+        let value = if query.ast.node(root).value_type == ValueType::Matrix {
+            Value::Matrix(evaluator.matrix(root)?)
+        } else {
+            match evaluator.take(root, Grid::instant(t_ms))? {
+                Operand::Scalar(column) => Value::Scalar { t_ms, value: column.values[0] },
+                Operand::String(value) => Value::String { t_ms, value },
+                Operand::Vector(vector) => Value::Vector(
+                    evaluator
+                        .without_names(vector)?
+                        .series
+                        .into_iter()
+                        .map(|Series { labels, column, .. }| VectorSample {
+                            labels,
+                            t_ms,
+                            value: column.values[0],
+                        })
+                        .collect(),
+                ),
+            }
+        };
+        Ok(finish(&evaluator, query, value))
     }
 
     /// Evaluates `query` at `start_ms`, `start_ms + step_ms` … up to `end_ms`.
@@ -230,9 +263,80 @@ impl Engine {
         options: &QueryOptions,
         cancellation: &Cancellation,
     ) -> Result<QueryResult, QueryError> {
-        let _ = (source, query, range, options, cancellation);
-        Err(QueryError::execution("the evaluator is not built yet"))
+        let root = query.ast.root;
+        let value_type = query.ast.node(root).value_type;
+        if !matches!(value_type, ValueType::Vector | ValueType::Scalar) {
+            let name = match value_type {
+                ValueType::Matrix => "range vector",
+                other => other.as_str(),
+            };
+            return Err(QueryError::execution(format!(
+                "invalid expression type {name:?} for range query, must be Scalar or instant Vector"
+            )));
+        }
+        if range.step_ms <= 0 {
+            return Err(QueryError::execution("the step of a range query must be above zero"));
+        }
+        let mut evaluator = self.evaluator(source, query.ast, range, options, cancellation);
+        evaluator.run()?;
+        let grid = Grid::new(range.start_ms, range.end_ms, range.step_ms);
+        let mut vector = match evaluator.take(root, grid)? {
+            Operand::Scalar(column) => Vector {
+                series: vec![Series { labels: Labels::empty(), drop_name: false, column }],
+            },
+            Operand::Vector(vector) => evaluator.without_names(vector)?,
+            Operand::String(_) => unreachable!("BUG: the type was checked"),
+        };
+        vector.drop_empty();
+        vector.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let series = vector.series.into_iter().map(|Series { labels, column, .. }| MatrixSeries {
+            labels,
+            samples: samples_of(&column, grid),
+        });
+        let value = Value::Matrix(series.collect());
+        Ok(finish(&evaluator, query, value))
     }
+
+    fn evaluator<'a>(
+        &self,
+        source: &'a dyn Queryable,
+        ast: &'a Ast,
+        range: QueryRange,
+        options: &QueryOptions,
+        cancellation: &'a Cancellation,
+    ) -> Evaluator<'a> {
+        let timeout = options.timeout.unwrap_or(Duration::MAX).min(self.options.timeout);
+        let deadline = Instant::now().checked_add(timeout);
+        let lookback_ms = options
+            .lookback_delta_ms
+            .filter(|lookback_ms| *lookback_ms > 0)
+            .unwrap_or(self.options.lookback_delta_ms);
+        Evaluator::new(
+            ast,
+            Plan::new(ast, range, self.options.subquery_step_ms),
+            source,
+            Budget::new(self.options.max_samples, deadline, cancellation),
+            (lookback_ms, self.options.delayed_name_removal),
+        )
+    }
+}
+
+fn finish(evaluator: &Evaluator<'_>, query: Query<'_>, value: Value) -> QueryResult {
+    let (warnings, infos) = evaluator.annotations.render(query.text);
+    let stats = QueryStats {
+        total_queryable_samples: evaluator.budget.looked_at(),
+        peak_samples: evaluator.budget.peak() as u64,
+    };
+    QueryResult { value, warnings, infos, stats }
+}
+
+/// A column's values with their times.
+pub(super) fn samples_of(column: &Column, grid: Grid) -> Samples {
+    let count = column.valid.count();
+    let mut samples =
+        Samples { timestamps: Vec::with_capacity(count), values: Vec::with_capacity(count) };
+    column.iter().for_each(|(step, value)| samples.push(grid.time_ms(step), value));
+    samples
 }
 
 /// The times of a range query, in milliseconds.

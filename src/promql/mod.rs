@@ -2,13 +2,21 @@
 
 pub mod annotations;
 pub mod ast;
+mod budget;
+mod calls;
 pub mod columns;
+pub mod compensated;
 pub mod engine;
+mod evaluator;
 pub mod functions;
 pub mod lex;
+mod operators;
 pub mod parse;
+mod plan;
 pub mod print;
 pub mod quote;
 pub mod script;
+mod stream;
+pub mod windows;
 
 pub use parse::{ParseError, ParseOptions, Position, parse, parse_selector};

@@ -2,7 +2,15 @@
 //!
 //! A function is one of three kinds ([`Implementation`]): a map of one series' values, which the
 //! engine fuses into aggregations and applies in place; a function of whole operands; a function
-//! of windows. Each file of this folder has a `lookup` from name to implementation.
+//! of windows ([`window::WindowFunction`]). Each file of this folder has a `lookup` from name to
+//! implementation.
+
+pub(crate) mod absent;
+mod over_time;
+mod rate;
+pub(crate) mod regression;
+mod scalar;
+pub mod window;
 
 use super::annotations::Annotations;
 use super::ast::{Ast, Expr, NodeId, Span};
@@ -89,8 +97,8 @@ impl Call<'_> {
     }
 }
 
-/// The implementation of function `name`; `None` for those the engine has a path of its own for,
-/// and for those it does not know.
-pub fn implementation(_name: &str) -> Option<Implementation> {
-    None
+/// The implementation of function `name`; `None` for window functions, for those that the engine
+/// has a path of its own for, and for those it does not know.
+pub fn implementation(name: &str) -> Option<Implementation> {
+    scalar::lookup(name).or_else(|| absent::lookup(name))
 }

@@ -1,0 +1,463 @@
+//! Evaluation of calls and aggregations: what each is fed with.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::ast::{AggregateOp, Expr, NodeId, Selector, Span, ValueType};
+use super::columns::{Bitmap, Column, Grid, Operand, SameLabelset, Series, Vector};
+use super::engine::{MatrixSeries, QueryError, samples_of};
+use super::evaluator::{Evaluator, into_vector};
+use super::functions::regression::check_smoothing;
+use super::functions::window::{WindowFunction, keeps_name, window_function};
+use super::functions::{self, Call, Implementation, absent};
+use super::operators::aggregate::Aggregation;
+use super::operators::count_values::count_values;
+use super::operators::grouping::Grouping;
+use super::operators::rank;
+use super::plan::{stage_input, streams, unwrap_parens, window_argument};
+use super::stream::{Observed, Reading, ScalarStage, Source, Stage, Stream};
+use super::windows::{SampleTimes, Taken, drop_stale};
+use crate::model::{Labels, METRIC_NAME, MatchOp, Samples};
+use crate::select::SeriesSet;
+
+/// What a stream borrows from.
+enum SourceData {
+    Storage(Arc<dyn SeriesSet>),
+    Subquery(Vector, Grid),
+}
+
+/// Everything about a source but what it borrows.
+struct Prepared {
+    data: SourceData,
+    times: SampleTimes,
+    /// The function, its window and its other arguments; `None` for an instant selector.
+    window: Option<(WindowFunction, i64, Vec<Column>)>,
+    drops_name: bool,
+    /// Whether all series have the same metric name, so that dropping it leaves them distinct.
+    one_name: bool,
+    observed: Observed,
+}
+
+impl Prepared {
+    fn stream(&self, lookback_ms: i64, stages: Vec<Stage>, observed: Observed) -> Stream<'_> {
+        let source = match &self.data {
+            SourceData::Storage(set) => Source::Storage(&**set),
+            SourceData::Subquery(vector, grid) => Source::Subquery(vector, *grid),
+        };
+        let reading = match &self.window {
+            None => Reading::LookBack { lookback_ms, taken: Taken::Value },
+            Some((function, range_ms, scalars)) => {
+                Reading::Window { function: *function, range_ms: *range_ms, scalars }
+            }
+        };
+        let observed = RefCell::new(observed);
+        let reading_drops_name = self.drops_name;
+        Stream { source, reading, times: self.times, stages, reading_drops_name, observed }
+    }
+}
+
+impl Evaluator<'_> {
+    /// A stream of instant samples.
+    pub(super) fn look_back_stream<'s>(
+        &self,
+        set: &'s dyn SeriesSet,
+        times: SampleTimes,
+        taken: Taken,
+    ) -> Stream<'s> {
+        Stream {
+            source: Source::Storage(set),
+            reading: Reading::LookBack { lookback_ms: self.lookback_ms, taken },
+            times,
+            stages: Vec::new(),
+            reading_drops_name: taken == Taken::Time,
+            observed: RefCell::default(),
+        }
+    }
+
+    /// Evaluates a call.
+    pub(super) fn call(&mut self, id: NodeId, grid: Grid) -> Result<Operand, QueryError> {
+        let Expr::Call { function, args } = self.ast.expr(id) else {
+            unreachable!("BUG: called for calls")
+        };
+        let range = self.plan.range();
+        let constant = match function.name {
+            "start" => Some(range.start_ms as f64 / 1000.0),
+            "end" => Some(range.end_ms as f64 / 1000.0),
+            "range" => Some((range.end_ms - range.start_ms) as f64 / 1000.0),
+            "step" if range.start_ms == range.end_ms => Some(0.0),
+            "step" => Some(range.step_ms as f64 / 1000.0),
+            _ => None,
+        };
+        if let Some(value) = constant {
+            self.budget.ensure(1, grid.steps)?;
+            return Ok(Operand::Scalar(Column::constant(grid.steps, value)));
+        }
+        if function.name == "timestamp"
+            && let Expr::Selector(selector) = self.ast.expr(unwrap_parens(self.ast, args[0]))
+        {
+            return self.timestamps(selector, grid);
+        }
+        if window_argument(self.ast, id).is_some() {
+            return self.window_call(id, grid);
+        }
+        let mut operands = Vec::with_capacity(args.len());
+        for arg in args {
+            operands.push(self.take(*arg, grid)?);
+        }
+        match functions::implementation(function.name) {
+            Some(Implementation::Map(map)) => {
+                let mut operands = operands.into_iter();
+                let vector = operands.next().map(into_vector).unwrap_or_default();
+                let stage = Stage::Map(map, operands.map(into_scalar).collect());
+                Ok(Operand::Vector(self.apply_stage(&stage, vector)?))
+            }
+            Some(Implementation::Operands(evaluate)) => {
+                let mut call = Call {
+                    ast: self.ast,
+                    node: id,
+                    operands,
+                    grid,
+                    delayed_name_removal: self.delayed_name_removal,
+                    annotations: &mut self.annotations,
+                };
+                let mut operand = evaluate(&mut call)?;
+                if let Operand::Vector(vector) = &mut operand {
+                    vector.finish()?;
+                }
+                Ok(operand)
+            }
+            None => Err(unsupported(function.name)),
+        }
+    }
+
+    fn timestamps(&mut self, selector: &Selector, grid: Grid) -> Result<Operand, QueryError> {
+        let times = self.sample_times(selector, grid);
+        let Some(range) = times.touched(self.lookback_ms) else {
+            return Ok(Operand::Vector(Vector::default()));
+        };
+        let set = self.select(selector, range)?;
+        let stream = self.look_back_stream(&*set, times, Taken::Time);
+        let mut vector = stream.collect(&self.budget, self.delayed_name_removal)?;
+        vector.finish()?;
+        Ok(Operand::Vector(vector))
+    }
+
+    fn window_call(&mut self, id: NodeId, grid: Grid) -> Result<Operand, QueryError> {
+        let Some(mut prepared) = self.prepare(id, grid)? else {
+            return Ok(Operand::Vector(Vector::default()));
+        };
+        let observed = std::mem::take(&mut prepared.observed);
+        let stream = prepared.stream(self.lookback_ms, Vec::new(), observed);
+        if self.function_name(id) == "absent_over_time" {
+            let mut present = Bitmap::none(grid.steps);
+            stream.run(&self.budget, &mut |passing| {
+                present.unite(&passing.column.valid);
+                Ok(())
+            })?;
+            self.budget.ensure(1, grid.steps)?;
+            let mut column = Column::constant(grid.steps, 1.0);
+            column.valid.subtract(&present);
+            column.valid.compact();
+            let argument = window_argument(self.ast, id).map(|(_, node)| node);
+            let labels = absent::labels(self.ast, argument.expect("BUG: a window call"));
+            let series = Series { labels, drop_name: true, column };
+            let mut vector = Vector { series: vec![series] };
+            vector.drop_empty();
+            return Ok(Operand::Vector(vector));
+        }
+        let vector = stream.collect(&self.budget, self.delayed_name_removal)?;
+        let observed = stream.observed.take();
+        self.report(id, &prepared, observed)?;
+        if prepared.drops_name && !prepared.one_name && !self.delayed_name_removal {
+            // COMPAT: unlike elsewhere, equal labels are an error even at different steps.
+            let mut seen = std::collections::HashSet::with_capacity(vector.series.len());
+            if !vector.series.iter().all(|series| seen.insert(&series.labels)) {
+                return Err(SameLabelset.into());
+            }
+        }
+        Ok(Operand::Vector(vector))
+    }
+
+    fn function_name(&self, id: NodeId) -> &'static str {
+        match self.ast.expr(id) {
+            Expr::Call { function, .. } => function.name,
+            _ => "",
+        }
+    }
+
+    /// The samples of a matrix at the query's one time; series in the order of labels.
+    pub(super) fn matrix(&mut self, id: NodeId) -> Result<Vec<MatrixSeries>, QueryError> {
+        let ast = self.ast;
+        let id = unwrap_parens(ast, id);
+        let grid = self.plan.node(id).grid;
+        let mut matrix = Vec::new();
+        match ast.expr(id) {
+            Expr::Window { selector, range_ms } => {
+                let Expr::Selector(selector) = ast.expr(*selector) else {
+                    unreachable!("BUG: a window is over a selector")
+                };
+                let times = self.sample_times(selector, grid);
+                let Some(range) = times.touched(*range_ms) else { return Ok(matrix) };
+                let set = self.select(selector, range)?;
+                for index in 0..set.len() {
+                    self.budget.check_time()?;
+                    let mut samples = Samples::default();
+                    set.read(index, range, &mut samples)?;
+                    drop_stale(&mut samples);
+                    self.budget.charge(samples.len())?;
+                    self.budget.look_at(samples.len() as u64);
+                    if !samples.is_empty() {
+                        matrix.push(MatrixSeries { labels: set.labels(index).clone(), samples });
+                    }
+                }
+            }
+            Expr::Subquery { expr, .. } => {
+                let inner = self.plan.subquery_grid(id);
+                let mut vector = match self.take(*expr, inner)? {
+                    Operand::Vector(vector) => self.without_names(vector)?,
+                    Operand::Scalar(column) => Vector {
+                        series: vec![Series { labels: Labels::empty(), drop_name: false, column }],
+                    },
+                    Operand::String(_) => unreachable!("BUG: the parser checked types"),
+                };
+                vector.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+                for Series { labels, column, .. } in vector.series {
+                    matrix.push(MatrixSeries { labels, samples: samples_of(&column, inner) });
+                }
+            }
+            _ => unreachable!("BUG: a matrix is a window or a subquery"),
+        }
+        Ok(matrix)
+    }
+
+    /// Selects the series of source `id` and takes the other arguments; `None` where there is
+    /// nothing to read.
+    fn prepare(&mut self, id: NodeId, grid: Grid) -> Result<Option<Prepared>, QueryError> {
+        let ast = self.ast;
+        if let Expr::Selector(selector) = ast.expr(id) {
+            let times = self.sample_times(selector, grid);
+            let Some(range) = times.touched(self.lookback_ms) else { return Ok(None) };
+            return Ok(Some(Prepared {
+                data: SourceData::Storage(self.select(selector, range)?),
+                times,
+                window: None,
+                drops_name: false,
+                one_name: names_one_metric(selector),
+                observed: Observed::default(),
+            }));
+        }
+        let name = self.function_name(id);
+        let function = window_function(name).ok_or_else(|| unsupported(name))?;
+        let (place, matrix) = window_argument(ast, id).expect("BUG: a source is a window call");
+        let scalars = self.scalar_arguments(id, place, grid)?;
+        let (data, times, range_ms, one_name) = match ast.expr(matrix) {
+            Expr::Window { selector, range_ms } => {
+                let Expr::Selector(selector) = ast.expr(*selector) else {
+                    unreachable!("BUG: a window is over a selector")
+                };
+                let times = self.sample_times(selector, grid);
+                let Some(range) = times.touched(*range_ms) else { return Ok(None) };
+                let set = self.select(selector, range)?;
+                (SourceData::Storage(set), times, *range_ms, names_one_metric(selector))
+            }
+            Expr::Subquery { expr, range_ms, modifiers, .. } => {
+                let inner = self.plan.subquery_grid(matrix);
+                let vector = self.take_vector(*expr, inner)?;
+                let fixed_ms = self.plan.fixed_ms(*modifiers);
+                let times = SampleTimes { grid, offset_ms: modifiers.offset_ms, fixed_ms };
+                let mut names = vector.series.iter().map(|series| series.labels.metric_name());
+                let first = names.next();
+                let one_name = names.all(|name| Some(name) == first);
+                (SourceData::Subquery(vector, inner), times, *range_ms, one_name)
+            }
+            _ => unreachable!("BUG: a matrix is a window or a subquery"),
+        };
+        let observed = Observed {
+            no_counters: matches!(name, "rate" | "increase").then(BTreeSet::new),
+            filled: matches!(name, "quantile_over_time" | "double_exponential_smoothing")
+                .then(|| Bitmap::none(grid.steps)),
+        };
+        let window = Some((function, range_ms, scalars));
+        let drops_name = !keeps_name(name);
+        Ok(Some(Prepared { data, times, window, drops_name, one_name, observed }))
+    }
+
+    fn scalar_arguments(
+        &mut self,
+        id: NodeId,
+        matrix_place: usize,
+        grid: Grid,
+    ) -> Result<Vec<Column>, QueryError> {
+        let Expr::Call { args, .. } = self.ast.expr(id) else { return Ok(Vec::new()) };
+        let mut scalars = Vec::new();
+        for (place, arg) in args.iter().enumerate() {
+            if place != matrix_place {
+                scalars.push(self.take_scalar(*arg, grid)?);
+            }
+        }
+        Ok(scalars)
+    }
+
+    /// Turns what a reading observed into annotations.
+    fn report(
+        &mut self,
+        id: NodeId,
+        prepared: &Prepared,
+        observed: Observed,
+    ) -> Result<(), QueryError> {
+        let Expr::Call { function, args } = self.ast.expr(id) else { return Ok(()) };
+        let span = self.ast.node(args[0]).span;
+        for name in observed.no_counters.into_iter().flatten() {
+            self.annotations.info(
+                span,
+                format_args!(
+                    "metric might not be a counter, name does not end in \
+                     _total/_sum/_count/_bucket: {name:?}"
+                ),
+            );
+        }
+        if let (Some(filled), Some((_, _, scalars))) = (observed.filled, &prepared.window) {
+            for step in filled.iter() {
+                if function.name == "double_exponential_smoothing" {
+                    check_smoothing(scalars, step)?;
+                    continue;
+                }
+                let phi = scalars[0].values[step];
+                if !(0.0..=1.0).contains(&phi) {
+                    self.annotations.invalid_quantile(span, phi);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Evaluates an aggregation.
+    pub(super) fn aggregate(&mut self, id: NodeId, grid: Grid) -> Result<Vector, QueryError> {
+        let Expr::Aggregate { op, expr, param, grouping, without } = self.ast.expr(id) else {
+            unreachable!("BUG: called for aggregations")
+        };
+        let grouping = Grouping::new(grouping, *without);
+        if streams(*op) {
+            let mut aggregation = Aggregation::new(*op, grouping, grid.steps);
+            if self.plan.node(*expr).fused {
+                self.aggregate_stream(*expr, &mut aggregation, grid)?;
+            } else {
+                let vector = self.take_vector(*expr, grid)?;
+                self.add_all(&mut aggregation, vector)?;
+            }
+            return Ok(aggregation.finish(&self.budget));
+        }
+        let param = param.expect("BUG: the parser asks for the parameter");
+        let span = self.ast.node(param).span;
+        if *op == AggregateOp::CountValues {
+            let Operand::String(label) = self.take(param, grid)? else {
+                unreachable!("BUG: the parser checked types")
+            };
+            if label.is_empty() {
+                return Err(QueryError::execution(format!("invalid label name {label:?}")));
+            }
+            let vector = self.take_vector(*expr, grid)?;
+            return count_values(&vector, &label, grouping, grid.steps, &self.budget);
+        }
+        let parameter = self.take_scalar(param, grid)?;
+        let vector = self.take_vector(*expr, grid)?;
+        self.rank(*op, vector, grouping, (&parameter, span))
+    }
+
+    fn rank(
+        &mut self,
+        op: AggregateOp,
+        vector: Vector,
+        grouping: Grouping,
+        (parameter, span): (&Column, Span),
+    ) -> Result<Vector, QueryError> {
+        let annotations = &mut self.annotations;
+        if op == AggregateOp::Quantile {
+            return Ok(rank::quantiles(&vector, grouping, parameter, span, annotations));
+        }
+        let mut vector = rank::select(op, vector, grouping, parameter, span, annotations)?;
+        vector.drop_empty();
+        Ok(vector)
+    }
+
+    /// Feeds an aggregation from the chain of maps that begins at `expr`.
+    fn aggregate_stream(
+        &mut self,
+        expr: NodeId,
+        aggregation: &mut Aggregation,
+        grid: Grid,
+    ) -> Result<(), QueryError> {
+        let mut chain = vec![expr];
+        while let Some(next) = stage_input(self.ast, chain[chain.len() - 1]) {
+            chain.push(next);
+        }
+        let source = chain.pop().expect("BUG: a chain has a source");
+        let mut stages = Vec::new();
+        for id in chain.into_iter().rev() {
+            stages.extend(self.stage(id, grid)?);
+        }
+        let Some(mut prepared) = self.prepare(source, grid)? else { return Ok(()) };
+        let observed = std::mem::take(&mut prepared.observed);
+        let stream = prepared.stream(self.lookback_ms, stages, observed);
+        let delayed = self.delayed_name_removal;
+        let budget = &self.budget;
+        if stream.drops_name() && !prepared.one_name && !delayed {
+            // Without their names series may turn out equal, which has to be seen before they
+            // are summed.
+            let mut vector = stream.collect(budget, delayed)?;
+            let observed = stream.observed.take();
+            vector.finish()?;
+            self.report(source, &prepared, observed)?;
+            return self.add_all(aggregation, vector);
+        }
+        stream.run(budget, &mut |passing| {
+            let gone = passing.drop_name && !delayed;
+            aggregation.add(passing.labels, gone, passing.drop_name, passing.column, budget)
+        })?;
+        let observed = stream.observed.take();
+        self.report(source, &prepared, observed)?;
+        Ok(())
+    }
+
+    /// The map that node `id` of a chain is; parentheses and plus are none.
+    fn stage(&mut self, id: NodeId, grid: Grid) -> Result<Option<Stage>, QueryError> {
+        let ast = self.ast;
+        Ok(match ast.expr(id) {
+            Expr::Unary { negate: true, .. } => Some(Stage::Negate),
+            Expr::Call { function, args } => match functions::implementation(function.name) {
+                Some(Implementation::Map(map)) => {
+                    let mut scalars = Vec::new();
+                    for arg in &args[1..] {
+                        scalars.push(self.take_scalar(*arg, grid)?);
+                    }
+                    Some(Stage::Map(map, scalars))
+                }
+                _ => unreachable!("BUG: a chain consists of maps"),
+            },
+            Expr::Binary { op, lhs, rhs, return_bool, .. } => {
+                let scalar_left = ast.node(*lhs).value_type == ValueType::Scalar;
+                let scalar = self.take_scalar(if scalar_left { *lhs } else { *rhs }, grid)?;
+                let return_bool = *return_bool;
+                Some(Stage::Scalar(ScalarStage { op: *op, scalar, scalar_left, return_bool }))
+            }
+            _ => None,
+        })
+    }
+}
+
+fn into_scalar(operand: Operand) -> Column {
+    match operand {
+        Operand::Scalar(column) => column,
+        _ => unreachable!("BUG: the parser checked types"),
+    }
+}
+
+fn names_one_metric(selector: &Selector) -> bool {
+    let is_name = |name: &str, op| name == METRIC_NAME && op == MatchOp::Equal;
+    selector.matchers.iter().any(|matcher| is_name(&matcher.name, matcher.op))
+}
+
+fn unsupported(name: &str) -> QueryError {
+    QueryError::execution(format!("function {name:?} is not supported yet"))
+}

@@ -1,0 +1,350 @@
+//! Evaluation of one query: a walk over the arena, children first, that keeps each result until
+//! its parent takes it.
+
+use std::sync::Arc;
+
+use super::annotations::Annotations;
+use super::ast::{Ast, BinaryOp, Expr, NodeId, Selector, ValueType, VectorMatching};
+use super::budget::Budget;
+use super::columns::{Column, Grid, Operand, Series, Vector, without_name};
+use super::engine::QueryError;
+use super::operators::binary::VectorBinary;
+use super::operators::set::{self, Union};
+use super::operators::{aggregate::Aggregation, arithmetic};
+use super::plan::{Plan, is_comparison};
+use super::stream::{ScalarStage, Stage};
+use super::windows::{SampleTimes, Taken};
+use crate::model::TimeRange;
+use crate::select::{Queryable, SeriesSet};
+
+/// The state of one query's evaluation.
+pub(super) struct Evaluator<'a> {
+    pub ast: &'a Ast,
+    pub plan: Plan,
+    pub storage: &'a dyn Queryable,
+    pub budget: Budget<'a>,
+    pub annotations: Annotations,
+    pub lookback_ms: i64,
+    pub delayed_name_removal: bool,
+    /// What was selected so far: equal selectors over equal times share a selection.
+    selections: Vec<Selection>,
+    results: Vec<Option<Kept>>,
+    /// Charges of operands that the current node has taken.
+    taken: usize,
+}
+
+struct Selection {
+    selector: Selector,
+    range: TimeRange,
+    set: Arc<dyn SeriesSet>,
+}
+
+/// A result that waits for its parent.
+struct Kept {
+    value: KeptValue,
+    charged: usize,
+}
+
+enum KeptValue {
+    Operand(Operand),
+    /// The result of an `or`, in the form that the next `or` of a chain goes on with.
+    Union(Box<Union>),
+}
+
+impl<'a> Evaluator<'a> {
+    pub(super) fn new(
+        ast: &'a Ast,
+        plan: Plan,
+        storage: &'a dyn Queryable,
+        budget: Budget<'a>,
+        (lookback_ms, delayed_name_removal): (i64, bool),
+    ) -> Self {
+        Self {
+            ast,
+            plan,
+            storage,
+            budget,
+            annotations: Annotations::default(),
+            lookback_ms,
+            delayed_name_removal,
+            selections: Vec::new(),
+            results: ast.nodes.iter().map(|_| None).collect(),
+            taken: 0,
+        }
+    }
+
+    /// Evaluates all nodes that have a result of their own.
+    pub(super) fn run(&mut self) -> Result<(), QueryError> {
+        for index in 0..self.ast.nodes.len() {
+            let id = NodeId(index as u32);
+            let is_matrix = self.ast.node(id).value_type == ValueType::Matrix;
+            if self.plan.node(id).fused || is_matrix {
+                continue;
+            }
+            self.budget.check_time()?;
+            let value = self.evaluate(id)?;
+            let charged = value.slots(self.plan.node(id).grid.steps);
+            self.budget.release(std::mem::take(&mut self.taken));
+            self.budget.charge(charged)?;
+            self.results[index] = Some(Kept { value, charged });
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, id: NodeId) -> Result<KeptValue, QueryError> {
+        let ast = self.ast;
+        let grid = self.plan.node(id).grid;
+        let operand = match ast.expr(id) {
+            Expr::Number { value, .. } => {
+                self.budget.ensure(1, grid.steps)?;
+                Operand::Scalar(Column::constant(grid.steps, *value))
+            }
+            Expr::String(text) => Operand::String(text.clone()),
+            Expr::Selector(selector) => self.select_vector(selector, grid)?,
+            Expr::Paren(inner) => self.take(*inner, grid)?,
+            Expr::Unary { negate: false, expr } => self.take(*expr, grid)?,
+            Expr::Unary { negate: true, expr } => match self.take(*expr, grid)? {
+                Operand::Scalar(mut column) => {
+                    column.map(|value| -value);
+                    Operand::Scalar(column)
+                }
+                operand => {
+                    let vector = self.apply_stage(&Stage::Negate, into_vector(operand))?;
+                    Operand::Vector(vector)
+                }
+            },
+            Expr::Call { .. } => self.call(id, grid)?,
+            Expr::Aggregate { .. } => Operand::Vector(self.aggregate(id, grid)?),
+            Expr::Binary { op: BinaryOp::Or, lhs, rhs, matching, .. } => {
+                let matching = matching.as_ref().expect("BUG: set operators have a clause");
+                return self.union(*lhs, *rhs, matching, grid);
+            }
+            Expr::Binary { .. } => self.binary(id, grid)?,
+            Expr::Window { .. } | Expr::Subquery { .. } => {
+                unreachable!("BUG: matrices are taken in by their consumers")
+            }
+        };
+        Ok(KeptValue::Operand(operand))
+    }
+
+    /// Takes the result of `id` for a parent evaluated at `grid`.
+    pub(super) fn take(&mut self, id: NodeId, grid: Grid) -> Result<Operand, QueryError> {
+        let kept = self.results[id.0 as usize].take().expect("BUG: a child is evaluated first");
+        self.taken += kept.charged;
+        let mut operand = match kept.value {
+            KeptValue::Operand(operand) => operand,
+            KeptValue::Union(union) => Operand::Vector(union.into_vector()),
+        };
+        if self.plan.node(id).once {
+            match &mut operand {
+                Operand::Scalar(column) => {
+                    self.budget.ensure(1, grid.steps)?;
+                    *column = column.broadcast(grid.steps);
+                }
+                Operand::Vector(vector) => {
+                    self.budget.ensure(vector.series.len(), grid.steps)?;
+                    for series in &mut vector.series {
+                        series.column = series.column.broadcast(grid.steps);
+                    }
+                }
+                Operand::String(_) => {}
+            }
+        }
+        Ok(operand)
+    }
+
+    pub(super) fn take_vector(&mut self, id: NodeId, grid: Grid) -> Result<Vector, QueryError> {
+        Ok(into_vector(self.take(id, grid)?))
+    }
+
+    pub(super) fn take_scalar(&mut self, id: NodeId, grid: Grid) -> Result<Column, QueryError> {
+        match self.take(id, grid)? {
+            Operand::Scalar(column) => Ok(column),
+            _ => unreachable!("BUG: the parser checked types"),
+        }
+    }
+
+    /// The series of a selector over the times it needs.
+    pub(super) fn select(
+        &mut self,
+        selector: &Selector,
+        range: TimeRange,
+    ) -> Result<Arc<dyn SeriesSet>, QueryError> {
+        let known = self.selections.iter().find(|selection| {
+            selection.range == range && selection.selector.matchers == selector.matchers
+        });
+        if let Some(selection) = known {
+            return Ok(Arc::clone(&selection.set));
+        }
+        let cancellation = self.budget.cancellation();
+        let set: Arc<dyn SeriesSet> =
+            Arc::from(self.storage.select(&selector.matchers, range, cancellation)?);
+        for warning in set.warnings() {
+            self.annotations.warn_raw(warning);
+        }
+        let selector = selector.clone();
+        self.selections.push(Selection { selector, range, set: Arc::clone(&set) });
+        Ok(set)
+    }
+
+    /// When a selector looks.
+    pub(super) fn sample_times(&self, selector: &Selector, grid: Grid) -> SampleTimes {
+        SampleTimes {
+            grid,
+            offset_ms: selector.modifiers.offset_ms,
+            fixed_ms: self.plan.fixed_ms(selector.modifiers),
+        }
+    }
+
+    fn select_vector(&mut self, selector: &Selector, grid: Grid) -> Result<Operand, QueryError> {
+        let times = self.sample_times(selector, grid);
+        let Some(range) = times.touched(self.lookback_ms) else {
+            return Ok(Operand::Vector(Vector::default()));
+        };
+        let set = self.select(selector, range)?;
+        let stream = self.look_back_stream(&*set, times, Taken::Value);
+        Ok(Operand::Vector(stream.collect(&self.budget, self.delayed_name_removal)?))
+    }
+
+    /// Applies one map to a whole vector.
+    pub(super) fn apply_stage(
+        &self,
+        stage: &Stage,
+        mut vector: Vector,
+    ) -> Result<Vector, QueryError> {
+        for series in &mut vector.series {
+            self.budget.check_time()?;
+            stage.apply(&mut series.column);
+            if stage.drops_name() {
+                series.drop_name(self.delayed_name_removal);
+            }
+        }
+        if stage.drops_name() {
+            vector.finish()?;
+        } else {
+            vector.drop_empty();
+        }
+        Ok(vector)
+    }
+
+    /// Drops the names that were to go at the end of the query.
+    pub(super) fn without_names(&self, mut vector: Vector) -> Result<Vector, QueryError> {
+        if self.delayed_name_removal {
+            for series in vector.series.iter_mut().filter(|series| series.drop_name) {
+                series.labels = without_name(&series.labels);
+            }
+            vector.finish()?;
+        }
+        Ok(vector)
+    }
+
+    fn binary(&mut self, id: NodeId, grid: Grid) -> Result<Operand, QueryError> {
+        let Expr::Binary { op, lhs, rhs, return_bool, matching } = self.ast.expr(id) else {
+            unreachable!("BUG: called for binary operations")
+        };
+        let (left, right) = (self.take(*lhs, grid)?, self.take(*rhs, grid)?);
+        let (vector, scalar, scalar_left) = match (left, right) {
+            (Operand::Scalar(mut left), Operand::Scalar(right)) => {
+                arithmetic::combine(*op, &mut left.values, &right.values);
+                return Ok(Operand::Scalar(left));
+            }
+            (Operand::Vector(vector), Operand::Scalar(scalar)) => (vector, scalar, false),
+            (Operand::Scalar(scalar), Operand::Vector(vector)) => (vector, scalar, true),
+            (Operand::Vector(left), Operand::Vector(right)) => {
+                let matching = matching.as_ref().expect("BUG: vectors are paired by a clause");
+                return self.join(*op, *return_bool, matching, (left, right), grid);
+            }
+            _ => unreachable!("BUG: the parser checked types"),
+        };
+        let stage = ScalarStage { op: *op, scalar, scalar_left, return_bool: *return_bool };
+        Ok(Operand::Vector(self.apply_stage(&Stage::Scalar(stage), vector)?))
+    }
+
+    fn join(
+        &self,
+        op: BinaryOp,
+        return_bool: bool,
+        matching: &VectorMatching,
+        (lhs, rhs): (Vector, Vector),
+        grid: Grid,
+    ) -> Result<Operand, QueryError> {
+        if matches!(op, BinaryOp::And | BinaryOp::Unless) {
+            let negate = op == BinaryOp::Unless;
+            return Ok(Operand::Vector(set::filter(lhs, &rhs, matching, negate, grid.steps)));
+        }
+        let join = VectorBinary {
+            op,
+            matching,
+            return_bool: return_bool && is_comparison(op),
+            steps: grid.steps,
+            delayed_name_removal: self.delayed_name_removal,
+        };
+        let mut vector = join.evaluate(lhs, rhs, &self.budget)?;
+        vector.finish()?;
+        Ok(Operand::Vector(vector))
+    }
+
+    fn union(
+        &mut self,
+        lhs: NodeId,
+        rhs: NodeId,
+        matching: &VectorMatching,
+        grid: Grid,
+    ) -> Result<KeptValue, QueryError> {
+        let continues = match self.ast.expr(lhs) {
+            Expr::Binary { op: BinaryOp::Or, matching: Some(below), .. } => {
+                below == matching && !self.plan.node(lhs).once
+            }
+            _ => false,
+        };
+        let kept = if continues { self.results[lhs.0 as usize].take() } else { None };
+        let mut union = match kept {
+            Some(Kept { value: KeptValue::Union(union), charged }) => {
+                self.taken += charged;
+                union
+            }
+            Some(Kept { value: KeptValue::Operand(_), .. }) => {
+                unreachable!("BUG: an or's result is a union")
+            }
+            None => {
+                let vector = self.take_vector(lhs, grid)?;
+                Box::new(Union::new(vector, matching, grid.steps)?)
+            }
+        };
+        let vector = self.take_vector(rhs, grid)?;
+        union.add(vector)?;
+        Ok(KeptValue::Union(union))
+    }
+
+    /// Takes in a vector that is already there.
+    pub(super) fn add_all(
+        &self,
+        aggregation: &mut Aggregation,
+        vector: Vector,
+    ) -> Result<(), QueryError> {
+        for series in vector.series {
+            self.budget.check_time()?;
+            let Series { labels, drop_name, column } = series;
+            aggregation.add(&labels, false, drop_name, &column, &self.budget)?;
+        }
+        Ok(())
+    }
+}
+
+impl KeptValue {
+    fn slots(&self, steps: usize) -> usize {
+        match self {
+            Self::Operand(Operand::Scalar(column)) => column.steps(),
+            Self::Operand(Operand::String(_)) => 0,
+            Self::Operand(Operand::Vector(vector)) => vector.series.len().saturating_mul(steps),
+            Self::Union(union) => union.len().saturating_mul(steps),
+        }
+    }
+}
+
+pub(super) fn into_vector(operand: Operand) -> Vector {
+    match operand {
+        Operand::Vector(vector) => vector,
+        _ => unreachable!("BUG: the parser checked types"),
+    }
+}

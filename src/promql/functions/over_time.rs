@@ -1,0 +1,191 @@
+//! The `*_over_time` family, `changes` and `resets`.
+//!
+//! Counts are differences of prefix counts; least and greatest come from a queue of candidates;
+//! sums are differences of prefix sums where every partial sum is an integer below 2^53 (then
+//! every order of addition is exact); all else walks the window in Prometheus's order.
+
+use std::collections::VecDeque;
+
+use super::window::WindowFunction;
+use crate::promql::columns::Column;
+use crate::promql::compensated::{Compensated, Mean, quantile};
+use crate::promql::windows::WindowInput;
+
+/// The family's implementations.
+pub(super) fn lookup(name: &str) -> Option<WindowFunction> {
+    Some(match name {
+        "sum_over_time" => sum,
+        "avg_over_time" => avg,
+        "min_over_time" => |input, column| extreme(input, column, |a, b| a < b),
+        "max_over_time" => |input, column| extreme(input, column, |a, b| a > b),
+        "ts_of_min_over_time" => |input, column| time_of_extreme(input, column, |a, b| a <= b),
+        "ts_of_max_over_time" => |input, column| time_of_extreme(input, column, |a, b| a >= b),
+        "count_over_time" => |input, column| each(input, column, |low, high| (high - low) as f64),
+        "present_over_time" | "absent_over_time" => |input, column| each(input, column, |_, _| 1.0),
+        "first_over_time" => |input, column| each(input, column, |low, _| input.values[low]),
+        "last_over_time" => |input, column| each(input, column, |_, high| input.values[high - 1]),
+        "ts_of_first_over_time" => {
+            |input, column| each(input, column, |low, _| input.timestamps[low] as f64 / 1000.0)
+        }
+        "ts_of_last_over_time" => |input, column| {
+            each(input, column, |_, high| input.timestamps[high - 1] as f64 / 1000.0)
+        },
+        "stddev_over_time" => |input, column| walk(input, column, |values| variance(values).sqrt()),
+        "stdvar_over_time" => |input, column| walk(input, column, variance),
+        "quantile_over_time" => quantile_over_time,
+        "mad_over_time" => |input, column| walk(input, column, median_deviation),
+        "changes" => {
+            |input, column| count_pairs(input, column, |a, b| a != b && !(a.is_nan() && b.is_nan()))
+        }
+        "resets" => |input, column| count_pairs(input, column, |a, b| b < a),
+        _ => return None,
+    })
+}
+
+/// A value from the bounds of each window.
+fn each(input: &WindowInput<'_>, column: &mut Column, value: impl Fn(usize, usize) -> f64) {
+    for (step, low, high) in input.filled() {
+        column.set(step, value(low, high));
+    }
+}
+
+/// A value from the samples of each window.
+fn walk(input: &WindowInput<'_>, column: &mut Column, value: impl Fn(&[f64]) -> f64) {
+    each(input, column, |low, high| value(&input.values[low..high]));
+}
+
+fn sum(input: &WindowInput<'_>, column: &mut Column) {
+    if let Some(prefix) = exact_prefix_sums(input) {
+        each(input, column, |low, high| prefix[high] - prefix[low]);
+        return;
+    }
+    walk(input, column, |values| {
+        let total = values.iter().fold(Compensated::default(), |sum, x| sum.plus(*x));
+        if total.sum.is_infinite() { total.sum } else { total.total() }
+    });
+}
+
+fn avg(input: &WindowInput<'_>, column: &mut Column) {
+    if let Some(prefix) = exact_prefix_sums(input) {
+        return each(input, column, |low, high| (prefix[high] - prefix[low]) / (high - low) as f64);
+    }
+    walk(input, column, |values| {
+        let mut mean = Mean::of(values[0]);
+        values[1..].iter().for_each(|x| mean.add(*x));
+        mean.value()
+    });
+}
+
+/// `sums[i]` is the sum of the first `i` values; `None` unless every sum of neighbours is exact,
+/// and where windows overlap too little for prefix sums to pay.
+fn exact_prefix_sums(input: &WindowInput<'_>) -> Option<Vec<f64>> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    let in_windows: usize = input.filled().map(|(_, low, high)| high - low).sum();
+    if in_windows < input.values.len().saturating_mul(2) {
+        return None;
+    }
+    let mut sums = Vec::with_capacity(input.values.len() + 1);
+    let (mut sum, mut magnitude) = (0.0, 0.0);
+    sums.push(sum);
+    for value in input.values {
+        magnitude += value.abs();
+        // NaN and infinity fail here too.
+        if value.trunc() != *value || magnitude >= EXACT_MAX {
+            return None;
+        }
+        sum += value;
+        sums.push(sum);
+    }
+    Some(sums)
+}
+
+/// The value that is `better` than all others, the first of equals; NaN only where all are.
+fn extreme(input: &WindowInput<'_>, column: &mut Column, better: fn(f64, f64) -> bool) {
+    let values = input.values;
+    // Places of values that nothing behind them in the window beats, best first.
+    let mut candidates: VecDeque<usize> = VecDeque::new();
+    let mut taken = 0;
+    for (step, low, high) in input.filled() {
+        for index in taken.max(low)..high {
+            let value = values[index];
+            if value.is_nan() {
+                continue;
+            }
+            while candidates.back().is_some_and(|back| better(value, values[*back])) {
+                candidates.pop_back();
+            }
+            candidates.push_back(index);
+        }
+        taken = high;
+        while candidates.front().is_some_and(|front| *front < low) {
+            candidates.pop_front();
+        }
+        column.set(step, candidates.front().map_or(values[high - 1], |front| values[*front]));
+    }
+}
+
+fn time_of_extreme(
+    input: &WindowInput<'_>,
+    column: &mut Column,
+    at_least_as_good: fn(f64, f64) -> bool,
+) {
+    each(input, column, |low, high| {
+        let mut best = low;
+        for index in low..high {
+            let value = input.values[index];
+            if at_least_as_good(value, input.values[best]) || input.values[best].is_nan() {
+                best = index;
+            }
+        }
+        input.timestamps[best] as f64 / 1000.0
+    });
+}
+
+/// Welford's variance with compensated sums.
+fn variance(values: &[f64]) -> f64 {
+    let mut count = 0.0;
+    let mut mean = Compensated::default();
+    let mut squares = Compensated::default();
+    for value in values {
+        count += 1.0;
+        let delta = value - mean.total();
+        mean = mean.plus(delta / count);
+        squares = squares.plus(delta * (value - mean.total()));
+    }
+    squares.total() / count
+}
+
+fn median_deviation(values: &[f64]) -> f64 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
+    let mut sorted = values.to_vec();
+    let median = quantile(0.5, &mut sorted);
+    for value in &mut sorted {
+        *value = (*value - median).abs();
+    }
+    quantile(0.5, &mut sorted)
+}
+
+fn quantile_over_time(input: &WindowInput<'_>, column: &mut Column) {
+    let mut scratch = Vec::new();
+    for (step, low, high) in input.filled() {
+        scratch.clear();
+        scratch.extend_from_slice(&input.values[low..high]);
+        column.set(step, quantile(input.scalars[0].values[step], &mut scratch));
+    }
+}
+
+/// Number of neighbours within each window of which `counts` says true.
+fn count_pairs(input: &WindowInput<'_>, column: &mut Column, counts: fn(f64, f64) -> bool) {
+    // `before[i]`: pairs up to the one that ends at sample i.
+    let mut before = Vec::with_capacity(input.values.len());
+    let mut count = 0_u32;
+    for index in 0..input.values.len() {
+        if index > 0 && counts(input.values[index - 1], input.values[index]) {
+            count += 1;
+        }
+        before.push(count);
+    }
+    each(input, column, |low, high| f64::from(before[high - 1] - before[low]));
+}

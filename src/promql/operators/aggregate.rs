@@ -1,0 +1,221 @@
+//! Aggregations that keep one state for each group and step: `sum`, `avg`, `min`, `max`, `count`,
+//! `group`, `stddev`, `stdvar`.
+//!
+//! Series come in one after the other, in the order of their labels, and are not kept.
+//! COMPAT: that order and the compensated sums make the bits Prometheus's. Steps are independent
+//! of each other, so a loop may run over steps in any way, never over the series of a step.
+
+use super::grouping::{Grouping, Groups};
+use crate::model::Labels;
+use crate::promql::ast::AggregateOp;
+use crate::promql::budget::Budget;
+use crate::promql::columns::{Bitmap, Column, Series, Vector};
+use crate::promql::compensated::{Compensated, Mean};
+use crate::promql::engine::QueryError;
+
+/// An aggregation in progress.
+#[derive(Debug)]
+pub(crate) struct Aggregation {
+    op: AggregateOp,
+    steps: usize,
+    groups: Groups,
+    states: Vec<State>,
+}
+
+/// A group's state at every step. What `a`, `b` and `count` are depends on the operator.
+#[derive(Debug)]
+struct State {
+    drop_name: bool,
+    seen: Bitmap,
+    /// Sum, mean's sum, extreme, count, or sum of squares.
+    a: Vec<f64>,
+    /// What a sum lost to rounding, or Welford's mean.
+    b: Vec<f64>,
+    count: Vec<f64>,
+    /// Steps at which `avg` had to change to a moving mean; empty before the first.
+    moving: Vec<bool>,
+}
+
+impl Aggregation {
+    /// An aggregation over `steps` steps.
+    pub(crate) fn new(op: AggregateOp, grouping: Grouping, steps: usize) -> Self {
+        Self { op, steps, groups: Groups::new(grouping), states: Vec::new() }
+    }
+
+    /// Takes in one series. `name_dropped`: its labels count without the metric name;
+    /// `drop_name`: the result loses its name at the end of the query.
+    pub(crate) fn add(
+        &mut self,
+        labels: &Labels,
+        name_dropped: bool,
+        drop_name: bool,
+        column: &Column,
+        budget: &Budget<'_>,
+    ) -> Result<(), QueryError> {
+        let ordinal = self.groups.ordinal(labels, name_dropped);
+        if ordinal == self.states.len() {
+            budget.charge(self.steps.saturating_mul(self.vectors()))?;
+            self.states.push(State::new(self.op, self.steps));
+        }
+        let state = &mut self.states[ordinal];
+        state.drop_name |= drop_name;
+        state.add(self.op, column);
+        Ok(())
+    }
+
+    /// The result, groups in the order in which they were first seen.
+    pub(crate) fn finish(self, budget: &Budget<'_>) -> Vector {
+        budget.release(self.steps.saturating_mul(self.vectors()).saturating_mul(self.states.len()));
+        let mut vector = Vector::default();
+        for (ordinal, state) in self.states.into_iter().enumerate() {
+            let drop_name = state.drop_name;
+            let labels = self.groups.labels(ordinal).clone();
+            let column = state.finish(self.op);
+            vector.series.push(Series { labels, drop_name, column });
+        }
+        vector
+    }
+
+    /// Slots for each group and step.
+    fn vectors(&self) -> usize {
+        match self.op {
+            AggregateOp::Sum => 2,
+            AggregateOp::Avg | AggregateOp::Stddev | AggregateOp::Stdvar => 3,
+            _ => 1,
+        }
+    }
+}
+
+impl State {
+    fn new(op: AggregateOp, steps: usize) -> Self {
+        let needed = |yes: bool| vec![0.0; if yes { steps } else { 0 }];
+        let spread = matches!(op, AggregateOp::Stddev | AggregateOp::Stdvar);
+        let counted = spread || op == AggregateOp::Avg;
+        Self {
+            drop_name: false,
+            seen: Bitmap::none(steps),
+            a: needed(true),
+            b: needed(counted || op == AggregateOp::Sum),
+            count: needed(counted),
+            moving: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, op: AggregateOp, column: &Column) {
+        match op {
+            AggregateOp::Sum => self.add_sum(column),
+            AggregateOp::Avg => self.add_mean(column),
+            AggregateOp::Stddev | AggregateOp::Stdvar => self.add_spread(column),
+            AggregateOp::Count => self.fold(column, |_| 1.0, |count, _| count + 1.0),
+            AggregateOp::Group => self.fold(column, |_| 1.0, |one, _| one),
+            AggregateOp::Min => {
+                self.fold(column, |x| x, |min, x| if min > x || min.is_nan() { x } else { min });
+            }
+            AggregateOp::Max => {
+                self.fold(column, |x| x, |max, x| if max < x || max.is_nan() { x } else { max });
+            }
+            _ => unreachable!("BUG: the plan gives other aggregations to other files"),
+        }
+    }
+
+    fn fold(
+        &mut self,
+        column: &Column,
+        first: impl Fn(f64) -> f64,
+        next: impl Fn(f64, f64) -> f64,
+    ) {
+        if column.valid.is_all() && self.seen.is_all() {
+            for (state, x) in self.a.iter_mut().zip(&column.values) {
+                *state = next(*state, *x);
+            }
+            return;
+        }
+        for (step, x) in column.iter() {
+            self.a[step] = if self.seen.get(step) { next(self.a[step], x) } else { first(x) };
+        }
+        self.seen.unite(&column.valid);
+    }
+
+    fn add_sum(&mut self, column: &Column) {
+        if column.valid.is_all() && self.seen.is_all() {
+            let sums = self.a.iter_mut().zip(&mut self.b);
+            for ((sum, lost), x) in sums.zip(&column.values) {
+                let next = Compensated { sum: *sum, lost: *lost }.plus(*x);
+                (*sum, *lost) = (next.sum, next.lost);
+            }
+            return;
+        }
+        for (step, x) in column.iter() {
+            if self.seen.get(step) {
+                let next = Compensated { sum: self.a[step], lost: self.b[step] }.plus(x);
+                (self.a[step], self.b[step]) = (next.sum, next.lost);
+            } else {
+                self.a[step] = x;
+            }
+        }
+        self.seen.unite(&column.valid);
+    }
+
+    fn add_mean(&mut self, column: &Column) {
+        for (step, x) in column.iter() {
+            if !self.seen.get(step) {
+                (self.a[step], self.count[step]) = (x, 1.0);
+                continue;
+            }
+            let mut mean = self.mean(step);
+            mean.add(x);
+            (self.a[step], self.b[step]) = (mean.acc.sum, mean.acc.lost);
+            self.count[step] = mean.count;
+            if mean.moving {
+                self.moving.resize(self.a.len(), false);
+                self.moving[step] = true;
+            }
+        }
+        self.seen.unite(&column.valid);
+    }
+
+    fn mean(&self, step: usize) -> Mean {
+        Mean {
+            acc: Compensated { sum: self.a[step], lost: self.b[step] },
+            count: self.count[step],
+            moving: self.moving.get(step).copied().unwrap_or(false),
+        }
+    }
+
+    /// Welford's update.
+    fn add_spread(&mut self, column: &Column) {
+        for (step, x) in column.iter() {
+            if !self.seen.get(step) {
+                self.a[step] = if x.is_finite() { 0.0 } else { f64::NAN };
+                (self.b[step], self.count[step]) = (x, 1.0);
+                continue;
+            }
+            self.count[step] += 1.0;
+            let delta = x - self.b[step];
+            self.b[step] += delta / self.count[step];
+            self.a[step] += delta * (x - self.b[step]);
+        }
+        self.seen.unite(&column.valid);
+    }
+
+    fn finish(mut self, op: AggregateOp) -> Column {
+        match op {
+            AggregateOp::Sum => self.a.iter_mut().zip(&self.b).for_each(|(sum, lost)| *sum += lost),
+            AggregateOp::Avg => {
+                for step in 0..self.a.len() {
+                    self.a[step] = self.mean(step).value();
+                }
+            }
+            AggregateOp::Stdvar => {
+                self.a.iter_mut().zip(&self.count).for_each(|(sum, count)| *sum /= count);
+            }
+            AggregateOp::Stddev => {
+                let spread = self.a.iter_mut().zip(&self.count);
+                spread.for_each(|(sum, count)| *sum = (*sum / count).sqrt());
+            }
+            _ => {}
+        }
+        self.seen.compact();
+        Column { values: self.a, valid: self.seen }
+    }
+}

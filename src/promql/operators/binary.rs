@@ -1,0 +1,234 @@
+//! Arithmetic and comparisons between two vectors.
+//!
+//! Series are paired once; whether a pair counts is decided by where both have a value, so that
+//! series which follow each other in time may share a signature.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use super::arithmetic::{combine, combine_into_right, number};
+use super::signature::{Signatures, matched_labels};
+use crate::model::{Labels, LabelsBuilder};
+use crate::promql::ast::{BinaryOp, Cardinality, VectorMatching};
+use crate::promql::budget::Budget;
+use crate::promql::columns::{Bitmap, Column, Series, Vector, is_metadata};
+use crate::promql::engine::QueryError;
+use crate::promql::plan::is_comparison;
+
+/// One binary operation between vectors, set operators aside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct VectorBinary<'a> {
+    pub op: BinaryOp,
+    pub matching: &'a VectorMatching,
+    pub return_bool: bool,
+    pub steps: usize,
+    pub delayed_name_removal: bool,
+}
+
+impl VectorBinary<'_> {
+    /// The result. Series of equal labels may be in it more than once, at different steps or not.
+    pub(crate) fn evaluate(
+        &self,
+        lhs: Vector,
+        rhs: Vector,
+        budget: &Budget<'_>,
+    ) -> Result<Vector, QueryError> {
+        let swapped = self.matching.cardinality == Cardinality::OneToMany;
+        let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+        if many.series.is_empty() || one.series.is_empty() {
+            return Ok(Vector::default());
+        }
+        let mut signatures = Signatures::new(self.matching);
+        let mut partners: Vec<Vec<usize>> = Vec::new();
+        for (index, series) in one.series.iter().enumerate() {
+            let ordinal = signatures.ordinal(&series.labels);
+            if ordinal == partners.len() {
+                partners.push(Vec::new());
+            }
+            partners[ordinal].push(index);
+        }
+        self.check_one_side(&many, &one, &partners)?;
+        let mut out = Vector::default();
+        let mut taken = Taken::new(self.matching.cardinality, partners.len());
+        for series in many.series {
+            budget.check_time()?;
+            let ordinal = signatures.ordinal(&series.labels);
+            let Some(partners) = partners.get(ordinal) else { continue };
+            let (last, others) = partners.split_last().expect("BUG: a signature has a series");
+            for partner in others {
+                budget.ensure(out.series.len() + 1, self.steps)?;
+                self.pair(series.clone(), &one.series[*partner], ordinal, &mut taken, &mut out)?;
+            }
+            self.pair(series, &one.series[*last], ordinal, &mut taken, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// Joins two series of one signature. The result takes the place of `many`.
+    fn pair(
+        &self,
+        mut many: Series,
+        one: &Series,
+        ordinal: usize,
+        taken: &mut Taken,
+        out: &mut Vector,
+    ) -> Result<(), QueryError> {
+        many.column.valid.intersect(&one.column.valid);
+        if many.column.valid.is_none() {
+            return Ok(());
+        }
+        let labels = self.result_labels(&many.labels, &one.labels);
+        taken.take(ordinal, &labels, &many.column.valid)?;
+        self.compute(&mut many.column, &one.column);
+        if !many.column.valid.is_none() {
+            out.series.push(Series { labels, drop_name: self.return_bool, column: many.column });
+        }
+        Ok(())
+    }
+
+    fn compute(&self, many: &mut Column, one: &Column) {
+        let swapped = self.matching.cardinality == Cardinality::OneToMany;
+        if !is_comparison(self.op) || self.return_bool {
+            if swapped {
+                combine_into_right(self.op, &one.values, &mut many.values);
+            } else {
+                combine(self.op, &mut many.values, &one.values);
+            }
+            return;
+        }
+        // A comparison keeps the value of the left side.
+        let holds = number(self.op);
+        for step in many.valid.clone().iter() {
+            let (left, right) = if swapped {
+                (one.values[step], many.values[step])
+            } else {
+                (many.values[step], one.values[step])
+            };
+            many.values[step] = left;
+            if holds(left, right) == 0.0 {
+                many.valid.unset(step);
+            }
+        }
+    }
+
+    fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
+        let changes = !is_comparison(self.op) || (self.return_bool && !self.delayed_name_removal);
+        let matching = self.matching;
+        let exact = matching.cardinality == Cardinality::OneToOne;
+        let kept = many.without(|name| {
+            let named = matching.labels.iter().any(|label| label == name);
+            (changes && is_metadata(name)) || (exact && named != matching.on)
+        });
+        if matching.include.is_empty() {
+            return kept;
+        }
+        let mut builder = LabelsBuilder::from_labels(&kept);
+        for name in &matching.include {
+            builder.set(name, one.get(name).unwrap_or(""));
+        }
+        builder.build()
+    }
+
+    /// An error where two series of the one side share a signature and a step at which both
+    /// sides have something.
+    fn check_one_side(
+        &self,
+        many: &Vector,
+        one: &Vector,
+        partners: &[Vec<usize>],
+    ) -> Result<(), QueryError> {
+        if partners.iter().all(|group| group.len() == 1) {
+            return Ok(());
+        }
+        let mut active = Bitmap::none(self.steps);
+        many.series.iter().for_each(|series| active.unite(&series.column.valid));
+        let mut worst: Option<(usize, usize, usize)> = None;
+        for group in partners.iter().filter(|group| group.len() > 1) {
+            let mut seen = Bitmap::none(self.steps);
+            for (position, index) in group.iter().enumerate() {
+                let mut valid = one.series[*index].column.valid.clone();
+                valid.intersect(&active);
+                if let Some(step) = seen.first_common(&valid)
+                    && worst.is_none_or(|(first, ..)| step < first)
+                {
+                    let before = group[..position].iter().copied();
+                    let other = before
+                        .filter(|other| one.series[*other].column.valid.get(step))
+                        .last()
+                        .expect("BUG: a step seen has a series");
+                    worst = Some((step, other, *index));
+                }
+                seen.unite(&valid);
+            }
+        }
+        let Some((_, first, second)) = worst else { return Ok(()) };
+        let labels = [&one.series[first].labels, &one.series[second].labels];
+        let mut texts = labels.map(ToString::to_string);
+        texts.sort_unstable();
+        let side =
+            if self.matching.cardinality == Cardinality::OneToMany { "left" } else { "right" };
+        Err(QueryError::execution(format!(
+            "found duplicate series for the match group {} on the {side} hand-side of the \
+             operation: [{}, {}];many-to-many matching not allowed: matching labels must be \
+             unique on one side",
+            matched_labels(self.matching, labels[1]),
+            texts[0],
+            texts[1],
+        )))
+    }
+}
+
+/// Steps at which a signature has its match already.
+enum Taken {
+    /// One match for each signature.
+    One(Vec<Option<Bitmap>>),
+    /// One match for each signature and result.
+    Many(HashMap<(usize, Labels), Bitmap>),
+}
+
+impl Taken {
+    fn new(cardinality: Cardinality, signatures: usize) -> Self {
+        match cardinality {
+            Cardinality::OneToOne => Self::One(vec![None; signatures]),
+            _ => Self::Many(HashMap::new()),
+        }
+    }
+
+    fn take(&mut self, ordinal: usize, labels: &Labels, at: &Bitmap) -> Result<(), QueryError> {
+        let is_free = match self {
+            Self::One(taken) => match &mut taken[ordinal] {
+                Some(known) => unite_disjoint(known, at),
+                empty => {
+                    *empty = Some(at.clone());
+                    true
+                }
+            },
+            Self::Many(taken) => match taken.entry((ordinal, labels.clone())) {
+                Entry::Occupied(mut known) => unite_disjoint(known.get_mut(), at),
+                Entry::Vacant(empty) => {
+                    empty.insert(at.clone());
+                    true
+                }
+            },
+        };
+        if is_free {
+            return Ok(());
+        }
+        Err(QueryError::execution(match self {
+            Self::One(_) => {
+                "multiple matches for labels: many-to-one matching must be explicit \
+                 (group_left/group_right)"
+            }
+            Self::Many(_) => {
+                "multiple matches for labels: grouping labels must ensure unique matches"
+            }
+        }))
+    }
+}
+
+/// Adds `more` to `known`; `false` if they share a step.
+fn unite_disjoint(known: &mut Bitmap, more: &Bitmap) -> bool {
+    let disjoint = known.first_common(more).is_none();
+    known.unite(more);
+    disjoint
+}

@@ -1,0 +1,269 @@
+//! Aggregations that need the values of a group together: `topk`, `bottomk`, `limitk`,
+//! `limit_ratio`, `quantile`.
+
+use super::grouping::{Grouping, Groups};
+use crate::model::Labels;
+use crate::promql::annotations::{Annotations, GoFloat};
+use crate::promql::ast::{AggregateOp, Span};
+use crate::promql::columns::{Bitmap, Column, Series, Vector};
+use crate::promql::compensated::{nan_first, quantile};
+use crate::promql::engine::QueryError;
+
+/// Greatest parameter below 2^63 that a float holds.
+const INT64_MAX: f64 = 9_223_372_036_854_774_784.0;
+const INT64_MIN: f64 = -9_223_372_036_854_775_808.0;
+
+/// The parameter over the grid, and what is known of it as a whole.
+struct Parameter<'a> {
+    values: &'a [f64],
+    min: f64,
+    max: f64,
+    any_nan: bool,
+}
+
+impl<'a> Parameter<'a> {
+    fn new(values: &'a [f64]) -> Self {
+        Self {
+            values,
+            min: values.iter().copied().fold(f64::MAX, f64::min),
+            max: values.iter().copied().fold(f64::MIN, f64::max),
+            any_nan: values.iter().any(|value| value.is_nan()),
+        }
+    }
+}
+
+/// Members of each group: indices of series, in order.
+fn members(vector: &Vector, grouping: Grouping) -> (Groups, Vec<Vec<usize>>) {
+    let mut groups = Groups::new(grouping);
+    let mut members: Vec<Vec<usize>> = Vec::new();
+    for (index, series) in vector.series.iter().enumerate() {
+        let ordinal = groups.ordinal(&series.labels, false);
+        if ordinal == members.len() {
+            members.push(Vec::new());
+        }
+        members[ordinal].push(index);
+    }
+    (groups, members)
+}
+
+/// `quantile`: one series for each group.
+pub(crate) fn quantiles(
+    vector: &Vector,
+    grouping: Grouping,
+    parameter: &Column,
+    parameter_span: Span,
+    annotations: &mut Annotations,
+) -> Vector {
+    let phi = Parameter::new(&parameter.values);
+    if phi.any_nan {
+        annotations.invalid_quantile(parameter_span, f64::NAN);
+    }
+    if phi.max > 1.0 {
+        annotations.invalid_quantile(parameter_span, phi.max);
+    }
+    if phi.min < 0.0 {
+        annotations.invalid_quantile(parameter_span, phi.min);
+    }
+    let (groups, members) = members(vector, grouping);
+    let mut out = Vector::default();
+    let mut scratch = Vec::new();
+    for (ordinal, members) in members.iter().enumerate() {
+        let mut column = Column::empty(parameter.steps());
+        for step in 0..parameter.steps() {
+            scratch.clear();
+            let columns = members.iter().map(|index| &vector.series[*index].column);
+            scratch.extend(columns.filter_map(|column| column.get(step)));
+            if !scratch.is_empty() {
+                column.set(step, quantile(phi.values[step], &mut scratch));
+            }
+        }
+        let drop_name = members.iter().any(|index| vector.series[*index].drop_name);
+        let labels = groups.labels(ordinal).clone();
+        out.series.push(Series { labels, drop_name, column });
+    }
+    out
+}
+
+/// `topk`, `bottomk`, `limitk`, `limit_ratio`: some of the series of each group at each step.
+/// With a single step, groups come in the order in which they were first seen and members by
+/// rank.
+pub(crate) fn select(
+    op: AggregateOp,
+    mut vector: Vector,
+    grouping: Grouping,
+    parameter: &Column,
+    parameter_span: Span,
+    annotations: &mut Annotations,
+) -> Result<Vector, QueryError> {
+    let parameter = Parameter::new(&parameter.values);
+    if !is_usable(op, &parameter, parameter_span, annotations)? {
+        return Ok(Vector::default());
+    }
+    let steps = parameter.values.len();
+    let (_, groups) = members(&vector, grouping);
+    let count = vector.series.len();
+    let offsets: Vec<f64> = match op {
+        AggregateOp::LimitRatio => {
+            vector.series.iter().map(|series| hash_offset(&series.labels)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut kept = vec![Bitmap::none(steps); count];
+    let mut order = Vec::new();
+    for step in 0..steps {
+        let limit = parameter.values[step];
+        // COMPAT: at steps with k below one nothing is kept.
+        let k = (limit as i64).min(count as i64);
+        if op != AggregateOp::LimitRatio && k < 1 {
+            continue;
+        }
+        for members in &groups {
+            let present = members.iter().filter_map(|index| {
+                vector.series[*index].column.get(step).map(|value| (value, *index))
+            });
+            let chosen: Vec<usize> = match op {
+                AggregateOp::Topk => best(present, k as usize, false),
+                AggregateOp::Bottomk => best(present, k as usize, true),
+                AggregateOp::Limitk => present.take(k as usize).map(|(_, index)| index).collect(),
+                _ => present
+                    .filter(|(_, index)| is_sampled(limit.clamp(-1.0, 1.0), offsets[*index]))
+                    .map(|(_, index)| index)
+                    .collect(),
+            };
+            chosen.iter().for_each(|index| kept[*index].set(step));
+            if steps == 1 {
+                order.extend(chosen);
+            }
+        }
+    }
+    if steps != 1 {
+        order = (0..count).collect();
+    }
+    for (series, valid) in vector.series.iter_mut().zip(kept) {
+        series.column.valid = valid;
+    }
+    let mut slots: Vec<Option<Series>> = vector.series.into_iter().map(Some).collect();
+    let series = order.into_iter().filter_map(|index| slots[index].take()).collect();
+    Ok(Vector { series })
+}
+
+/// Judges the parameter as a whole; `false`: nothing can be kept.
+fn is_usable(
+    op: AggregateOp,
+    parameter: &Parameter<'_>,
+    span: Span,
+    annotations: &mut Annotations,
+) -> Result<bool, QueryError> {
+    if op == AggregateOp::LimitRatio {
+        if parameter.any_nan {
+            return Err(QueryError::execution("Ratio value is NaN"));
+        }
+        if parameter.max == 0.0 && parameter.min == 0.0 {
+            return Ok(false);
+        }
+        if parameter.max > 1.0 {
+            annotations.invalid_ratio(span, parameter.max, 1.0);
+        }
+        if parameter.min < -1.0 {
+            annotations.invalid_ratio(span, parameter.min, -1.0);
+        }
+        return Ok(true);
+    }
+    if parameter.any_nan {
+        return Err(QueryError::execution("Parameter value is NaN"));
+    }
+    if parameter.max < 1.0 {
+        return Ok(false);
+    }
+    if parameter.min <= INT64_MIN {
+        let text = format!("Scalar value {} underflows int64", GoFloat(parameter.min));
+        return Err(QueryError::execution(text));
+    }
+    if parameter.max >= INT64_MAX {
+        let text = format!("Scalar value {} overflows int64", GoFloat(parameter.max));
+        return Err(QueryError::execution(text));
+    }
+    Ok(true)
+}
+
+/// The `k` greatest (or least) of `present`, best first; NaN is worse than every number.
+///
+/// COMPAT: of equal values the heap's order decides which are kept, so the heap is the one that
+/// Prometheus uses: a binary heap with the worst on top.
+fn best(present: impl Iterator<Item = (f64, usize)>, k: usize, least: bool) -> Vec<usize> {
+    let worse = move |a: f64, b: f64| a.is_nan() || if least { a > b } else { a < b };
+    let mut heap: Vec<(f64, usize)> = Vec::new();
+    for (value, index) in present {
+        if heap.len() < k {
+            heap.push((value, index));
+            sift_up(&mut heap, worse);
+        } else {
+            let top = heap[0].0;
+            let better = if least { top > value } else { top < value };
+            if better || (top.is_nan() && !value.is_nan()) {
+                heap[0] = (value, index);
+                sift_down(&mut heap, worse);
+            }
+        }
+    }
+    heap.sort_by(|(a, _), (b, _)| {
+        let order = if least { nan_first(-a, -b) } else { nan_first(*a, *b) };
+        order.reverse()
+    });
+    heap.into_iter().map(|(_, index)| index).collect()
+}
+
+fn sift_up(heap: &mut [(f64, usize)], worse: impl Fn(f64, f64) -> bool) {
+    let mut at = heap.len() - 1;
+    while at > 0 {
+        let parent = (at - 1) / 2;
+        if !worse(heap[at].0, heap[parent].0) {
+            break;
+        }
+        heap.swap(at, parent);
+        at = parent;
+    }
+}
+
+fn sift_down(heap: &mut [(f64, usize)], worse: impl Fn(f64, f64) -> bool) {
+    let mut at = 0;
+    loop {
+        let left = 2 * at + 1;
+        if left >= heap.len() {
+            break;
+        }
+        let right = left + 1;
+        let child =
+            if right < heap.len() && worse(heap[right].0, heap[left].0) { right } else { left };
+        if !worse(heap[child].0, heap[at].0) {
+            break;
+        }
+        heap.swap(at, child);
+        at = child;
+    }
+}
+
+/// Whether a series at `offset` of [0, 1] is within `ratio`; below zero: within the complement.
+fn is_sampled(ratio: f64, offset: f64) -> bool {
+    if ratio >= 0.0 { offset < ratio } else { offset >= 1.0 + ratio }
+}
+
+/// A place in [0, 1] that depends on the labels alone.
+///
+/// COMPAT: XXH64 of the label encoding of Prometheus's default build (length, then bytes; one
+/// byte of length below 255, else 255 and three bytes), so that the same series are picked.
+fn hash_offset(labels: &Labels) -> f64 {
+    let mut encoded = Vec::with_capacity(labels.as_bytes().len() + 8);
+    for (name, value) in labels {
+        for text in [name, value] {
+            if text.len() < 255 {
+                encoded.push(text.len() as u8);
+            } else {
+                encoded.push(255);
+                encoded.extend_from_slice(&(text.len() as u32).to_le_bytes()[..3]);
+            }
+            encoded.extend_from_slice(text.as_bytes());
+        }
+    }
+    super::xxh64::hash(&encoded) as f64 / u64::MAX as f64
+}

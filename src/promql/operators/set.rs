@@ -1,0 +1,120 @@
+//! `and`, `or`, `unless`: which values of a series stay depends on what is present at the same
+//! step with the same signature on the other side.
+//!
+//! A chain `a or b or c …` with one clause is built up in a [`Union`] that each operator hands to
+//! the next, so that a chain costs as much as its series, not its length times its series.
+
+use std::collections::HashMap;
+
+use super::signature::Signatures;
+use crate::model::Labels;
+use crate::promql::ast::VectorMatching;
+use crate::promql::columns::{Bitmap, SameLabelset, Series, Vector};
+
+/// `and`, or `unless` if `negate`.
+pub(crate) fn filter(
+    mut lhs: Vector,
+    rhs: &Vector,
+    matching: &VectorMatching,
+    negate: bool,
+    steps: usize,
+) -> Vector {
+    let mut signatures = Signatures::new(matching);
+    let mut present: Vec<Bitmap> = Vec::new();
+    for series in &rhs.series {
+        let ordinal = signatures.ordinal(&series.labels);
+        if ordinal == present.len() {
+            present.push(Bitmap::none(steps));
+        }
+        present[ordinal].unite(&series.column.valid);
+    }
+    lhs.series.retain_mut(|series| {
+        let other = present.get(signatures.ordinal(&series.labels));
+        match (other, negate) {
+            (Some(other), false) => series.column.valid.intersect(other),
+            (Some(other), true) => series.column.valid.subtract(other),
+            (None, false) => return false,
+            (None, true) => return true,
+        }
+        !series.column.valid.is_none()
+    });
+    lhs
+}
+
+/// The result of `or` so far.
+#[derive(Debug)]
+pub(crate) struct Union {
+    vector: Vector,
+    signatures: Signatures,
+    /// For each signature the steps at which a series has it.
+    present: Vec<Bitmap>,
+    /// Series by their labels: those of both sides may be equal at different steps.
+    places: HashMap<Labels, usize>,
+    steps: usize,
+}
+
+impl Union {
+    /// The left side of the first `or`.
+    pub(crate) fn new(
+        vector: Vector,
+        matching: &VectorMatching,
+        steps: usize,
+    ) -> Result<Self, SameLabelset> {
+        let mut this = Self {
+            vector: Vector::default(),
+            signatures: Signatures::new(matching),
+            present: Vec::new(),
+            places: HashMap::new(),
+            steps,
+        };
+        this.add(vector)?;
+        Ok(this)
+    }
+
+    /// Adds a right side: its values stay where no series before had their signature.
+    pub(crate) fn add(&mut self, rhs: Vector) -> Result<(), SameLabelset> {
+        let ordinals: Vec<usize> =
+            rhs.series.iter().map(|series| self.signatures.ordinal(&series.labels)).collect();
+        self.present.resize(self.signatures.len(), Bitmap::none(self.steps));
+        let mut united = Vec::with_capacity(ordinals.len());
+        for (mut series, ordinal) in rhs.series.into_iter().zip(ordinals) {
+            if !self.present[ordinal].is_none() {
+                series.column.valid.subtract(&self.present[ordinal]);
+                series.column.valid.compact();
+            }
+            if !series.column.valid.is_none() {
+                // Series of one side do not hide each other.
+                united.push((ordinal, series.column.valid.clone()));
+                self.push(series)?;
+            }
+        }
+        for (ordinal, valid) in united {
+            self.present[ordinal].unite(&valid);
+        }
+        Ok(())
+    }
+
+    /// The vector of all sides.
+    pub(crate) fn into_vector(self) -> Vector {
+        self.vector
+    }
+
+    /// Number of series.
+    pub(crate) fn len(&self) -> usize {
+        self.vector.series.len()
+    }
+
+    fn push(&mut self, series: Series) -> Result<(), SameLabelset> {
+        if let Some(place) = self.places.get(&series.labels) {
+            let known = &mut self.vector.series[*place].column;
+            if known.valid.first_common(&series.column.valid).is_some() {
+                return Err(SameLabelset);
+            }
+            known.merge(&series.column);
+            return Ok(());
+        }
+        self.places.insert(series.labels.clone(), self.vector.series.len());
+        self.vector.series.push(series);
+        Ok(())
+    }
+}

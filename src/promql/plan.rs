@@ -1,0 +1,318 @@
+//! What is known before evaluation: over which times each node is evaluated, which parts are the
+//! same at every step and therefore evaluated once, and which nodes an aggregation takes in
+//! series by series.
+//!
+//! COMPAT: a part is evaluated once exactly where Prometheus does so; this shows in `topk` with a
+//! parameter that varies, in sort warnings and in functions of the evaluation time.
+
+use std::collections::HashMap;
+
+use super::ast::{AggregateOp, Ast, AtModifier, BinaryOp, Expr, NodeId, TimeModifiers, ValueType};
+use super::columns::Grid;
+use super::engine::QueryRange;
+use super::functions::{self, Implementation};
+
+/// Functions whose result depends on the evaluation time.
+const TIME_DEPENDENT: [&str; 10] = [
+    "days_in_month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "hour",
+    "minute",
+    "month",
+    "year",
+    "predict_linear",
+    "time",
+];
+
+/// How one node is evaluated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NodePlan {
+    /// The times it is evaluated at.
+    pub grid: Grid,
+    /// Evaluated at one time for a parent that has more: the parent repeats it.
+    pub once: bool,
+    /// Not evaluated by itself: its consumer pulls its series one by one.
+    pub fused: bool,
+}
+
+/// The plan of a query.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// One for each node of the tree.
+    pub nodes: Vec<NodePlan>,
+    /// The times at which the inside of each subquery has values.
+    subqueries: HashMap<NodeId, Grid>,
+    /// The query's own times, which `start()` and `end()` behind `@` mean.
+    range: QueryRange,
+}
+
+impl Plan {
+    /// Plans `ast` for evaluation over `range`.
+    pub(super) fn new(ast: &Ast, range: QueryRange, subquery_step_ms: i64) -> Self {
+        let grid = Grid::new(range.start_ms, range.end_ms, range.step_ms);
+        let blank = NodePlan { grid, once: false, fused: false };
+        let nodes = vec![blank; ast.nodes.len()];
+        let mut plan = Self { nodes, subqueries: HashMap::new(), range };
+        let invariance = Invariance::of(ast);
+        if invariance.wrap[ast.root.0 as usize] {
+            plan.evaluate_once(ast.root, grid);
+        }
+        for index in (0..ast.nodes.len()).rev() {
+            plan.place_children(ast, NodeId(index as u32), &invariance, subquery_step_ms);
+        }
+        for index in 0..ast.nodes.len() {
+            plan.fuse(ast, NodeId(index as u32));
+        }
+        plan
+    }
+
+    /// The plan of node `id`.
+    pub(super) fn node(&self, id: NodeId) -> NodePlan {
+        self.nodes[id.0 as usize]
+    }
+
+    /// The times at which the inside of subquery `id` has values.
+    pub(super) fn subquery_grid(&self, id: NodeId) -> Grid {
+        self.subqueries[&id]
+    }
+
+    /// The query's own times.
+    pub(super) fn range(&self) -> QueryRange {
+        self.range
+    }
+
+    /// The fixed time of a selector or subquery with `@`.
+    pub(super) fn fixed_ms(&self, modifiers: TimeModifiers) -> Option<i64> {
+        modifiers.at.map(|at| match at {
+            AtModifier::Time(t_ms) => t_ms,
+            AtModifier::Start => self.range.start_ms,
+            AtModifier::End => self.range.end_ms,
+        })
+    }
+
+    fn evaluate_once(&mut self, id: NodeId, grid: Grid) {
+        let node = &mut self.nodes[id.0 as usize];
+        node.once = grid.steps > 1;
+        node.grid = Grid { steps: grid.steps.min(1), ..grid };
+    }
+
+    fn place_children(
+        &mut self,
+        ast: &Ast,
+        id: NodeId,
+        invariance: &Invariance,
+        subquery_step_ms: i64,
+    ) {
+        let grid = self.node(id).grid;
+        let mut place = |child: NodeId, may_wrap: bool| {
+            if may_wrap && invariance.wrap[child.0 as usize] {
+                self.evaluate_once(child, grid);
+            } else {
+                self.nodes[child.0 as usize].grid = grid;
+            }
+        };
+        match ast.expr(id) {
+            Expr::Number { .. } | Expr::String(_) | Expr::Selector(_) => {}
+            Expr::Window { selector, .. } => place(*selector, false),
+            Expr::Paren(inner) | Expr::Unary { expr: inner, .. } => place(*inner, false),
+            Expr::Aggregate { expr, param, .. } => {
+                place(*expr, false);
+                if let Some(param) = param {
+                    place(*param, false);
+                }
+            }
+            Expr::Binary { lhs, rhs, .. } => {
+                place(*lhs, true);
+                place(*rhs, true);
+            }
+            Expr::Call { args, .. } => args.iter().for_each(|arg| place(*arg, true)),
+            Expr::Subquery { expr, range_ms, step_ms, modifiers } => {
+                let step_ms = step_ms.unwrap_or(subquery_step_ms).max(1);
+                let inner = self.inner_grid(grid, *range_ms, step_ms, *modifiers);
+                self.subqueries.insert(id, inner);
+                if invariance.invariant[expr.0 as usize] {
+                    self.evaluate_once(*expr, inner);
+                } else {
+                    self.nodes[expr.0 as usize].grid = inner;
+                }
+            }
+        }
+    }
+
+    /// The times at which the inside of a subquery is evaluated: multiples of its step within
+    /// all windows of `grid`.
+    fn inner_grid(
+        &self,
+        grid: Grid,
+        range_ms: i64,
+        step_ms: i64,
+        modifiers: TimeModifiers,
+    ) -> Grid {
+        if grid.steps == 0 {
+            return Grid { start_ms: grid.start_ms, step_ms, steps: 0 };
+        }
+        let (first, last) = match self.fixed_ms(modifiers) {
+            Some(t_ms) => (t_ms, t_ms),
+            None => (grid.start_ms, grid.end_ms()),
+        };
+        let left = first.saturating_sub(modifiers.offset_ms).saturating_sub(range_ms);
+        let end_ms = last.saturating_sub(modifiers.offset_ms);
+        let mut start_ms = step_ms * (left / step_ms);
+        if start_ms <= left {
+            start_ms = start_ms.saturating_add(step_ms);
+        }
+        Grid::new(start_ms, end_ms, step_ms)
+    }
+
+    /// Marks what the node takes in series by series: for a window function its window, for an
+    /// aggregation the chain of maps below it down to a source.
+    fn fuse(&mut self, ast: &Ast, id: NodeId) {
+        match ast.expr(id) {
+            Expr::Window { selector, .. } => self.nodes[selector.0 as usize].fused = true,
+            Expr::Call { function, args } if function.name == "timestamp" => {
+                let mut arg = args[0];
+                if matches!(ast.expr(unwrap_parens(ast, arg)), Expr::Selector(_)) {
+                    self.nodes[arg.0 as usize].fused = true;
+                    while let Expr::Paren(inner) = ast.expr(arg) {
+                        arg = *inner;
+                        self.nodes[arg.0 as usize].fused = true;
+                    }
+                }
+            }
+            Expr::Aggregate { op, expr, .. } if streams(*op) => {
+                let mut chain = vec![*expr];
+                while let Some(next) = stage_input(ast, chain[chain.len() - 1]) {
+                    chain.push(next);
+                }
+                let source = chain[chain.len() - 1];
+                let whole = chain.iter().all(|node| !self.node(*node).once);
+                if whole && is_source(ast, source) {
+                    for node in chain {
+                        self.nodes[node.0 as usize].fused = true;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether an aggregation keeps only one state for each group and step.
+pub(super) fn streams(op: AggregateOp) -> bool {
+    matches!(
+        op,
+        AggregateOp::Sum
+            | AggregateOp::Avg
+            | AggregateOp::Min
+            | AggregateOp::Max
+            | AggregateOp::Count
+            | AggregateOp::Group
+            | AggregateOp::Stddev
+            | AggregateOp::Stdvar
+    )
+}
+
+/// The vector that a node maps series by series; `None` for every other kind of node.
+pub(super) fn stage_input(ast: &Ast, id: NodeId) -> Option<NodeId> {
+    if ast.node(id).value_type != ValueType::Vector {
+        return None;
+    }
+    match ast.expr(id) {
+        Expr::Paren(inner) | Expr::Unary { expr: inner, .. } => Some(*inner),
+        Expr::Call { function, args } => match functions::implementation(function.name) {
+            Some(Implementation::Map(_)) => args.first().copied(),
+            _ => None,
+        },
+        Expr::Binary { lhs, rhs, .. } => {
+            let is_scalar = |id: NodeId| ast.node(id).value_type == ValueType::Scalar;
+            match (is_scalar(*lhs), is_scalar(*rhs)) {
+                (false, true) => Some(*lhs),
+                (true, false) => Some(*rhs),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Whether series of this node can be made one after the other from storage or a subquery.
+pub(super) fn is_source(ast: &Ast, id: NodeId) -> bool {
+    match ast.expr(id) {
+        Expr::Selector(_) => true,
+        Expr::Call { function, .. } => {
+            window_argument(ast, id).is_some() && function.name != "absent_over_time"
+        }
+        _ => false,
+    }
+}
+
+/// The matrix argument of a call: its place and its node, parentheses removed.
+pub(super) fn window_argument(ast: &Ast, id: NodeId) -> Option<(usize, NodeId)> {
+    let Expr::Call { args, .. } = ast.expr(id) else { return None };
+    args.iter().enumerate().find_map(|(place, arg)| {
+        (ast.node(*arg).value_type == ValueType::Matrix).then(|| (place, unwrap_parens(ast, *arg)))
+    })
+}
+
+/// The node inside any number of parentheses.
+pub(super) fn unwrap_parens(ast: &Ast, mut id: NodeId) -> NodeId {
+    while let Expr::Paren(inner) = ast.expr(id) {
+        id = *inner;
+    }
+    id
+}
+
+/// Whether a binary operator compares.
+pub(super) fn is_comparison(op: BinaryOp) -> bool {
+    use BinaryOp::{Eql, Gte, Gtr, Lss, Lte, Neq};
+    matches!(op, Eql | Neq | Gtr | Lss | Gte | Lte)
+}
+
+/// Which nodes are the same at every step.
+struct Invariance {
+    invariant: Vec<bool>,
+    /// Invariant, and worth evaluating once.
+    wrap: Vec<bool>,
+}
+
+impl Invariance {
+    fn of(ast: &Ast) -> Self {
+        let mut this = Self { invariant: Vec::new(), wrap: Vec::new() };
+        for index in 0..ast.nodes.len() {
+            let (invariant, wrap) = this.judge(ast, NodeId(index as u32));
+            this.invariant.push(invariant);
+            this.wrap.push(wrap);
+        }
+        this
+    }
+
+    fn judge(&self, ast: &Ast, id: NodeId) -> (bool, bool) {
+        let of = |id: NodeId| (self.invariant[id.0 as usize], self.wrap[id.0 as usize]);
+        let both = |yes: bool| (yes, yes);
+        match ast.expr(id) {
+            Expr::Number { .. } | Expr::String(_) => (true, false),
+            Expr::Selector(selector) => both(selector.modifiers.at.is_some()),
+            Expr::Window { selector, .. } => (of(*selector).0, false),
+            Expr::Subquery { modifiers, .. } => (modifiers.at.is_some(), false),
+            Expr::Paren(inner) | Expr::Unary { expr: inner, .. } => of(*inner),
+            Expr::Aggregate { expr, .. } => of(*expr),
+            Expr::Binary { lhs, rhs, .. } => both(of(*lhs).0 && of(*rhs).0),
+            Expr::Call { function, args } => {
+                let all = args.iter().all(|arg| of(*arg).0);
+                if function.name == "timestamp" {
+                    return both(
+                        all && args.iter().all(|arg| {
+                            matches!(ast.expr(unwrap_parens(ast, *arg)), Expr::Selector(_))
+                        }),
+                    );
+                }
+                if matches!(function.name, "start" | "end" | "range" | "step") {
+                    return (true, false);
+                }
+                both(all && !TIME_DEPENDENT.contains(&function.name))
+            }
+        }
+    }
+}

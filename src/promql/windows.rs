@@ -1,0 +1,231 @@
+//! From samples to columns: the lookback of an instant selector, the windows of a range selector.
+//!
+//! Both walk the samples once, with cursors that only move forward. A window is left-open:
+//! a sample exactly `range_ms` old is outside, one exactly at the evaluation time inside; the
+//! same holds for the lookback.
+
+use super::columns::{Bitmap, Column, Grid};
+use crate::model::{Samples, TimeRange, is_stale};
+
+/// Evaluation times of a selector: those of its grid, moved by `offset` and pinned by `@`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleTimes {
+    /// The grid of the expression.
+    pub grid: Grid,
+    /// Milliseconds into the past.
+    pub offset_ms: i64,
+    /// The time that `@` names, instead of the grid's.
+    pub fixed_ms: Option<i64>,
+}
+
+impl SampleTimes {
+    /// The time that step `step` looks at.
+    #[inline]
+    pub fn at(&self, step: usize) -> i64 {
+        self.fixed_ms.unwrap_or_else(|| self.grid.time_ms(step)).saturating_sub(self.offset_ms)
+    }
+
+    /// Milliseconds that windows of `width_ms` touch; `None` where there is no step.
+    pub fn touched(&self, width_ms: i64) -> Option<TimeRange> {
+        let last = self.grid.steps.checked_sub(1)?;
+        Some(TimeRange {
+            min_ms: self.at(0).saturating_sub(width_ms).saturating_add(1),
+            max_ms: self.at(last),
+        })
+    }
+}
+
+/// What an instant selector takes from the sample it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Its value.
+    Value,
+    /// Its time, in seconds.
+    Time,
+}
+
+/// Writes into `column` the newest sample not older than `lookback_ms` at each step, where it is
+/// not a staleness marker.
+pub fn look_back(
+    samples: &Samples,
+    times: &SampleTimes,
+    lookback_ms: i64,
+    taken: Taken,
+    column: &mut Column,
+) {
+    let steps = times.grid.steps;
+    column.values.clear();
+    column.values.resize(steps, 0.0);
+    column.valid = Bitmap::none(steps);
+    let mut next = 0;
+    for step in 0..steps {
+        let t_ms = times.at(step);
+        while next < samples.timestamps.len() && samples.timestamps[next] <= t_ms {
+            next += 1;
+        }
+        let Some(found) = next.checked_sub(1) else { continue };
+        let (sample_ms, value) = (samples.timestamps[found], samples.values[found]);
+        if sample_ms > t_ms.saturating_sub(lookback_ms) && !is_stale(value) {
+            let value = match taken {
+                Taken::Value => value,
+                Taken::Time => sample_ms as f64 / 1000.0,
+            };
+            column.set(step, value);
+        }
+    }
+    column.valid.compact();
+}
+
+/// Samples without staleness markers, and for each step the part that its window holds.
+#[derive(Debug, Default)]
+pub struct Windows {
+    samples: Samples,
+    /// First sample and one past the last, for each step.
+    bounds: Vec<(u32, u32)>,
+    /// The timestamps that `bounds` were found for: series of one scrape share them.
+    bounds_for: Vec<i64>,
+}
+
+impl Windows {
+    /// The samples to fill in before [`Windows::cut`].
+    pub fn samples_mut(&mut self) -> &mut Samples {
+        &mut self.samples
+    }
+
+    /// Drops staleness markers and finds the windows of `range_ms` at `times`. The same `Windows`
+    /// serves one selector only.
+    pub fn cut(&mut self, times: &SampleTimes, range_ms: i64) {
+        drop_stale(&mut self.samples);
+        if self.bounds.len() == times.grid.steps && self.bounds_for == self.samples.timestamps {
+            return;
+        }
+        self.bounds.clear();
+        self.bounds_for.clear();
+        self.bounds_for.extend_from_slice(&self.samples.timestamps);
+        let timestamps = &self.samples.timestamps;
+        let (mut low, mut high) = (0, 0);
+        for step in 0..times.grid.steps {
+            let end_ms = times.at(step);
+            let left_ms = end_ms.saturating_sub(range_ms);
+            while high < timestamps.len() && timestamps[high] <= end_ms {
+                high += 1;
+            }
+            while low < high && timestamps[low] <= left_ms {
+                low += 1;
+            }
+            self.bounds.push((low as u32, high as u32));
+        }
+    }
+
+    /// What a window function is given.
+    pub fn input<'a>(
+        &'a self,
+        times: &'a SampleTimes,
+        range_ms: i64,
+        scalars: &'a [Column],
+    ) -> WindowInput<'a> {
+        WindowInput {
+            timestamps: &self.samples.timestamps,
+            values: &self.samples.values,
+            bounds: &self.bounds,
+            times,
+            range_ms,
+            scalars,
+        }
+    }
+}
+
+/// One series' samples and its windows.
+#[derive(Debug, Clone, Copy)]
+pub struct WindowInput<'a> {
+    /// Times of all samples in milliseconds.
+    pub timestamps: &'a [i64],
+    /// Values of all samples.
+    pub values: &'a [f64],
+    /// For each step its window: first sample and one past the last. Both never decrease.
+    pub bounds: &'a [(u32, u32)],
+    /// Evaluation times.
+    pub times: &'a SampleTimes,
+    /// Length of the windows in milliseconds.
+    pub range_ms: i64,
+    /// The call's other arguments, in order.
+    pub scalars: &'a [Column],
+}
+
+impl<'a> WindowInput<'a> {
+    /// Steps whose window holds a sample, with its bounds.
+    pub fn filled(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<'a> {
+        let bounds = self.bounds;
+        bounds
+            .iter()
+            .enumerate()
+            .filter(|(_, (low, high))| low < high)
+            .map(|(step, &(low, high))| (step, low as usize, high as usize))
+    }
+
+    /// Where the window of `step` begins (not included) and ends (included), in milliseconds.
+    #[inline]
+    pub fn edges(&self, step: usize) -> (i64, i64) {
+        let end_ms = self.times.at(step);
+        (end_ms.saturating_sub(self.range_ms), end_ms)
+    }
+}
+
+/// Takes staleness markers out.
+pub(super) fn drop_stale(samples: &mut Samples) {
+    let Some(first) = samples.values.iter().position(|value| is_stale(*value)) else { return };
+    let mut kept = first;
+    for index in first..samples.len() {
+        if !is_stale(samples.values[index]) {
+            samples.values[kept] = samples.values[index];
+            samples.timestamps[kept] = samples.timestamps[index];
+            kept += 1;
+        }
+    }
+    samples.values.truncate(kept);
+    samples.timestamps.truncate(kept);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::stale_nan;
+
+    fn samples(points: &[(i64, f64)]) -> Samples {
+        let mut samples = Samples::default();
+        points.iter().for_each(|(t_ms, value)| samples.push(*t_ms, *value));
+        samples
+    }
+
+    fn times(start_ms: i64, step_ms: i64, steps: usize) -> SampleTimes {
+        SampleTimes { grid: Grid { start_ms, step_ms, steps }, offset_ms: 0, fixed_ms: None }
+    }
+
+    #[test]
+    fn lookback_is_left_open_and_a_marker_hides() {
+        let samples = samples(&[(0, 1.0), (50, 2.0), (60, stale_nan()), (100, 3.0)]);
+        let mut column = Column::empty(0);
+        look_back(&samples, &times(0, 10, 13), 20, Taken::Value, &mut column);
+        let found: Vec<_> = column.iter().collect();
+        assert_eq!(found, [(0, 1.0), (1, 1.0), (5, 2.0), (10, 3.0), (11, 3.0)]);
+    }
+
+    #[test]
+    fn windows_are_left_open_and_without_markers() {
+        let mut windows = Windows::default();
+        *windows.samples_mut() = samples(&[(0, 1.0), (10, 2.0), (15, stale_nan()), (20, 3.0)]);
+        let times = times(0, 10, 4);
+        windows.cut(&times, 10);
+        assert_eq!(windows.bounds, [(0, 1), (1, 2), (2, 3), (3, 3)]);
+        let input = windows.input(&times, 10, &[]);
+        assert_eq!(input.values, [1.0, 2.0, 3.0]);
+        assert_eq!(input.edges(1), (0, 10));
+    }
+
+    #[test]
+    fn a_pinned_time_is_the_same_at_every_step() {
+        let times = SampleTimes { fixed_ms: Some(50), offset_ms: 10, ..times(0, 10, 3) };
+        assert_eq!((times.at(0), times.at(2)), (40, 40));
+        assert_eq!(times.touched(5), Some(TimeRange { min_ms: 36, max_ms: 40 }));
+    }
+}
