@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use super::ast::Span;
+use super::quote::quote;
 
 /// How much a note matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +70,7 @@ impl Annotations {
             #histogram_quantile)"
             .to_owned();
         if !metric_name.is_empty() {
-            let _ = write!(text, " for metric name {metric_name:?}");
+            let _ = write!(text, " for metric name {}", quote(metric_name));
         }
         self.add(Level::Info, text, Some(span), Some(detail));
     }

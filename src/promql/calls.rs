@@ -16,6 +16,7 @@ use super::operators::count_values::count_values;
 use super::operators::grouping::Grouping;
 use super::operators::rank;
 use super::plan::{stage_input, streams, unwrap_parens, window_argument};
+use super::quote::quote;
 use super::stream::{Observed, Reading, ScalarStage, Source, Stage, Stream};
 use super::windows::{SampleTimes, Taken, drop_stale};
 use crate::model::{Labels, METRIC_NAME, MatchOp, Samples};
@@ -90,7 +91,6 @@ impl Evaluator<'_> {
             _ => None,
         };
         if let Some(value) = constant {
-            self.budget.ensure(1, grid.steps)?;
             return Ok(Operand::Scalar(Column::constant(grid.steps, value)));
         }
         if function.name == "timestamp"
@@ -313,7 +313,8 @@ impl Evaluator<'_> {
                 span,
                 format_args!(
                     "metric might not be a counter, name does not end in \
-                     _total/_sum/_count/_bucket: {name:?}"
+                     _total/_sum/_count/_bucket: {}",
+                    quote(&name)
                 ),
             );
         }
@@ -355,7 +356,7 @@ impl Evaluator<'_> {
                 unreachable!("BUG: the parser checked types")
             };
             if label.is_empty() {
-                return Err(QueryError::execution(format!("invalid label name {label:?}")));
+                return Err(QueryError::execution(format!("invalid label name {}", quote(&label))));
             }
             let vector = self.take_vector(*expr, grid)?;
             return count_values(&vector, &label, grouping, grid.steps, &self.budget);

@@ -82,8 +82,11 @@ impl<'a> Evaluator<'a> {
                 continue;
             }
             self.budget.check_time()?;
+            let steps = self.plan.node(id).grid.steps;
+            // Whatever the node is, it needs a column; no operator has to ask for its first.
+            self.budget.ensure(1, steps)?;
             let value = self.evaluate(id)?;
-            let charged = value.slots(self.plan.node(id).grid.steps);
+            let charged = value.slots(steps);
             self.budget.release(std::mem::take(&mut self.taken));
             self.budget.charge(charged)?;
             self.results[index] = Some(Kept { value, charged });
@@ -95,10 +98,7 @@ impl<'a> Evaluator<'a> {
         let ast = self.ast;
         let grid = self.plan.node(id).grid;
         let operand = match ast.expr(id) {
-            Expr::Number { value, .. } => {
-                self.budget.ensure(1, grid.steps)?;
-                Operand::Scalar(Column::constant(grid.steps, *value))
-            }
+            Expr::Number { value, .. } => Operand::Scalar(Column::constant(grid.steps, *value)),
             Expr::String(text) => Operand::String(text.clone()),
             Expr::Selector(selector) => self.select_vector(selector, grid)?,
             Expr::Paren(inner) => self.take(*inner, grid)?,
@@ -348,3 +348,6 @@ pub(super) fn into_vector(operand: Operand) -> Vector {
         _ => unreachable!("BUG: the parser checked types"),
     }
 }
+
+#[cfg(test)]
+mod tests;

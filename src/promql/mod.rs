@@ -10,6 +10,8 @@ pub mod engine;
 mod evaluator;
 pub mod functions;
 pub mod lex;
+#[cfg(test)]
+mod memory;
 mod operators;
 pub mod parse;
 mod plan;

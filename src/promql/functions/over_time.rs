@@ -28,7 +28,7 @@ pub(super) fn lookup(name: &str) -> Option<WindowFunction> {
             |input, column| each(input, column, |low, _| input.timestamps[low] as f64 / 1000.0)
         }
         "ts_of_last_over_time" => |input, column| {
-            each(input, column, |_, high| input.timestamps[high - 1] as f64 / 1000.0)
+            each(input, column, |_, high| input.timestamps[high - 1] as f64 / 1000.0);
         },
         "stddev_over_time" => |input, column| walk(input, column, |values| variance(values).sqrt()),
         "stdvar_over_time" => |input, column| walk(input, column, variance),

@@ -1,4 +1,4 @@
-//! Between scalars and vectors: `scalar`, `vector`, and `timestamp` of what is no selector.
+//! Between scalars and vectors: `scalar`, `vector`, `time`, and `timestamp` of what is no selector.
 
 #![allow(clippy::unnecessary_wraps, reason = "the signature is that of all functions")]
 
@@ -11,6 +11,7 @@ use crate::promql::engine::QueryError;
 pub(super) fn lookup(name: &str) -> Option<Implementation> {
     Some(match name {
         "scalar" => Implementation::Operands(scalar),
+        "time" => Implementation::Operands(time),
         "vector" => Implementation::Operands(vector),
         "timestamp" => Implementation::Operands(timestamp),
         _ => return None,
@@ -28,6 +29,11 @@ fn scalar(call: &mut Call<'_>) -> Result<Operand, QueryError> {
         }
     }
     Ok(Operand::Scalar(Column::dense(values)))
+}
+
+fn time(call: &mut Call<'_>) -> Result<Operand, QueryError> {
+    let seconds = call.grid.times().map(|t_ms| t_ms as f64 / 1000.0).collect();
+    Ok(Operand::Scalar(Column::dense(seconds)))
 }
 
 fn vector(call: &mut Call<'_>) -> Result<Operand, QueryError> {

@@ -6,8 +6,7 @@ use crate::promql::windows::WindowInput;
 
 /// Computes one series' column from its windows; the column comes empty. A step whose window
 /// holds no sample stays without a value.
-pub type WindowFunction =
-    fn(input: &WindowInput<'_>, column: &mut Column) -> Result<(), QueryError>;
+pub type WindowFunction = fn(input: &WindowInput<'_>, column: &mut Column);
 
 /// The window function `name`.
 pub fn window_function(name: &str) -> Option<WindowFunction> {

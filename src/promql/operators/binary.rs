@@ -153,8 +153,8 @@ impl VectorBinary<'_> {
                 {
                     let before = group[..position].iter().copied();
                     let other = before
-                        .filter(|other| one.series[*other].column.valid.get(step))
-                        .last()
+                        .rev()
+                        .find(|other| one.series[*other].column.valid.get(step))
                         .expect("BUG: a step seen has a series");
                     worst = Some((step, other, *index));
                 }

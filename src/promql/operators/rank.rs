@@ -130,7 +130,9 @@ pub(crate) fn select(
                     .map(|(_, index)| index)
                     .collect(),
             };
-            chosen.iter().for_each(|index| kept[*index].set(step));
+            for index in &chosen {
+                kept[*index].set(step);
+            }
             if steps == 1 {
                 order.extend(chosen);
             }
