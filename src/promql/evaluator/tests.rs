@@ -205,7 +205,8 @@ fn binary_operators_between_vectors() {
     );
     assert_eq!(
         error(instant(&store, "requests_total + on(job) sum by (job) (requests_total)", 300)),
-        "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+        "multiple matches for labels: many-to-one matching must be explicit \
+         (group_left/group_right)"
     );
     assert_instant(
         &store,
