@@ -11,7 +11,7 @@ use crate::encoding::delta::ordered_bits;
 use crate::encoding::varint::{write_bytes, write_uvarint, zigzag};
 
 /// Values from which the exponent of the decimal-and-distance form is chosen.
-const ULPS_SAMPLED: usize = 64;
+const ULPS_SAMPLED: usize = 32;
 /// Most entries of a dictionary, and how many times fewer they are than values.
 const WORDS_MAX: usize = 64;
 const WORDS_SHARE: usize = 4;
@@ -97,8 +97,8 @@ fn split(value: f64, exponent: u8) -> (i64, i64) {
     (int, ordered_bits(value).wrapping_sub(ordered_bits(near)))
 }
 
-/// The exponent at which the first values take fewest bits; `None` where ordered bits alone take
-/// fewer.
+/// The exponent at which the first values take fewest bits; `None` unless it saves a tenth of what
+/// ordered bits alone take.
 fn ulps_exponent(values: &[f64]) -> Option<u8> {
     const EXPONENT_TRIED_MAX: u8 = 16;
     let sample = &values[..values.len().min(ULPS_SAMPLED)];
@@ -116,5 +116,5 @@ fn ulps_exponent(values: &[f64]) -> Option<u8> {
         bits
     };
     let (bits, exponent) = (0..=EXPONENT_TRIED_MAX).map(|e| (cost(e), e)).min()?;
-    (bits < plain).then_some(exponent)
+    (bits * 10 < plain * 9).then_some(exponent)
 }
