@@ -28,6 +28,7 @@ mod log;
 mod replay;
 mod segment;
 mod walk;
+mod wild;
 mod window;
 
 #[cfg(test)]
@@ -41,7 +42,8 @@ use crate::disk::StorageError;
 
 pub use checkpoint::{CheckpointReader, CheckpointWriter, read_newest};
 pub use log::{Log, LogOptions, LogStats, SegmentInfo, Syncer};
-pub use replay::{Item, Replay, replay_bytes};
+pub use replay::{Item, Replay};
+pub use wild::replay_bytes;
 
 /// The greatest kind that the owner of the log may use; 0 and those above are the container's.
 pub const KIND_MAX: u8 = 239;

@@ -7,7 +7,7 @@ use super::segment::{self, HeaderState, RECORDS_START, Segment};
 use super::walk::{Bounds, Step, Walk};
 use super::window::Window;
 use super::{Damage, DamageKind, Position};
-use crate::disk::{Disk, SimulatedDisk, StorageError};
+use crate::disk::{Disk, StorageError};
 
 /// What replay comes across.
 #[derive(Debug, PartialEq, Eq)]
@@ -225,37 +225,4 @@ impl Replay {
         self.end_segment();
         Damage { path, offset: 0, len, records, kind }
     }
-}
-
-/// Replays arbitrary bytes as the only segment of a log, for fuzzing: returns the records and
-/// damages met.
-///
-/// # Panics
-///
-/// Where what was found contradicts itself: a record or a damage beyond the file, a sequence
-/// that does not ascend.
-pub fn replay_bytes(bytes: &[u8]) -> (u64, u64) {
-    let disk = SimulatedDisk::new(0);
-    let dir = Path::new("wal");
-    let planted = disk.set_file_bytes(&segment::path_of(dir, 1), bytes.to_vec());
-    planted.expect("BUG: a simulated disk takes a file");
-    let replay = Replay::open(Arc::new(disk), dir, Position::START);
-    let mut replay = replay.expect("BUG: a simulated disk lists a directory");
-    let (mut records, mut damages) = (0, 0);
-    let mut least = 0;
-    while let Some(item) = replay.next_item() {
-        match item {
-            Item::Record { position, payload, .. } => {
-                assert!(position.sequence >= least, "sequences ascend");
-                least = position.sequence + 1;
-                assert!(position.offset + payload.len() as u64 <= bytes.len() as u64);
-                records += 1;
-            }
-            Item::Damage(damage) => {
-                assert!(damage.offset + damage.len <= bytes.len() as u64);
-                damages += 1;
-            }
-        }
-    }
-    (records, damages)
 }

@@ -193,12 +193,22 @@ fn frames_inside_a_payload_are_no_records() {
     assert_eq!(replay(&disk).0, [record(1), record(2)]);
 }
 
+#[test]
+fn scripts_of_frames_reach_the_records() {
+    let script = [0x81, 1, 0, b'a', 0x81, 2, 1, b'b', 3, 9, 9, 9, 0x81, 3, 2, b'c'];
+    assert_eq!(replay_bytes(&script), (3, 2));
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_are_replayed_without_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..600),
+        frames in prop::collection::vec((128_u8.., 1_u8.., 0_u8..9), 0..20),
     ) {
         replay_bytes(&bytes);
+        let step = |(step, kind, sequence): &(u8, u8, u8)| [*step & 0xf0, *kind, *sequence];
+        let script: Vec<u8> = frames.iter().flat_map(step).collect();
+        replay_bytes(&script);
     }
 
     /// Any number of flipped, cut, repeated and zeroed parts: no panic, and nothing comes out
