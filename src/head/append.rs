@@ -1,7 +1,19 @@
-//! The write path: collect, judge, log, apply.
+//! The write path as writers see it: collect, then commit.
+//!
+//! An appender is a ticket: while it is open, a flush whose border lies above its lower bound
+//! waits ([`OpenAppenders`]), because it may still store samples below that border.
 
-use std::sync::Arc;
+pub(super) mod commit;
+mod homes;
+mod verdict;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use self::commit::Commit;
+use self::verdict::Limits;
+use super::group::NO_TIME;
 use super::{CommitOutcome, GroupKey, Head, SeriesRef};
 use crate::disk::StorageError;
 use crate::model::Labels;
@@ -10,41 +22,108 @@ use crate::model::Labels;
 #[derive(Debug)]
 pub struct Appender {
     head: Arc<Head>,
+    key: GroupKey,
+    /// Lower bound, fixed when the appender was opened; [`NO_TIME`]: the head was empty.
+    min_valid_ms: i64,
+    samples: Vec<Sample>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    series: SeriesRef,
+    t_ms: i64,
+    bits: u64,
 }
 
 impl Head {
     /// Begins a commit of the source `key`.
     pub fn appender(self: &Arc<Self>, key: &GroupKey) -> Appender {
-        let _ = key;
-        Appender { head: Arc::clone(self) }
+        let min_valid_ms = self.open_appenders.enter(|| self.min_valid_ms());
+        Appender { head: Arc::clone(self), key: key.clone(), min_valid_ms, samples: Vec::new() }
     }
 }
 
 impl Appender {
     /// The series with these labels; it is created where the head has none.
     pub fn series(&mut self, labels: &Labels) -> SeriesRef {
-        let _ = (labels, &self.head);
-        unreachable!("BUG: not built yet")
+        self.head.series(labels)
+    }
+
+    /// Makes room for `additional` samples.
+    pub fn reserve(&mut self, additional: usize) {
+        self.samples.reserve(additional);
     }
 
     /// Collects a sample. Samples of one series may follow one another in one commit.
+    #[inline]
     pub fn append(&mut self, series: SeriesRef, t_ms: i64, value: f64) {
-        let _ = (series, t_ms, value);
-        unreachable!("BUG: not built yet")
+        self.samples.push(Sample { series, t_ms, bits: value.to_bits() });
     }
 
     /// Number of samples collected so far.
     pub fn len(&self) -> usize {
-        unreachable!("BUG: not built yet")
+        self.samples.len()
     }
 
     /// Whether nothing was collected.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.samples.is_empty()
     }
 
     /// Judges, logs, applies. On an error nothing was stored.
     pub fn commit(self) -> Result<CommitOutcome, StorageError> {
-        unreachable!("BUG: not built yet")
+        let Some(first) = self.samples.first() else { return Ok(CommitOutcome::default()) };
+        self.head.check_open()?;
+        let limits = Limits::new(&self.head, &self.key, self.min_valid_ms, first.t_ms);
+        Commit::new(&self.head, &self.key, &self.samples, limits).run()
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        self.head.open_appenders.leave(self.min_valid_ms);
+    }
+}
+
+/// How many appenders are open, by their lower bounds.
+#[derive(Debug, Default)]
+pub(super) struct OpenAppenders {
+    by_bound: Mutex<BTreeMap<i64, usize>>,
+    left: Condvar,
+}
+
+impl OpenAppenders {
+    /// Registers an appender with the bound that `bound` gives; no flush comes in between.
+    fn enter(&self, bound: impl FnOnce() -> i64) -> i64 {
+        let mut by_bound = self.by_bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let bound = bound();
+        *by_bound.entry(bound).or_insert(0) += 1;
+        bound
+    }
+
+    fn leave(&self, bound: i64) {
+        let mut by_bound = self.by_bound.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = by_bound.get_mut(&bound) {
+            *count -= 1;
+            if *count == 0 {
+                by_bound.remove(&bound);
+            }
+        }
+        self.left.notify_all();
+    }
+
+    /// Runs `raise`, which moves the lower bound of later appenders to `border_ms`, and waits
+    /// until none with a lower one is open. `false` when some stay longer than `patience`.
+    pub(super) fn raise(&self, border_ms: i64, patience: Duration, raise: impl FnOnce()) -> bool {
+        let by_bound = self.by_bound.lock().unwrap_or_else(PoisonError::into_inner);
+        raise();
+        let (_open, timeout) = self
+            .left
+            .wait_timeout_while(by_bound, patience, |open| {
+                // An appender opened on an empty head has no bound yet.
+                open.keys().next().is_some_and(|&bound| bound < border_ms || bound == NO_TIME)
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        !timeout.timed_out()
     }
 }

@@ -1,17 +1,67 @@
 //! The read side: consistent copies of series for readers that take their time.
+//!
+//! A capture copies, group by group and about a thousand slots under one short lock, the byte
+//! streams of the series asked for, and takes references to the tiles that hold older parts.
+//! Rows that come in between two locks of one group are cut off by their number; when something
+//! older changed (a late sample, a row filled later, a seal), the group is copied again. A commit
+//! that touches several groups is seen whole: a capture that such a commit crossed starts over,
+//! and the last attempt keeps them out.
 
+mod read;
+
+use std::sync::{Arc, RwLock};
+
+use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
+use super::column::ColumnSnapshot;
+use super::group::{Data, Group};
+use super::register::{HOMELESS, Home};
+use super::tile::TileRef;
 use super::{Head, SeriesId};
 use crate::disk::StorageError;
-use crate::model::{Labels, Samples, TimeRange};
+use crate::model::{Labels, TimeRange};
+
+/// Slots copied under one lock.
+const SLOTS_PER_LOCK: usize = 1000;
+/// Attempts before a copy keeps writers out until it is done.
+const ATTEMPTS: u32 = 4;
 
 /// Series as they were at the moment of [`Head::capture`]: every commit that had returned by
 /// then, whole.
 #[derive(Debug)]
 pub struct Captured {
-    series: Vec<(SeriesId, Labels)>,
+    series: Vec<CapturedSeries>,
+    groups: Vec<CapturedGroup>,
+    /// Timestamp columns of tiles that were decoded: by file, tile and column.
+    columns: RwLock<HashMap<(u64, u32, u32), Arc<Vec<i64>>>>,
+    deletions: HashMap<u32, Vec<TimeRange>>,
 }
+
+#[derive(Debug)]
+struct CapturedSeries {
+    id: u32,
+    labels: Labels,
+    home: Home,
+    /// Index of the home in [`Captured::groups`].
+    group: usize,
+    column: Option<ColumnSnapshot>,
+    /// Samples outside the rows, by the number of the group that has them.
+    loose: Vec<(u32, Vec<(i64, u64)>)>,
+    /// Groups that were its home before, as indexes.
+    former: Vec<usize>,
+}
+
+/// What the series of a group share.
+#[derive(Debug, Default)]
+struct CapturedGroup {
+    first_row: u32,
+    times: Vec<i64>,
+    tiles: Vec<TileRef>,
+}
+
+/// The group changed its slots, or left: homes have to be looked up again.
+struct Moved;
 
 impl Head {
     /// Captures the series `ids` (unknown ones are left out) that have, or may have, a sample in
@@ -22,9 +72,152 @@ impl Head {
         range: TimeRange,
         check: &dyn Fn() -> Result<(), E>,
     ) -> Result<Captured, E> {
-        let _ = (ids, range, check);
-        unreachable!("BUG: not built yet")
+        for attempt in 1.. {
+            let gate = self.multi_read();
+            let before = *gate;
+            let gate = (attempt >= ATTEMPTS).then_some(gate);
+            let captured = self.capture_once(ids, range, check)?;
+            let crossed = gate.is_none() && *self.multi_read() != before;
+            if let (Some(captured), false) = (captured, crossed) {
+                return Ok(captured);
+            }
+            check()?;
+        }
+        unreachable!("BUG: the loop has no end")
     }
+
+    fn capture_once<E>(
+        &self,
+        ids: &RoaringBitmap,
+        range: TimeRange,
+        check: &dyn Fn() -> Result<(), E>,
+    ) -> Result<Option<Captured>, E> {
+        let (mut captured, numbers) = self.captured_series(ids, check)?;
+        let mut of_group: Vec<Vec<usize>> = vec![Vec::new(); numbers.len()];
+        for (i, series) in captured.series.iter().enumerate() {
+            of_group[series.group].push(i);
+            for &former in &series.former {
+                of_group[former].push(i);
+            }
+        }
+        for (index, number) in numbers.into_iter().enumerate() {
+            let Some(group) = self.group(number) else {
+                // A former home may be gone with all it had; a home may not.
+                if captured.series.iter().any(|s| s.group == index) {
+                    return Ok(None);
+                }
+                continue;
+            };
+            match copy_group(&group, &of_group[index], &mut captured.series, range, check)? {
+                Ok(copy) => captured.groups[index] = copy,
+                Err(Moved) => return Ok(None),
+            }
+        }
+        Ok(Some(captured))
+    }
+
+    /// Labels and homes of the series that have one, and the numbers of the groups concerned.
+    fn captured_series<E>(
+        &self,
+        ids: &RoaringBitmap,
+        check: &dyn Fn() -> Result<(), E>,
+    ) -> Result<(Captured, Vec<u32>), E> {
+        let mut numbers = Vec::new();
+        let mut indexes: HashMap<u32, usize> = HashMap::new();
+        let mut index_of = |number: u32| {
+            *indexes.entry(number).or_insert_with(|| {
+                numbers.push(number);
+                numbers.len() - 1
+            })
+        };
+        let mut series = Vec::new();
+        let register = self.register_read();
+        for (n, id) in ids.iter().enumerate() {
+            if n % SLOTS_PER_LOCK == 0 {
+                check()?;
+            }
+            let home = register.home_of(id).filter(|home| home.group != HOMELESS);
+            let Some(home) = home else { continue };
+            let Some(labels) = register.labels(id) else { continue };
+            let group = index_of(home.group);
+            let former = register.former(id).iter().map(|&group| index_of(group)).collect();
+            let (column, loose) = (None, Vec::new());
+            series.push(CapturedSeries { id, labels, home, group, column, loose, former });
+        }
+        drop(register);
+        let deletions = self.deletions_read();
+        let hidden = series.iter().filter_map(|s| Some((s.id, deletions.of(s.id)?.clone())));
+        let captured = Captured {
+            deletions: hidden.collect(),
+            groups: numbers.iter().map(|_| CapturedGroup::default()).collect(),
+            series,
+            columns: RwLock::default(),
+        };
+        Ok((captured, numbers))
+    }
+}
+
+/// Copies what `group` has of the series with these indexes.
+fn copy_group<E>(
+    group: &Group,
+    wanted: &[usize],
+    series: &mut [CapturedSeries],
+    range: TimeRange,
+    check: &dyn Fn() -> Result<(), E>,
+) -> Result<Result<CapturedGroup, Moved>, E> {
+    'attempts: for attempt in 1.. {
+        let mut data = group.data();
+        let disturbed = data.disturbed;
+        let copy = CapturedGroup {
+            first_row: data.first_row,
+            times: data.times.clone(),
+            tiles: data.tiles.iter().filter(|tile| overlaps(tile, range)).cloned().collect(),
+        };
+        for (n, wanted) in wanted.chunks(SLOTS_PER_LOCK).enumerate() {
+            if n > 0 && attempt < ATTEMPTS {
+                drop(data);
+                check()?;
+                data = group.data();
+                if data.disturbed != disturbed {
+                    continue 'attempts;
+                }
+            }
+            for &index in wanted {
+                if !copy_series(group, &data, &mut series[index], range) {
+                    return Ok(Err(Moved));
+                }
+            }
+        }
+        return Ok(Ok(copy));
+    }
+    unreachable!("BUG: the loop has no end")
+}
+
+/// Copies one series' unsealed samples; `false` if it is no longer where it was.
+fn copy_series(group: &Group, data: &Data, series: &mut CapturedSeries, range: TimeRange) -> bool {
+    if group.id == series.home.group {
+        let slot = series.home.slot as usize;
+        if data.series.get(slot) != Some(&series.id) {
+            return false;
+        }
+        let column = &data.columns[slot];
+        let newest = data.times.last().copied().unwrap_or(i64::MIN);
+        let oldest = data.times.first().copied().unwrap_or(i64::MAX);
+        let has_rows = range.overlaps(TimeRange { min_ms: oldest, max_ms: newest });
+        series.column = (has_rows && !column.is_empty()).then(|| column.snapshot());
+    }
+    series.loose.retain(|(number, _)| *number != group.id);
+    if let Some(loose) = data.loose.get(&series.id) {
+        let within = loose.samples.iter().filter(|sample| range.contains(sample.0));
+        series.loose.push((group.id, within.copied().collect()));
+    }
+    true
+}
+
+fn overlaps(tile: &TileRef, range: TimeRange) -> bool {
+    let meta = tile.meta();
+    let min_ms = meta.min_ms.max(tile.clip_ms);
+    min_ms <= meta.max_ms && range.overlaps(TimeRange { min_ms, max_ms: meta.max_ms })
 }
 
 impl Captured {
@@ -40,23 +233,11 @@ impl Captured {
 
     /// Labels of series `index`, in the order of ids; panics at `index >= len()`.
     pub fn labels(&self, index: usize) -> &Labels {
-        &self.series[index].1
+        &self.series[index].labels
     }
 
     /// Id of series `index`.
     pub fn id(&self, index: usize) -> SeriesId {
-        self.series[index].0
-    }
-
-    /// Replaces the content of `out` by the samples of series `index` within `range`, times
-    /// strictly ascending, deleted ones left out.
-    pub fn read(
-        &self,
-        index: usize,
-        range: TimeRange,
-        out: &mut Samples,
-    ) -> Result<(), StorageError> {
-        let _ = (index, range, out);
-        unreachable!("BUG: not built yet")
+        SeriesId(self.series[index].id)
     }
 }

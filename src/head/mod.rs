@@ -14,23 +14,46 @@
 
 mod append;
 mod capture;
+mod checkpoint;
 pub mod column;
+mod deletion;
 mod flush;
+mod group;
+mod maintain;
 mod observer;
 mod options;
 mod postings;
+mod recover;
+mod register;
+mod reshape;
+mod seal;
+mod stats;
+mod symbols;
+mod table;
+mod tile;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use self::append::OpenAppenders;
+use self::deletion::Deletions;
+use self::group::{Group, NO_TIME};
+use self::register::Register;
+use self::seal::Maintenance;
+use self::stats::Counters;
+use self::table::GroupTable;
+use self::tile::HeadFiles;
 use crate::disk::StorageError;
 use crate::model::{Labels, TimeRange};
+use crate::wal::{Log, Syncer};
 
 pub use append::Appender;
 pub use capture::Captured;
 pub use observer::{Event, NoObserver, Observer};
 pub use options::HeadOptions;
 pub use postings::LiveIndex;
+pub use stats::{HeadStats, TopLabels};
 
 /// Number of a series within the head; used again only when nothing names it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -127,67 +150,141 @@ pub struct CommitOutcome {
 #[derive(Debug)]
 pub struct Head {
     options: HeadOptions,
+    log: Arc<Log>,
+    syncer: Syncer,
+    register: RwLock<Register>,
+    groups: RwLock<GroupTable>,
+    files: Mutex<HeadFiles>,
+    open_appenders: OpenAppenders,
+    /// Counts the commits that touched several groups; a capture excludes them.
+    multi: RwLock<u64>,
+    bounds: Bounds,
+    counters: Counters,
+    deletions: RwLock<Deletions>,
+    /// Held by whatever seals, flushes or checkpoints.
+    maintenance: Mutex<Maintenance>,
+    is_closed: AtomicBool,
+}
+
+/// Times that appenders and readers look at without a lock; `i64::MIN` and `i64::MAX` where there
+/// is none yet.
+#[derive(Debug)]
+struct Bounds {
+    oldest_ms: AtomicI64,
+    newest_ms: AtomicI64,
+    /// What lies below was flushed, or is being flushed.
+    lower_ms: AtomicI64,
 }
 
 impl Head {
-    /// Opens what `options.dir` holds: checkpoint, head files, then the log. Damaged files go to
-    /// `quarantine/` and are told to the observer; only an unreadable directory, a newer format or
-    /// a medium that refuses are errors.
-    pub fn open(options: HeadOptions) -> Result<Arc<Self>, StorageError> {
-        let _ = options;
-        unreachable!("BUG: not built yet")
-    }
-
     /// The series with these labels, if the head has it.
     pub fn find(&self, labels: &Labels) -> Option<SeriesRef> {
-        let _ = labels;
-        unreachable!("BUG: not built yet")
+        self.register_read().find(labels)
+    }
+
+    /// The series with these labels; it is created where the head has none.
+    pub fn series(&self, labels: &Labels) -> SeriesRef {
+        if let Some(found) = self.find(labels) {
+            return found;
+        }
+        let mut register = self.register_write();
+        let before = register.len();
+        let series = register.insert(labels);
+        self.counters.created.fetch_add((register.len() - before) as u64, Ordering::Relaxed);
+        series
     }
 
     /// The labels of a series that is in the head.
     pub fn labels(&self, id: SeriesId) -> Option<Labels> {
-        let _ = id;
-        unreachable!("BUG: not built yet")
+        self.register_read().labels(id.0)
     }
 
     /// Calls `read` with the live index; series are [`SeriesId`] numbers. New series wait
-    /// meanwhile, samples do not.
+    /// meanwhile, samples of known ones do not. `read` must not call the head.
     pub fn with_index<T>(&self, read: impl FnOnce(&LiveIndex) -> T) -> T {
-        let _ = read;
-        unreachable!("BUG: not built yet")
+        read(&self.register_read().index)
     }
 
     /// Times from the oldest to the newest sample; `None` while there is none.
     pub fn time_range(&self) -> Option<TimeRange> {
-        let _ = &self.options;
-        unreachable!("BUG: not built yet")
-    }
-
-    /// Does what is due at `now_ms` (wall clock): seals, a checkpoint, removal of log segments.
-    /// The thread of the database calls it every few seconds.
-    pub fn maintain(&self, now_ms: i64) -> Result<(), StorageError> {
-        let _ = now_ms;
-        unreachable!("BUG: not built yet")
+        let max_ms = self.newest_ms()?;
+        let min_ms = self.bounds.oldest_ms.load(Ordering::Acquire);
+        (min_ms <= max_ms).then_some(TimeRange { min_ms, max_ms })
     }
 
     /// Makes everything that was committed durable.
     pub fn sync(&self) -> Result<(), StorageError> {
-        unreachable!("BUG: not built yet")
+        self.log.sync()
     }
 
-    /// Syncs, writes a checkpoint and refuses everything afterwards.
-    pub fn close(&self) -> Result<(), StorageError> {
-        unreachable!("BUG: not built yet")
+    /// The log's syncer, for a thread of its own (see [`Syncer::run`]).
+    pub fn syncer(&self) -> Syncer {
+        Syncer::new(Arc::clone(&self.log))
     }
 
-    /// Hides the samples of `ids` within `range` that were committed before the call; durable
-    /// when it returns.
-    pub fn delete(
-        &self,
-        ids: &roaring::RoaringBitmap,
-        range: TimeRange,
-    ) -> Result<(), StorageError> {
-        let _ = (ids, range);
-        unreachable!("BUG: not built yet")
+    fn check_open(&self) -> Result<(), StorageError> {
+        if self.is_closed.load(Ordering::Acquire) { Err(StorageError::Closed) } else { Ok(()) }
+    }
+
+    fn newest_ms(&self) -> Option<i64> {
+        Some(self.bounds.newest_ms.load(Ordering::Acquire)).filter(|&t| t != NO_TIME)
+    }
+
+    /// The oldest time that an appender opened now accepts; [`NO_TIME`] on an empty head.
+    fn min_valid_ms(&self) -> i64 {
+        let lower_ms = self.bounds.lower_ms.load(Ordering::Acquire);
+        match self.newest_ms() {
+            Some(newest) => lower_ms.max(newest.saturating_sub(self.options.window_ms / 2)),
+            None => lower_ms,
+        }
+    }
+
+    /// Widens the bounds to samples that became visible.
+    fn saw(&self, min_ms: i64, max_ms: i64) {
+        self.bounds.oldest_ms.fetch_min(min_ms, Ordering::AcqRel);
+        self.bounds.newest_ms.fetch_max(max_ms, Ordering::AcqRel);
+    }
+
+    fn group(&self, id: u32) -> Option<Arc<Group>> {
+        self.groups_read().by_id(id).cloned()
+    }
+
+    fn register_read(&self) -> RwLockReadGuard<'_, Register> {
+        self.register.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register_write(&self) -> RwLockWriteGuard<'_, Register> {
+        self.register.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn groups_read(&self) -> RwLockReadGuard<'_, GroupTable> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn groups_write(&self) -> RwLockWriteGuard<'_, GroupTable> {
+        self.groups.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deletions_read(&self) -> RwLockReadGuard<'_, Deletions> {
+        self.deletions.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deletions_write(&self) -> RwLockWriteGuard<'_, Deletions> {
+        self.deletions.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn multi_read(&self) -> RwLockReadGuard<'_, u64> {
+        self.multi.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn multi_write(&self) -> RwLockWriteGuard<'_, u64> {
+        self.multi.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn files(&self) -> MutexGuard<'_, HeadFiles> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

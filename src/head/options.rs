@@ -19,8 +19,10 @@ pub struct HeadOptions {
     /// Directory of the database (`<data>/narthex`); the head keeps `wal/`, `head/`,
     /// `checkpoint/` and `quarantine/` in it.
     pub dir: PathBuf,
-    /// How far behind a series' newest sample late samples are taken; 0: not at all.
+    /// How far below the newest time late samples are taken; 0: not at all.
     pub out_of_order_window_ms: i64,
+    /// How far ahead of the clock a sample may lie.
+    pub future_limit_ms: i64,
     /// Greatest age of acknowledged samples that are not on the medium; zero: none.
     pub sync_interval: Duration,
     /// Length of a window, and of the youngest blocks.
@@ -46,6 +48,7 @@ impl HeadOptions {
             observer,
             dir,
             out_of_order_window_ms: 0,
+            future_limit_ms: 10 * 60_000,
             sync_interval: Duration::from_secs(1),
             window_ms: 2 * 3_600_000,
             segment_bytes_max: 64 << 20,

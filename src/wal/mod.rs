@@ -25,6 +25,7 @@
 mod checkpoint;
 mod frame;
 mod log;
+pub mod record;
 mod replay;
 mod segment;
 mod walk;

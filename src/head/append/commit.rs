@@ -1,0 +1,407 @@
+//! One commit: verdict per sample first, then the record, then memory.
+//!
+//! The writers of all groups concerned are locked by ascending number, so the order of records in
+//! the log is the order in which memory changes. Verdicts move the slots' last samples on at once,
+//! so that several samples of one series judge each other; a failing log moves them back.
+
+use std::sync::{Arc, MutexGuard};
+
+use super::Sample;
+use super::verdict::{Limits, Verdict};
+use crate::disk::StorageError;
+use crate::head::group::{Data, Group, NO_SERIES, Writer};
+use crate::head::register::HOMELESS;
+use crate::head::{AppendError, CommitOutcome, GroupKey, Head};
+use crate::wal::record::{self, RowSample, RowsHeader, RowsWriter, SeriesEntry, Shape, kind};
+
+/// Size at which a series record is ended and another begun.
+const SERIES_RECORD_BYTES: usize = 8 << 20;
+
+pub(super) struct Commit<'a> {
+    head: &'a Head,
+    root: Arc<Group>,
+    samples: &'a [Sample],
+    limits: Limits,
+    outcome: CommitOutcome,
+    counts: Counts,
+}
+
+/// What is counted beside the outcome.
+#[derive(Debug, Default)]
+struct Counts {
+    stored: u64,
+    late: u64,
+    min_ms: Option<i64>,
+    max_ms: Option<i64>,
+}
+
+/// The samples of one group; indexes are those of [`Plan::groups`].
+#[derive(Debug, Default)]
+struct Plan {
+    groups: Vec<Arc<Group>>,
+    items: Vec<Vec<Item>>,
+    unlogged: Vec<u32>,
+    unknown: Vec<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    /// Number of the `append` call.
+    call: usize,
+    series: u32,
+    slot: u32,
+    t_ms: i64,
+    bits: u64,
+    /// The slot's last sample before.
+    previous: u64,
+    previous_ms: i64,
+    is_late: bool,
+    is_absolute: bool,
+}
+
+impl<'a> Commit<'a> {
+    pub(super) fn new(
+        head: &'a Head,
+        key: &GroupKey,
+        samples: &'a [Sample],
+        limits: Limits,
+    ) -> Self {
+        let root = head.root(key);
+        Self {
+            head,
+            root,
+            samples,
+            limits,
+            outcome: CommitOutcome::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) fn run(mut self) -> Result<CommitOutcome, StorageError> {
+        loop {
+            let Plan { groups, mut items, unlogged, unknown } = self.plan();
+            let mut writers: Vec<_> = groups.iter().map(|group| group.writer()).collect();
+            if !still_there(&writers, &items) {
+                continue;
+            }
+            let refused = unknown.into_iter().map(|call| (call, AppendError::UnknownSeries));
+            self.outcome.rejected.extend(refused);
+            let segment = self.head.log.end().segment;
+            for ((group, writer), items) in groups.iter().zip(&mut writers).zip(&mut items) {
+                writer.begin_record(segment);
+                self.judge(group, writer, items);
+            }
+            if items.iter().any(|items| !items.is_empty()) {
+                self.store(&groups, &mut writers, &items, &unlogged)?;
+            }
+            self.outcome.rejected.sort_unstable_by_key(|r| r.0);
+            self.head.counters.add(&self.outcome, self.counts.stored, self.counts.late);
+            return Ok(self.outcome);
+        }
+    }
+
+    /// Sorts the samples to their groups.
+    fn plan(&mut self) -> Plan {
+        let mut is_settled = false;
+        loop {
+            let mut plan = Plan::default();
+            let mut places: hashbrown::HashMap<u32, usize> = hashbrown::HashMap::new();
+            let mut homeless = false;
+            let mut at = (u32::MAX, 0);
+            let register = self.head.register_read();
+            for (call, sample) in self.samples.iter().enumerate() {
+                let Some(home) = register.home(sample.series) else {
+                    plan.unknown.push(call);
+                    continue;
+                };
+                if home.group == HOMELESS {
+                    homeless = true;
+                    break;
+                }
+                if home.group != at.0 {
+                    let next = plan.items.len();
+                    at = (home.group, *places.entry(home.group).or_insert(next));
+                    if at.1 == next {
+                        plan.items.push(Vec::new());
+                    }
+                }
+                let series = sample.series.id.0;
+                if !register.is_logged(series) {
+                    plan.unlogged.push(series);
+                }
+                plan.items[at.1].push(Item {
+                    call,
+                    series,
+                    slot: home.slot,
+                    t_ms: sample.t_ms,
+                    bits: sample.bits,
+                    previous: 0,
+                    previous_ms: 0,
+                    is_late: false,
+                    is_absolute: true,
+                });
+            }
+            drop(register);
+            if homeless {
+                if is_settled {
+                    // The root left the table between; a new one takes its place.
+                    self.root = self.head.root(&self.root.key);
+                }
+                self.head.settle(&self.root, self.samples);
+                is_settled = true;
+                continue;
+            }
+            if self.order(&mut plan, places) {
+                return plan;
+            }
+        }
+    }
+
+    /// Puts groups in ascending order of numbers. `false` where one is gone.
+    fn order(&self, plan: &mut Plan, places: hashbrown::HashMap<u32, usize>) -> bool {
+        plan.unlogged.dedup();
+        let mut places: Vec<_> = places.into_iter().collect();
+        places.sort_unstable();
+        let table = self.head.groups_read();
+        let mut items = Vec::with_capacity(places.len());
+        for (id, place) in places {
+            let Some(group) = table.by_id(id) else { return false };
+            plan.groups.push(Arc::clone(group));
+            items.push(std::mem::take(&mut plan.items[place]));
+        }
+        plan.items = items;
+        true
+    }
+
+    /// Leaves those items that are to be stored, and moves their slots on.
+    fn judge(&mut self, group: &Group, writer: &mut Writer, items: &mut Vec<Item>) {
+        let data = self.limits.takes_late().then(|| group.data());
+        let epoch = writer.epoch;
+        items.retain_mut(|item| {
+            let state = &mut writer.slots[item.slot as usize];
+            match self.limits.judge(state, data.as_deref(), item.t_ms, item.bits) {
+                Verdict::Store => {
+                    item.previous = state.last_bits;
+                    item.previous_ms = state.last_ms;
+                    item.is_absolute = state.epoch != epoch;
+                    state.epoch = epoch;
+                    state.last_ms = item.t_ms;
+                    state.last_bits = item.bits;
+                }
+                Verdict::StoreLate => item.is_late = true,
+                Verdict::Skip => {
+                    self.outcome.accepted += 1;
+                    return false;
+                }
+                Verdict::Refuse(error) => {
+                    self.outcome.rejected.push((item.call, error));
+                    return false;
+                }
+            }
+            self.outcome.accepted += 1;
+            self.counts.add(item);
+            true
+        });
+        let by_row = |item: &Item| (item.t_ms, item.is_late, item.slot);
+        if !items.is_sorted_by_key(by_row) {
+            items.sort_by_key(by_row);
+        }
+        // Only late samples can meet here: the first one stands.
+        items.dedup_by_key(|item| by_row(item));
+    }
+
+    /// Logs the items, then applies them; or puts the slots back.
+    fn store(
+        &mut self,
+        groups: &[Arc<Group>],
+        writers: &mut [MutexGuard<'_, Writer>],
+        items: &[Vec<Item>],
+        unlogged: &[u32],
+    ) -> Result<(), StorageError> {
+        let payloads = self.payloads(groups, writers, items, unlogged);
+        let views: Vec<_> = payloads.iter().map(|(kind, body)| (*kind, body.as_slice())).collect();
+        let position = match self.head.log.append(&views) {
+            Ok(position) => position,
+            Err(error) => {
+                for (writer, items) in writers.iter_mut().zip(items) {
+                    undo(writer, items);
+                }
+                return Err(error);
+            }
+        };
+        {
+            let register = self.head.register_read();
+            unlogged.iter().for_each(|&id| register.set_logged(id));
+        }
+        let now_ms = self.head.options.clock.now_ms();
+        for (writer, items) in writers.iter_mut().zip(items) {
+            if !items.is_empty() {
+                writer.stored(position, now_ms);
+            }
+        }
+        self.apply(groups, items);
+        if let (Some(min_ms), Some(max_ms)) = (self.counts.min_ms, self.counts.max_ms) {
+            self.head.saw(min_ms, max_ms);
+        }
+        Ok(())
+    }
+
+    fn payloads(
+        &self,
+        groups: &[Arc<Group>],
+        writers: &[MutexGuard<'_, Writer>],
+        items: &[Vec<Item>],
+        unlogged: &[u32],
+    ) -> Vec<(u8, Vec<u8>)> {
+        let mut payloads = Vec::with_capacity(groups.len() + 2);
+        self.head.write_series(unlogged, &mut |body| payloads.push((kind::SERIES, body)));
+        let parts = groups.iter().zip(writers).zip(items).filter(|(_, items)| !items.is_empty());
+        for ((group, writer), items) in parts {
+            if !writer.is_logged {
+                payloads.push((kind::GROUP, group_body(group)));
+            }
+            if writer.logged_slots < writer.slots.len() {
+                payloads.push((kind::SHAPE, shape_body(group, writer)));
+            }
+            let source = (group.root != self.root.id).then_some(self.root.id);
+            payloads.push((kind::ROWS, rows_body(group, writer, items, source)));
+        }
+        payloads
+    }
+
+    /// Makes the items visible: each group's at once, and where there are several groups, no
+    /// capture falls in between.
+    fn apply(&self, groups: &[Arc<Group>], items: &[Vec<Item>]) {
+        let mut gate = (groups.len() > 1).then(|| self.head.multi_write());
+        for (group, items) in groups.iter().zip(items) {
+            let is_foreign = group.root != self.root.id;
+            apply_items(&mut group.data(), items, is_foreign.then_some(self.root.id));
+        }
+        if let Some(commits) = &mut gate {
+            **commits += 1;
+        }
+    }
+}
+
+impl Head {
+    /// Hands over bodies of series records with the labels of `ids`.
+    pub(in crate::head) fn write_series(&self, ids: &[u32], take: &mut dyn FnMut(Vec<u8>)) {
+        if ids.is_empty() {
+            return;
+        }
+        let register = self.register_read();
+        let (mut body, mut labels) = (Vec::new(), Vec::new());
+        for &id in ids.iter().filter(|&&id| register.is_live(id)) {
+            labels.clear();
+            register.write_labels(id, &mut labels);
+            let generation = register.reference(id).generation;
+            record::write_series(&mut body, SeriesEntry { id, generation, labels: &labels });
+            if body.len() >= SERIES_RECORD_BYTES {
+                take(std::mem::take(&mut body));
+            }
+        }
+        if !body.is_empty() {
+            take(body);
+        }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, item: &Item) {
+        self.stored += 1;
+        self.late += u64::from(item.is_late);
+        self.min_ms = Some(self.min_ms.map_or(item.t_ms, |min| min.min(item.t_ms)));
+        self.max_ms = Some(self.max_ms.map_or(item.t_ms, |max| max.max(item.t_ms)));
+    }
+}
+
+/// Whether the slots still belong to the series that the plan found there.
+fn still_there(writers: &[MutexGuard<'_, Writer>], items: &[Vec<Item>]) -> bool {
+    writers.iter().zip(items).all(|(writer, items)| {
+        let in_slot = |item: &Item| writer.slots.get(item.slot as usize).map(|s| s.series);
+        !writer.is_gone && items.iter().all(|item| in_slot(item) == Some(item.series))
+    })
+}
+
+fn undo(writer: &mut Writer, items: &[Item]) {
+    for item in items.iter().rev().filter(|item| !item.is_late) {
+        let state = &mut writer.slots[item.slot as usize];
+        state.last_ms = item.previous_ms;
+        state.last_bits = item.previous;
+    }
+    // Nothing may be a difference to what the log refused.
+    writer.begin_epoch();
+}
+
+pub(in crate::head) fn group_body(group: &Group) -> Vec<u8> {
+    let key = group.key.to_bytes();
+    let mut body = Vec::with_capacity(key.len() + 16);
+    let entry = record::GroupEntry { id: group.id, root: group.root, key: &key };
+    record::write_group(&mut body, entry);
+    body
+}
+
+/// The slots that the log does not know yet.
+pub(in crate::head) fn shape_body(group: &Group, writer: &Writer) -> Vec<u8> {
+    let first = writer.logged_slots;
+    let mut body = Vec::new();
+    let shape = Shape {
+        group: group.id,
+        version: writer.shape_version,
+        is_full: false,
+        first_slot: first as u32,
+        series: writer.slots[first..].iter().map(|slot| slot.series).collect(),
+    };
+    record::write_shape(&mut body, &shape);
+    body
+}
+
+/// The living slots, numbered anew. The caller takes the dead ones out.
+pub(in crate::head) fn full_shape_body(group: &Group, writer: &mut Writer) -> Vec<u8> {
+    writer.shape_version += 1;
+    let living = writer.slots.iter().map(|slot| slot.series).filter(|&id| id != NO_SERIES);
+    let series = living.collect();
+    let version = writer.shape_version;
+    let mut body = Vec::new();
+    let shape = Shape { group: group.id, version, is_full: true, first_slot: 0, series };
+    record::write_shape(&mut body, &shape);
+    body
+}
+
+fn rows_body(group: &Group, writer: &Writer, items: &[Item], source: Option<u32>) -> Vec<u8> {
+    let header = RowsHeader {
+        group: group.id,
+        number: writer.record,
+        previous: writer.stored_record,
+        slots: writer.slots.len() as u32,
+        source,
+    };
+    let mut body = Vec::with_capacity(items.len() * 2 + 64);
+    let mut rows = RowsWriter::begin(&mut body, header);
+    let mut row = Vec::with_capacity(items.len());
+    for items in items.chunk_by(|a, b| (a.t_ms, a.is_late) == (b.t_ms, b.is_late)) {
+        row.clear();
+        row.extend(items.iter().map(|item| RowSample {
+            slot: item.slot,
+            previous: item.previous,
+            bits: item.bits,
+            is_absolute: item.is_absolute,
+        }));
+        rows.row(items[0].t_ms, items[0].is_late, &row);
+    }
+    body
+}
+
+fn apply_items(data: &mut Data, items: &[Item], source: Option<u32>) {
+    let Some(first) = items.first() else { return };
+    if source.is_some() || data.is_disturbed_by(first.t_ms) {
+        data.disturbed += 1;
+    }
+    for item in items {
+        if item.is_late || source.is_some() {
+            data.place_loose(item.series, item.t_ms, item.bits, source);
+        } else {
+            data.place(item.slot, item.t_ms, item.bits);
+        }
+    }
+}

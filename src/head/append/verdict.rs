@@ -1,0 +1,166 @@
+//! Whether a sample is stored.
+//!
+//! COMPAT: Prometheus `tsdb/head_append.go`, `memSeries.appendable`: the order of the checks, and
+//! so which error is named where several hold.
+
+use crate::head::group::{Data, NO_TIME, SlotState};
+use crate::head::{AppendError, GroupKey, Head};
+use crate::model::STALE_NAN_BITS;
+
+/// What a commit takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Lower bound of samples in order.
+    min_valid_ms: i64,
+    /// Lower bound of late samples; above every time where none are taken.
+    late_min_ms: Option<i64>,
+    /// Upper bound.
+    max_ms: i64,
+    /// A scrape's late staleness marker says that the series has moved to another target.
+    drops_late_stale: bool,
+}
+
+/// The verdict on one sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Newest of its series.
+    Store,
+    /// Older than its series' newest, within the out-of-order window.
+    StoreLate,
+    /// There already, or of no use; counts as accepted.
+    Skip,
+    /// Refused.
+    Refuse(AppendError),
+}
+
+impl Limits {
+    /// Limits of an appender opened with the bound `min_valid_ms`, whose first sample is at
+    /// `first_ms`.
+    pub(super) fn new(head: &Head, key: &GroupKey, min_valid_ms: i64, first_ms: i64) -> Self {
+        let options = &head.options;
+        let min_valid_ms = if min_valid_ms == NO_TIME {
+            first_ms.saturating_sub(options.window_ms / 2)
+        } else {
+            min_valid_ms
+        };
+        let newest_ms = head.newest_ms().unwrap_or(first_ms);
+        let window_ms = options.out_of_order_window_ms;
+        Self {
+            min_valid_ms,
+            late_min_ms: (window_ms > 0).then(|| newest_ms.saturating_sub(window_ms)),
+            max_ms: options.clock.now_ms().saturating_add(options.future_limit_ms),
+            drops_late_stale: matches!(key, GroupKey::Target { .. }),
+        }
+    }
+
+    /// Whether late samples may be stored at all.
+    pub(super) fn takes_late(&self) -> bool {
+        self.late_min_ms.is_some()
+    }
+
+    /// Judges a sample of the series of `state`. `data`: the group's, where late samples may be
+    /// stored.
+    pub(super) fn judge(
+        &self,
+        state: &SlotState,
+        data: Option<&Data>,
+        t_ms: i64,
+        bits: u64,
+    ) -> Verdict {
+        if t_ms > self.max_ms {
+            return Verdict::Refuse(AppendError::TooFarInFuture);
+        }
+        let has_last = state.last_ms != NO_TIME;
+        if has_last && t_ms <= state.last_ms && bits == STALE_NAN_BITS && self.drops_late_stale {
+            return Verdict::Skip;
+        }
+        if t_ms >= self.min_valid_ms {
+            if !has_last || t_ms > state.last_ms {
+                return Verdict::Store;
+            }
+            if t_ms == state.last_ms {
+                return Self::compare(state.last_bits, bits);
+            }
+        }
+        match self.late_min_ms {
+            Some(late_min_ms) if t_ms < late_min_ms => Verdict::Refuse(AppendError::TooOld),
+            Some(_) if !has_last || t_ms > state.last_ms => Verdict::Store,
+            Some(_) if t_ms == state.last_ms => Self::compare(state.last_bits, bits),
+            Some(_) => match data.and_then(|data| data.loose_at(state.series, t_ms)) {
+                Some(there) => Self::compare(there, bits),
+                None => Verdict::StoreLate,
+            },
+            None if t_ms < self.min_valid_ms => Verdict::Refuse(AppendError::OutOfBounds),
+            None => Verdict::Refuse(AppendError::OutOfOrder),
+        }
+    }
+
+    fn compare(there: u64, bits: u64) -> Verdict {
+        if there == bits { Verdict::Skip } else { Verdict::Refuse(AppendError::Duplicate) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAST: SlotState = SlotState { series: 0, epoch: 0, last_ms: 1000, last_bits: 5 };
+    const NEW: SlotState = SlotState { series: 0, epoch: 0, last_ms: NO_TIME, last_bits: 0 };
+
+    fn limits(late_min_ms: Option<i64>) -> Limits {
+        Limits { min_valid_ms: 500, late_min_ms, max_ms: 5000, drops_late_stale: false }
+    }
+
+    #[test]
+    fn verdicts_without_a_window() {
+        use AppendError::{Duplicate, OutOfBounds, OutOfOrder, TooFarInFuture};
+        let table = [
+            (LAST, 1001, 6, Verdict::Store),
+            (LAST, 1000, 5, Verdict::Skip),
+            (LAST, 1000, 6, Verdict::Refuse(Duplicate)),
+            (LAST, 999, 5, Verdict::Refuse(OutOfOrder)),
+            (LAST, 500, 5, Verdict::Refuse(OutOfOrder)),
+            (LAST, 499, 5, Verdict::Refuse(OutOfBounds)),
+            (LAST, 5000, 5, Verdict::Store),
+            (LAST, 5001, 5, Verdict::Refuse(TooFarInFuture)),
+            (NEW, 500, 5, Verdict::Store),
+            (NEW, 499, 5, Verdict::Refuse(OutOfBounds)),
+        ];
+        for (state, t_ms, bits, verdict) in table {
+            assert_eq!(limits(None).judge(&state, None, t_ms, bits), verdict, "at {t_ms}");
+        }
+    }
+
+    #[test]
+    fn verdicts_with_a_window() {
+        use AppendError::{Duplicate, TooOld};
+        let mut data = Data::default();
+        data.place_loose(0, 700, 9, None);
+        let table = [
+            (LAST, 1001, 6, Verdict::Store),
+            (LAST, 1000, 6, Verdict::Refuse(Duplicate)),
+            (LAST, 999, 5, Verdict::StoreLate),
+            (LAST, 700, 9, Verdict::Skip),
+            (LAST, 700, 8, Verdict::Refuse(Duplicate)),
+            (LAST, 300, 5, Verdict::StoreLate),
+            (LAST, 299, 5, Verdict::Refuse(TooOld)),
+            (NEW, 300, 5, Verdict::Store),
+            (NEW, 299, 5, Verdict::Refuse(TooOld)),
+        ];
+        for (state, t_ms, bits, verdict) in table {
+            let found = limits(Some(300)).judge(&state, Some(&data), t_ms, bits);
+            assert_eq!(found, verdict, "at {t_ms}");
+        }
+    }
+
+    #[test]
+    fn a_late_staleness_marker_of_a_scrape_is_dropped() {
+        let mut limits = limits(None);
+        let refused = Verdict::Refuse(AppendError::OutOfOrder);
+        assert_eq!(limits.judge(&LAST, None, 900, STALE_NAN_BITS), refused);
+        limits.drops_late_stale = true;
+        assert_eq!(limits.judge(&LAST, None, 900, STALE_NAN_BITS), Verdict::Skip);
+        assert_eq!(limits.judge(&LAST, None, 1000, STALE_NAN_BITS), Verdict::Skip);
+        assert_eq!(limits.judge(&LAST, None, 1001, STALE_NAN_BITS), Verdict::Store);
+    }
+}

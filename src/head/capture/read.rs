@@ -1,0 +1,109 @@
+//! Reading a captured series: tiles, rows and loose samples merged.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{Captured, CapturedGroup, CapturedSeries};
+use crate::disk::StorageError;
+use crate::head::deletion::hide;
+use crate::head::tile::TileRef;
+use crate::model::{Samples, TimeRange};
+
+impl Captured {
+    /// Replaces the content of `out` by the samples of series `index` within `range`, times
+    /// strictly ascending, deleted ones left out.
+    pub fn read(
+        &self,
+        index: usize,
+        range: TimeRange,
+        out: &mut Samples,
+    ) -> Result<(), StorageError> {
+        out.clear();
+        let series = &self.series[index];
+        let mut scratch = Vec::new();
+        for &group in series.former.iter().chain([&series.group]) {
+            for tile in &self.groups[group].tiles {
+                self.read_tile(tile, series.id, range, &mut scratch, out)?;
+            }
+        }
+        read_rows(&self.groups[series.group], series, range, out);
+        let loose = series.loose.iter().flat_map(|(_, samples)| samples);
+        for &(t_ms, bits) in loose.filter(|sample| range.contains(sample.0)) {
+            out.push(t_ms, f64::from_bits(bits));
+        }
+        put_in_order(out);
+        if let Some(ranges) = self.deletions.get(&series.id) {
+            hide(out, ranges);
+        }
+        Ok(())
+    }
+
+    /// Appends the samples that a tile has of `series`.
+    fn read_tile(
+        &self,
+        tile: &TileRef,
+        series: u32,
+        range: TimeRange,
+        scratch: &mut Vec<f64>,
+        out: &mut Samples,
+    ) -> Result<(), StorageError> {
+        let meta = tile.meta();
+        let range = TimeRange { min_ms: range.min_ms.max(tile.clip_ms), max_ms: range.max_ms };
+        if range.min_ms > range.max_ms || meta.min_ms > range.max_ms || meta.max_ms < range.min_ms {
+            return Ok(());
+        }
+        for n in tile.file.find(tile.index, series) {
+            let entry = tile.file.entry(tile.index, n);
+            let column = self.column(tile, entry.column)?;
+            let (start, count) = (entry.start as usize, entry.count as usize);
+            let times = &column[start..start + count];
+            let first = times.partition_point(|&t| t < range.min_ms);
+            let end = times.partition_point(|&t| t <= range.max_ms);
+            if first < end {
+                scratch.clear();
+                tile.file.read_values(tile.index, &entry, scratch)?;
+                out.timestamps.extend_from_slice(&times[first..end]);
+                out.values.extend_from_slice(&scratch[first..end]);
+            }
+        }
+        Ok(())
+    }
+
+    /// A tile's timestamp column, decoded once.
+    fn column(&self, tile: &TileRef, column: u32) -> Result<Arc<Vec<i64>>, StorageError> {
+        let key = (tile.file.number, tile.index, column);
+        let known = self.columns.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(times) = known {
+            return Ok(times);
+        }
+        let mut times = Vec::new();
+        tile.file.read_column(tile.index, column, &mut times)?;
+        let times = Arc::new(times);
+        let mut columns = self.columns.write().unwrap_or_else(PoisonError::into_inner);
+        columns.insert(key, Arc::clone(&times));
+        Ok(times)
+    }
+}
+
+/// Appends the samples in the rows that the group had when it was captured.
+fn read_rows(group: &CapturedGroup, series: &CapturedSeries, range: TimeRange, out: &mut Samples) {
+    let Some(column) = &series.column else { return };
+    let first = group.times.partition_point(|&t| t < range.min_ms) as u32;
+    let end = group.times.partition_point(|&t| t <= range.max_ms) as u32;
+    let rows = group.first_row + first..group.first_row + end;
+    column.decode_rows(rows, |row, value| {
+        out.push(group.times[(row - group.first_row) as usize], value);
+    });
+}
+
+/// Sorts by time where parts overlap; of equal times the first stands.
+fn put_in_order(out: &mut Samples) {
+    if out.timestamps.windows(2).all(|pair| pair[0] < pair[1]) {
+        return;
+    }
+    let mut samples: Vec<(i64, f64)> =
+        out.timestamps.iter().copied().zip(out.values.iter().copied()).collect();
+    samples.sort_by_key(|sample| sample.0);
+    samples.dedup_by_key(|sample| sample.0);
+    out.clear();
+    samples.into_iter().for_each(|(t_ms, value)| out.push(t_ms, value));
+}

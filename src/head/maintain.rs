@@ -1,0 +1,63 @@
+//! What has to be done from time to time.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::seal::Maintenance;
+use super::{Event, Head};
+use crate::disk::StorageError;
+
+/// Least time between two checkpoints for their own sake.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(15 * 60);
+/// Log segments from which on a checkpoint is due sooner.
+const SEGMENTS_MAX: u64 = 3;
+/// Least time between two checkpoints.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(60);
+
+impl Head {
+    /// Does what is due at `now_ms` (wall clock): syncs, seals, a checkpoint, removal of log
+    /// segments. The thread of the database calls it every second or so. All parts are tried; the
+    /// first error is returned, and told to the observer.
+    pub fn maintain(&self, now_ms: i64) -> Result<(), StorageError> {
+        self.check_open()?;
+        let mut state = self.maintenance();
+        let synced = self.syncer.tick().map(|_| ());
+        if let Err(error) = &synced {
+            let error = error.to_string();
+            self.options.observer.observe(Event::SyncFailed { error: &error });
+        }
+        let due = self.seals_due(now_ms);
+        let sealed = self.seal(&due, &mut state);
+        self.tell_failure("seal", &sealed);
+        let checkpointed =
+            if self.is_checkpoint_due(&state) { self.checkpoint(&mut state) } else { Ok(()) };
+        self.tell_failure("checkpoint", &checkpointed);
+        synced.and(sealed).and(checkpointed)
+    }
+
+    /// Syncs, writes a checkpoint and refuses everything afterwards.
+    pub fn close(&self) -> Result<(), StorageError> {
+        let mut state = self.maintenance();
+        if self.is_closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let checkpointed = self.checkpoint(&mut state);
+        self.tell_failure("checkpoint", &checkpointed);
+        self.log.close().and(checkpointed)
+    }
+
+    fn is_checkpoint_due(&self, state: &Maintenance) -> bool {
+        let age = self.options.clock.monotonic().saturating_sub(state.checkpointed_at);
+        let log = self.log.stats();
+        state.is_checkpoint_due
+            && (age >= CHECKPOINT_EVERY
+                || (age >= CHECKPOINT_PAUSE && log.segments >= SEGMENTS_MAX))
+    }
+
+    pub(super) fn tell_failure(&self, what: &str, result: &Result<(), StorageError>) {
+        if let Err(error) = result {
+            let error = error.to_string();
+            self.options.observer.observe(Event::MaintenanceFailed { what, error: &error });
+        }
+    }
+}

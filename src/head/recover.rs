@@ -1,0 +1,214 @@
+//! Opening a head: checkpoint, head files, then the log.
+//!
+//! Records that a tile or the checkpoint covers are skipped by their number, so replay does no
+//! more than what is unsealed. Where records of a group are missing, each of its series resumes at
+//! its next absolute value. A damaged head file is moved to `quarantine/`; a damaged part of the
+//! log is left out and told. Only what a newer version wrote, and a medium that refuses, are
+//! errors.
+
+mod attach;
+mod rows;
+mod tables;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use hashbrown::HashMap;
+
+use self::rows::Tail;
+use super::append::OpenAppenders;
+use super::checkpoint::HeadState;
+use super::deletion::Deletions;
+use super::group::NO_TIME;
+use super::seal::Maintenance;
+use super::stats::Counters;
+use super::table::GroupTable;
+use super::tile::{HeadFile, HeadFiles, TEMPORARY_ENDING, file_number};
+use super::{Bounds, Event, Head, HeadOptions};
+use crate::disk::StorageError;
+use crate::wal::{self, CheckpointReader, Item, Log, LogOptions, Position, Replay, Syncer};
+
+/// Rebuilds the tables of a head that nobody else sees yet.
+#[derive(Debug)]
+struct Recovery<'a> {
+    head: &'a Head,
+    state: HeadState,
+    /// How far the log was applied, by group.
+    tails: HashMap<u32, Tail>,
+    records: u64,
+    samples: u64,
+}
+
+impl Head {
+    /// Opens what `options.dir` holds: checkpoint, head files, then the log. Damaged files go to
+    /// `quarantine/` and are told to the observer; only an unreadable directory, a newer format or
+    /// a medium that refuses are errors.
+    pub fn open(options: HeadOptions) -> Result<Arc<Self>, StorageError> {
+        let started = options.clock.monotonic();
+        let files_dir = options.dir.join("head");
+        let created = options.disk.create_dir_all(&files_dir);
+        created.map_err(|e| StorageError::io("create", &files_dir, e))?;
+        let synced = options.disk.sync_dir(&options.dir);
+        synced.map_err(|e| StorageError::io("sync", &options.dir, e))?;
+        let (checkpoint, damages) =
+            wal::read_newest(&options.disk, &options.dir.join("checkpoint"))?;
+        for damage in damages {
+            let what = damage.to_string();
+            options.observer.observe(Event::Damaged { path: &damage.path, what: &what });
+        }
+        let after = checkpoint.as_ref().map_or(Position::START, CheckpointReader::position);
+        let head = Arc::new(Self::empty(options, after)?);
+        let mut recovery = Recovery::new(&head);
+        if let Some(mut checkpoint) = checkpoint {
+            recovery.read_checkpoint(&mut checkpoint)?;
+        }
+        let files = recovery.open_files(&files_dir)?;
+        recovery.replay(after)?;
+        let (records, samples) = (recovery.records, recovery.samples);
+        let clip = recovery.state.clip;
+        recovery.attach(&files)?;
+        let now = head.options.clock.monotonic();
+        {
+            let mut state = head.maintenance();
+            state.clip = clip;
+            state.checkpointed_at = now;
+            state.is_checkpoint_due = records > 0;
+        }
+        let took = now.saturating_sub(started);
+        head.options.observer.observe(Event::Replayed { records, samples, took });
+        Ok(head)
+    }
+
+    fn empty(options: HeadOptions, after: Position) -> Result<Self, StorageError> {
+        let log_options = LogOptions {
+            segment_bytes_max: options.segment_bytes_max,
+            sync_interval: options.sync_interval,
+        };
+        let (disk, clock) = (Arc::clone(&options.disk), Arc::clone(&options.clock));
+        let log = Arc::new(Log::open(disk, &options.log_dir(), log_options, clock, after)?);
+        Ok(Self {
+            syncer: Syncer::new(Arc::clone(&log)),
+            log,
+            options,
+            register: RwLock::default(),
+            groups: RwLock::new(GroupTable::default()),
+            files: Mutex::new(HeadFiles::default()),
+            open_appenders: OpenAppenders::default(),
+            multi: RwLock::new(0),
+            bounds: Bounds {
+                oldest_ms: AtomicI64::new(i64::MAX),
+                newest_ms: AtomicI64::new(NO_TIME),
+                lower_ms: AtomicI64::new(NO_TIME),
+            },
+            counters: Counters::default(),
+            deletions: RwLock::new(Deletions::default()),
+            maintenance: Mutex::new(Maintenance::default()),
+            is_closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Tells the observer of something that was left out.
+    fn tell(&self, path: &Path, what: &str) {
+        self.options.observer.observe(Event::Damaged { path, what });
+    }
+}
+
+impl HeadOptions {
+    fn log_dir(&self) -> PathBuf {
+        self.dir.join("wal")
+    }
+}
+
+impl<'a> Recovery<'a> {
+    fn new(head: &'a Head) -> Self {
+        let state = HeadState {
+            lower_ms: NO_TIME,
+            newest_ms: NO_TIME,
+            clip: None,
+            next_file: 1,
+            files: Vec::new(),
+        };
+        Self { head, state, tails: HashMap::new(), records: 0, samples: 0 }
+    }
+
+    /// Opens the head files that count, removes what is left of unfinished work, and puts damaged
+    /// ones aside.
+    fn open_files(&mut self, dir: &Path) -> Result<Vec<Arc<HeadFile>>, StorageError> {
+        let options = &self.head.options;
+        let entries = options.disk.read_dir(dir).map_err(|e| StorageError::io("list", dir, e))?;
+        let mut files = Vec::new();
+        let mut next = self.state.next_file;
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            let path = dir.join(&entry.name);
+            let number = file_number(&entry.name);
+            next = next.max(number.map_or(0, |number| number + 1));
+            let counts = |n: &u64| *n >= self.state.next_file || self.state.files.contains(n);
+            let Some(number) = number.filter(counts) else {
+                if number.is_some() || entry.name.ends_with(TEMPORARY_ENDING) {
+                    let removed = options.disk.remove_file(&path);
+                    removed.map_err(|e| StorageError::io("remove", &path, e))?;
+                }
+                continue;
+            };
+            match HeadFile::open(&*options.disk, &path, number) {
+                Ok(file) => files.push(Arc::new(file)),
+                Err(error @ StorageError::Corrupt { .. }) => {
+                    self.head.quarantine(&path, &error.to_string())?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for number in &self.state.files {
+            if !entries.iter().any(|entry| file_number(&entry.name) == Some(*number)) {
+                let path = dir.join(super::tile::file_name(*number));
+                self.head.tell(&path, "the file is missing");
+            }
+        }
+        self.head.files().next = next;
+        files.iter().flat_map(|file| file.tiles()).for_each(|tile| self.expect_tile(tile));
+        Ok(files)
+    }
+
+    /// Applies the log from `from` on.
+    fn replay(&mut self, from: Position) -> Result<(), StorageError> {
+        let options = &self.head.options;
+        let dir = options.log_dir();
+        let mut replay = Replay::open(Arc::clone(&options.disk), &dir, from)?;
+        while let Some(item) = replay.next_item() {
+            match item {
+                Item::Record { position, kind, payload } => {
+                    self.records += 1;
+                    if let Err(what) = self.apply(position, kind, payload) {
+                        let what = format!("record {}: {what}", position.sequence);
+                        self.head.tell(&dir, &what);
+                    }
+                }
+                Item::Damage(damage) => self.head.tell(&damage.path, &damage.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Head {
+    /// Moves a file that does not check out of the way.
+    fn quarantine(&self, path: &Path, reason: &str) -> Result<(), StorageError> {
+        let options = &self.options;
+        let dir = options.dir.join("quarantine");
+        let created = options.disk.create_dir_all(&dir);
+        created.map_err(|e| StorageError::io("create", &dir, e))?;
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let to = dir.join(format!("{name}.{}", options.clock.now_ms()));
+        let renamed = options.disk.rename(path, &to);
+        renamed.map_err(|e| StorageError::io("rename", path, e))?;
+        options.disk.sync_dir(&dir).map_err(|e| StorageError::io("sync", &dir, e))?;
+        options.observer.observe(Event::Quarantined { from: path, to: &to, reason });
+        Ok(())
+    }
+
+    /// Raises the lower bound.
+    pub(super) fn raise_lower(&self, border_ms: i64) {
+        self.bounds.lower_ms.fetch_max(border_ms, Ordering::AcqRel);
+    }
+}

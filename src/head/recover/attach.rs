@@ -1,0 +1,139 @@
+//! The last step of recovery: tiles go to their groups, numbers go on where they ended.
+
+use std::sync::Arc;
+
+use super::Recovery;
+use crate::disk::StorageError;
+use crate::head::GroupKey;
+use crate::head::group::{Group, NO_SERIES};
+use crate::head::tile::{HeadFile, TileRef};
+
+impl Recovery<'_> {
+    pub(super) fn attach(mut self, files: &[Arc<HeadFile>]) -> Result<(), StorageError> {
+        for file in files {
+            let is_new = file.number >= self.state.next_file;
+            for index in 0..file.tiles().len() as u32 {
+                self.attach_tile(file, index, is_new)?;
+            }
+            self.head.files().by_number.insert(file.number, Arc::clone(file));
+        }
+        let now_ms = self.head.options.clock.now_ms();
+        let groups = self.head.groups_read().all();
+        for group in groups {
+            self.finish_group(&group, now_ms);
+        }
+        if self.state.newest_ms != i64::MIN {
+            self.head
+                .bounds
+                .newest_ms
+                .fetch_max(self.state.newest_ms, std::sync::atomic::Ordering::AcqRel);
+        }
+        if let Some(flushed_ms) = self.head.options.flushed_until_ms {
+            self.head.raise_lower(flushed_ms);
+        }
+        let greatest = files.iter().filter_map(|file| file.series_max()).max();
+        let next_file = self.head.files().next;
+        let segment = self.head.log.end().segment;
+        self.head.register_write().rest_vacant(greatest, segment, next_file);
+        Ok(())
+    }
+
+    /// Below which time the samples of a file are in blocks.
+    fn clip_ms(&self, file: &HeadFile) -> i64 {
+        let clip = self.state.clip.filter(|clip| file.number < clip.1).map(|clip| clip.0);
+        let options = &self.head.options;
+        let flushed = options.flushed_until_ms.filter(|_| options.out_of_order_window_ms == 0);
+        clip.unwrap_or(i64::MIN).max(flushed.unwrap_or(i64::MIN))
+    }
+
+    fn attach_tile(
+        &mut self,
+        file: &Arc<HeadFile>,
+        index: u32,
+        is_new: bool,
+    ) -> Result<(), StorageError> {
+        let meta = *file.tile(index);
+        let clip_ms = self.clip_ms(file);
+        let is_known = self.head.group(meta.group).is_some();
+        let group = match self.head.group(meta.group) {
+            Some(group) => group,
+            None => {
+                // The log lost the group; its samples are still of their series.
+                let key = GroupKey::Embedded(format!("recovered group {}", meta.group));
+                self.head.groups_write().restore(meta.group, meta.group, &key)
+            }
+        };
+        if is_new || !is_known {
+            self.learn_from_tile(file, index, &group)?;
+        }
+        if meta.max_ms < clip_ms {
+            return Ok(());
+        }
+        self.head.saw(meta.min_ms.max(clip_ms), meta.max_ms);
+        let mut data = group.data();
+        file.use_tile(true);
+        data.tiles.push(TileRef { file: Arc::clone(file), index, clip_ms });
+        Ok(())
+    }
+
+    /// Takes the newest sample of each series, and series that lived here once, from a tile that
+    /// no checkpoint knows. A chunk that does not read is left for its readers to find.
+    fn learn_from_tile(
+        &self,
+        file: &HeadFile,
+        index: u32,
+        group: &Group,
+    ) -> Result<(), StorageError> {
+        let mut writer = group.writer();
+        let mut register = self.head.register_write();
+        let mut columns: Vec<Option<Vec<i64>>> = vec![None; file.tile(index).columns as usize];
+        let mut values = Vec::new();
+        for n in 0..file.tile(index).entries {
+            let entry = file.entry(index, n);
+            let Some(home) = register.home_of(entry.series) else { continue };
+            if home.group != group.id {
+                register.add_former(entry.series, group.id);
+                continue;
+            }
+            let Some(slot) = writer.slots.get_mut(home.slot as usize) else { continue };
+            let column = &mut columns[entry.column as usize];
+            let times = match column {
+                Some(times) => times,
+                None => {
+                    let mut times = Vec::new();
+                    if file.read_column(index, entry.column, &mut times).is_err() {
+                        times.clear();
+                    }
+                    column.insert(times)
+                }
+            };
+            let last = (entry.start + entry.count - 1) as usize;
+            let Some(&last_ms) = times.get(last).filter(|&&t| t > slot.last_ms) else { continue };
+            values.clear();
+            if file.read_values(index, &entry, &mut values).is_ok() {
+                slot.last_ms = last_ms;
+                slot.last_bits = values.last().map_or(0, |value| value.to_bits());
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_group(&self, group: &Group, now_ms: i64) {
+        let (seen, covered) = self.tail(group.id);
+        let mut writer = group.writer();
+        let data = group.data();
+        let unsealed = data.unsealed_len() > 0;
+        writer.sealed_record = writer.sealed_record.max(covered);
+        writer.stored_record = writer.stored_record.max(seen).max(covered);
+        writer.record = writer.stored_record;
+        if unsealed || writer.fed_at_ms == 0 {
+            writer.fed_at_ms = now_ms;
+        }
+        debug_assert!(
+            writer.slots.len() == data.series.len()
+                && writer.slots.iter().zip(&data.series).all(|(s, &id)| s.series == id),
+            "BUG: slots and streams of a group go together"
+        );
+        debug_assert!(data.loose.keys().all(|&series| series != NO_SERIES));
+    }
+}

@@ -1,0 +1,272 @@
+//! Sealing: unsealed samples of groups become tiles of a head file.
+//!
+//! In three steps, so that commits wait for memory only: under the group's locks a copy of its
+//! streams and the number of its last record; without locks chunks, file, sync; under the locks
+//! again the tile comes in and what it holds goes out. What was committed in between stays, and
+//! was written to the log without reference to what the seal covers. The log is synced before the
+//! file is, so a tile never holds what the log could still lose.
+
+use std::path::PathBuf;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::column::ColumnSnapshot;
+use super::group::{Data, Group, NO_SERIES, Writer};
+use super::tile::{HeadFile, HeadFileWriter, TileBuilder, TileRef};
+use super::{Event, Head};
+use crate::disk::StorageError;
+
+/// Rows after which a group is sealed.
+const ROWS_PER_SEAL: u32 = 120;
+/// Loose samples of a group after which it is sealed, whatever its number of slots.
+const LOOSE_MAX: usize = 100_000;
+/// A group that was not fed for so long is sealed.
+const IDLE_MS: i64 = 20 * 60_000;
+/// Log segments that a group may hold before it is sealed.
+const SEGMENTS_HELD_MAX: u64 = 4;
+/// Payload bytes at which a tile is ended and another begun.
+const TILE_BYTES_MAX: usize = 256 << 20;
+/// Rows at the end that are kept for series which are not up to them yet.
+const LAG_ROWS: u32 = 8;
+
+/// What maintenance remembers; whoever seals, flushes or checkpoints holds it.
+#[derive(Debug, Default)]
+pub(super) struct Maintenance {
+    /// The border of the last [`Head::seal_window`], and the number of the first head file that
+    /// is younger.
+    pub window_seal: Option<(i64, u64)>,
+    /// Whether something was sealed since the last checkpoint.
+    pub is_checkpoint_due: bool,
+    /// When the last checkpoint was written.
+    pub checkpointed_at: Duration,
+    /// What checkpoints say of the last truncation: samples below the border in files with
+    /// smaller numbers are in blocks.
+    pub clip: Option<(i64, u64)>,
+    /// Series that lived nowhere at the last truncation.
+    pub homeless: HashSet<u32>,
+}
+
+/// A group in the middle of being sealed.
+#[derive(Debug)]
+struct Sealing {
+    group: Arc<Group>,
+    /// The last record covered.
+    record: u64,
+    first_row: u32,
+    times: Vec<i64>,
+    columns: Vec<(u32, u32, ColumnSnapshot)>,
+    loose: HashMap<u32, Vec<(i64, u64)>>,
+    /// Numbers of its tiles in the file.
+    tiles: Vec<u32>,
+}
+
+impl Head {
+    pub(super) fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
+        self.maintenance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Directory of the head files.
+    pub(super) fn files_dir(&self) -> PathBuf {
+        self.options.dir.join("head")
+    }
+
+    /// Groups that should be sealed at `now_ms`.
+    pub(super) fn seals_due(&self, now_ms: i64) -> Vec<Arc<Group>> {
+        let segment = self.log.end().segment;
+        let mut groups = self.groups_read().all();
+        groups.retain(|group| {
+            let writer = group.writer();
+            let holds_log =
+                writer.unsealed_from.is_some_and(|from| from.segment + SEGMENTS_HELD_MAX < segment);
+            let is_idle = now_ms.saturating_sub(writer.fed_at_ms) >= IDLE_MS;
+            drop(writer);
+            let data = group.data();
+            let sealed_rows = data.tiles.last().map_or(0, |tile| tile.meta().next_row);
+            let loose_max = LOOSE_MAX.min(ROWS_PER_SEAL as usize * data.columns.len().max(1));
+            data.unsealed_len() > 0
+                && (holds_log
+                    || is_idle
+                    || data.next_row().saturating_sub(sealed_rows) >= ROWS_PER_SEAL
+                    || data.loose_len >= loose_max)
+        });
+        groups
+    }
+
+    /// Seals all of these groups into one file. On an error memory is as before.
+    pub(super) fn seal(
+        &self,
+        groups: &[Arc<Group>],
+        state: &mut Maintenance,
+    ) -> Result<(), StorageError> {
+        let mut sealings: Vec<Sealing> = groups.iter().filter_map(begin).collect();
+        if sealings.is_empty() {
+            return Ok(());
+        }
+        self.log.sync()?;
+        let (file, chunks) = self.write_file(&mut sealings)?;
+        let count = sealings.len();
+        let mut movers = Vec::new();
+        for sealing in sealings {
+            let group = Arc::clone(&sealing.group);
+            let found = finish(sealing, &file);
+            movers.extend(found.into_iter().map(|(series, root)| (series, group.id, root)));
+        }
+        self.files().by_number.insert(file.number, Arc::clone(&file));
+        self.counters.seals.fetch_add(count as u64, std::sync::atomic::Ordering::Relaxed);
+        state.is_checkpoint_due = true;
+        let bytes = file.len();
+        self.options.observer.observe(Event::Sealed { groups: count, chunks, bytes });
+        for (series, from, root) in movers {
+            self.move_series(series, from, root)?;
+        }
+        for group in groups {
+            self.reshape(group)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the file of a seal; gives it and the number of its chunks.
+    fn write_file(&self, sealings: &mut [Sealing]) -> Result<(Arc<HeadFile>, usize), StorageError> {
+        let number = {
+            let mut files = self.files();
+            files.next += 1;
+            files.next - 1
+        };
+        let disk = Arc::clone(&self.options.disk);
+        let mut writer = HeadFileWriter::create(disk, &self.files_dir(), number)?;
+        let (mut next_tile, mut chunks) = (0, 0);
+        for sealing in sealings {
+            let next_row = sealing.first_row + sealing.times.len() as u32;
+            let (group, record) = (sealing.group.id, sealing.record);
+            encode(sealing, &mut |tile, tiles| {
+                chunks += tile.chunks();
+                tiles.push(next_tile);
+                next_tile += 1;
+                writer.add(tile, group, record, next_row)
+            })?;
+        }
+        Ok((writer.finish()?, chunks))
+    }
+}
+
+/// Copies what is to be sealed; `None` where there is nothing.
+fn begin(group: &Arc<Group>) -> Option<Sealing> {
+    let mut writer = group.writer();
+    let data = group.data();
+    if writer.is_gone || data.unsealed_len() == 0 {
+        return None;
+    }
+    writer.begin_epoch();
+    writer.unsealed_from_next = None;
+    let columns = data.columns.iter().enumerate().filter(|(_, column)| !column.is_empty());
+    Some(Sealing {
+        group: Arc::clone(group),
+        record: writer.stored_record,
+        first_row: data.first_row,
+        times: data.times.clone(),
+        columns: columns
+            .map(|(slot, column)| (slot as u32, data.series[slot], column.snapshot()))
+            .collect(),
+        loose: data.loose.iter().map(|(&id, l)| (id, l.samples.clone())).collect(),
+        tiles: Vec::new(),
+    })
+}
+
+/// Hands over the tiles of a group.
+fn encode(
+    sealing: &mut Sealing,
+    add: &mut dyn FnMut(TileBuilder, &mut Vec<u32>) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let mut tile = TileBuilder::new();
+    let (mut rows, mut values) = (Vec::new(), Vec::new());
+    for (_, series, column) in &sealing.columns {
+        rows.clear();
+        values.clear();
+        column.decode_into(0..u32::MAX, &mut rows, &mut values);
+        rows.iter_mut().for_each(|row| *row -= sealing.first_row);
+        tile.add_rows(*series, &sealing.times, &rows, &values);
+        if tile.len() >= TILE_BYTES_MAX {
+            add(std::mem::replace(&mut tile, TileBuilder::new()), &mut sealing.tiles)?;
+        }
+    }
+    for (&series, samples) in &sealing.loose {
+        tile.add_loose(series, samples);
+    }
+    if tile.is_empty() { Ok(()) } else { add(tile, &mut sealing.tiles) }
+}
+
+/// Replaces what was sealed by references to the tiles. Gives the series that another source
+/// feeds now, with the root of that source.
+fn finish(sealing: Sealing, file: &Arc<HeadFile>) -> Vec<(u32, u32)> {
+    let mut writer = sealing.group.writer();
+    let mut data = sealing.group.data();
+    for (slot, _, snapshot) in &sealing.columns {
+        data.columns[*slot as usize].forget_before(snapshot.cursor());
+        data.rows_len -= snapshot.samples() as usize;
+    }
+    let movers = forget_loose(&mut data, &writer, &sealing.loose);
+    for index in sealing.tiles {
+        file.use_tile(true);
+        data.tiles.push(TileRef { file: Arc::clone(file), index, clip_ms: i64::MIN });
+    }
+    trim_rows(&mut data);
+    data.disturbed += 1;
+    writer.sealed_record = sealing.record;
+    writer.unsealed_from = writer.unsealed_from_next;
+    movers
+}
+
+/// Takes out the loose samples that were sealed.
+fn forget_loose(
+    data: &mut Data,
+    writer: &Writer,
+    sealed: &HashMap<u32, Vec<(i64, u64)>>,
+) -> Vec<(u32, u32)> {
+    let mut movers = Vec::new();
+    let mut newest: HashMap<u32, i64> = HashMap::new();
+    for (&series, samples) in sealed {
+        let Some(loose) = data.loose.get_mut(&series) else { continue };
+        let before = loose.samples.len();
+        let is_sealed = |t_ms: i64| samples.binary_search_by_key(&t_ms, |s| s.0).is_ok();
+        loose.samples.retain(|sample| !is_sealed(sample.0));
+        let gone = before - loose.samples.len();
+        let (source, is_empty) = (loose.source, loose.samples.is_empty());
+        data.loose_len -= gone;
+        if is_empty {
+            data.loose.remove(&series);
+            if let (Some(root), Some(last)) = (source, samples.last()) {
+                movers.push((series, root));
+                newest.insert(series, last.0);
+            }
+        }
+    }
+    if !movers.is_empty() {
+        // Only where the other source gave the series' newest sample.
+        let slots = writer.slots.iter().filter(|slot| slot.series != NO_SERIES);
+        let stays: HashMap<u32, bool> = slots
+            .filter_map(|slot| Some((slot.series, *newest.get(&slot.series)? != slot.last_ms)))
+            .collect();
+        movers.retain(|(series, _)| stays.get(series) == Some(&false));
+    }
+    movers
+}
+
+/// Lets rows go that no stream needs and no series is about to fill.
+pub(super) fn trim_rows(data: &mut Data) {
+    let next = data.next_row();
+    let mut keep = next;
+    for column in &data.columns {
+        if !column.is_empty() {
+            keep = keep.min(column.start_row());
+        } else if column.cursor() > 0 && column.cursor() + LAG_ROWS >= next {
+            keep = keep.min(column.cursor());
+        }
+    }
+    if let Some(gone) = keep.checked_sub(data.first_row) {
+        data.times.drain(..gone as usize);
+        data.times.shrink_to_fit();
+        data.first_row = keep;
+    }
+}

@@ -1,0 +1,190 @@
+//! Short scenarios.
+
+use super::*;
+use crate::head::AppendError;
+use crate::model::stale_nan;
+
+#[test]
+fn what_was_committed_is_read_and_survives() {
+    let mut bench = Bench::new(1);
+    let head = bench.open();
+    for i in 0..10 {
+        let t = T0 + i * 15_000;
+        let outcome = push(&head, "a", &[("1", t, i as f64), ("2", t, 0.5)]).unwrap();
+        assert_eq!((outcome.accepted, outcome.rejected.len()), (2, 0));
+    }
+    let expected: Vec<_> = (0..10).map(|i| (i * 15_000, i as f64)).collect();
+    assert_eq!(values(&head, "1"), expected);
+    let before = contents(&head);
+    drop(head);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    assert_eq!(contents(&head), before);
+    // The same once more after a seal, and after a checkpoint.
+    seal_everything(&head);
+    assert_eq!(contents(&head), before);
+    push(&head, "a", &[("1", T0 + 200_000, 7.0), ("3", T0 + 200_000, 8.0)]).unwrap();
+    let before = contents(&head);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    assert_eq!(contents(&head), before);
+    checkpoint(&head);
+    push(&head, "a", &[("1", T0 + 210_000, 7.5)]).unwrap();
+    let before = contents(&head);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    assert_eq!(contents(&head), before);
+    assert_eq!(bench.heard.count("Damaged"), 0, "{:?}", bench.heard.all());
+    assert_eq!(bench.heard.count("RecordsMissing"), 0);
+}
+
+#[test]
+fn verdicts_are_prometheus_s() {
+    let bench = Bench::new(2);
+    let head = bench.open();
+    let t = T0 + 3_600_000;
+    push(&head, "a", &[("1", t, 1.0)]).unwrap();
+    let samples = [
+        ("1", t, 1.0),
+        ("1", t, 2.0),
+        ("1", t - 1, 1.0),
+        ("2", t - 3_600_000, 1.0),
+        ("3", t - 3_600_001, 1.0),
+        ("1", t + 600_000, 3.0),
+        ("4", t + 600_001, 1.0),
+        ("1", t + 600_000, 4.0),
+    ];
+    let outcome = push(&head, "a", &samples).unwrap();
+    let expected = vec![
+        (1, AppendError::Duplicate),
+        (2, AppendError::OutOfOrder),
+        (4, AppendError::OutOfBounds),
+        (6, AppendError::TooFarInFuture),
+        (7, AppendError::Duplicate),
+    ];
+    assert_eq!((outcome.accepted, outcome.rejected), (3, expected));
+    assert_eq!(values(&head, "1").len(), 2);
+    assert_eq!(values(&head, "2").len(), 1);
+    let stats = head.stats();
+    assert_eq!((stats.duplicates, stats.out_of_order, stats.out_of_bounds), (2, 1, 1));
+    assert_eq!(stats.samples_appended, 3);
+}
+
+#[test]
+fn late_samples_are_merged_where_a_window_allows_them() {
+    let mut bench = Bench::new(3);
+    bench.window_ms = 1_800_000;
+    let head = bench.open();
+    let t = T0 + 3_600_000;
+    push(&head, "a", &[("1", t, 1.0), ("2", t, 1.0)]).unwrap();
+    let late = [("1", t - 1000, 2.0), ("1", t - 2000, 3.0), ("1", t - 1_800_001, 3.0)];
+    let outcome = push(&head, "a", &late).unwrap();
+    assert_eq!(outcome.rejected, [(2, AppendError::TooOld)]);
+    let again = push(&head, "a", &[("1", t - 1000, 2.0), ("1", t - 1000, 9.0)]).unwrap();
+    assert_eq!(again.rejected, [(1, AppendError::Duplicate)]);
+    // A scrape's late staleness marker says nothing.
+    assert_eq!(push(&head, "a", &[("1", t - 500, stale_nan())]).unwrap().accepted, 1);
+    let expected = [(t - 2000 - T0, 3.0), (t - 1000 - T0, 2.0), (t - T0, 1.0)];
+    assert_eq!(values(&head, "1"), expected);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    assert_eq!(values(&head, "1"), expected);
+    seal_everything(&head);
+    assert_eq!(values(&head, "1"), expected);
+    bench.disk = bench.disk.kill();
+    assert_eq!(values(&bench.open(), "1"), expected);
+}
+
+#[test]
+fn one_commit_with_several_times_and_two_sources() {
+    let mut bench = Bench::new(4);
+    let head = bench.open();
+    let rows: Vec<_> = (0..20).map(|i| ("1", T0 + i * 1000, i as f64)).collect();
+    push(&head, "a", &rows).unwrap();
+    // Another shard of the same source is behind.
+    push(&head, "a", &[("2", T0, 0.0), ("2", T0 + 3000, 3.0)]).unwrap();
+    // A second source feeds the first series.
+    let outcome = push(&head, "b", &[("1", T0 + 20_500, 5.0), ("3", T0, 1.0)]).unwrap();
+    assert_eq!(outcome.accepted, 2);
+    push(&head, "a", &[("1", T0 + 21_000, 6.0)]).unwrap();
+    assert_eq!(values(&head, "1").len(), 22);
+    assert_eq!(values(&head, "2").len(), 2);
+    let before = contents(&head);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    assert_eq!(contents(&head), before);
+    // From here on only the second source feeds it: its home moves at a seal.
+    push(&head, "b", &[("1", T0 + 22_000, 7.0)]).unwrap();
+    seal_everything(&head);
+    let home = head.register_read().home_of(reference(&head, "1").id.0).unwrap();
+    assert_eq!(head.group(home.group).unwrap().key, target("b"));
+    push(&head, "b", &[("1", T0 + 23_000, 8.0)]).unwrap();
+    assert_eq!(push(&head, "b", &[("1", T0 + 22_000, 8.0)]).unwrap().rejected.len(), 1);
+    assert_eq!(values(&head, "1").len(), 24);
+    let before = contents(&head);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    assert_eq!(contents(&head), before);
+    checkpoint(&head);
+    bench.disk = bench.disk.kill();
+    assert_eq!(contents(&bench.open()), before);
+}
+
+#[test]
+fn a_source_with_times_of_its_own_gets_a_group_for_each() {
+    let bench = Bench::new(5);
+    let head = bench.open();
+    for scrape in 0..5 {
+        let t = T0 + scrape * 15_000;
+        let samples: Vec<_> =
+            (0..30_i64).map(|i| (format!("{i}"), t + i % 3 * 100, i as f64)).collect();
+        let samples: Vec<_> = samples.iter().map(|(n, t, v)| (n.as_str(), *t, *v)).collect();
+        push(&head, "cadvisor", &samples).unwrap();
+    }
+    let groups = head.groups_read().all();
+    assert_eq!(groups.len(), 3);
+    for group in groups {
+        let data = group.data();
+        assert_eq!((data.columns.len(), data.times.len(), data.loose_len), (10, 5, 0));
+    }
+    assert_eq!(contents(&head).len(), 150);
+}
+
+#[test]
+fn a_damaged_head_file_is_put_aside() {
+    let mut bench = Bench::new(6);
+    let head = bench.open();
+    push(&head, "a", &[("1", T0, 1.0)]).unwrap();
+    seal_everything(&head);
+    checkpoint(&head);
+    push(&head, "a", &[("1", T0 + 1000, 2.0)]).unwrap();
+    drop(head);
+    bench.disk = bench.disk.kill();
+    let path = std::path::Path::new("/data/head/00000001.head");
+    let mut bytes = bench.disk.file_bytes(path).unwrap();
+    let at = bytes.len() - 20;
+    bytes[at] ^= 1;
+    bench.disk.set_file_bytes(path, bytes).unwrap();
+    let head = bench.open();
+    assert_eq!(bench.heard.count("Quarantined"), 1, "{:?}", bench.heard.all());
+    assert_eq!(values(&head, "1"), [(1000, 2.0)]);
+}
+
+#[test]
+fn deletions_hide_what_stands_before_them() {
+    let mut bench = Bench::new(7);
+    let head = bench.open();
+    push(&head, "a", &[("1", T0, 1.0), ("1", T0 + 1000, 2.0), ("2", T0, 1.0)]).unwrap();
+    let ids = RoaringBitmap::from_iter([reference(&head, "1").id.0]);
+    head.delete(&ids, TimeRange { min_ms: T0 + 500, max_ms: i64::MAX }).unwrap();
+    push(&head, "a", &[("1", T0 + 2000, 3.0)]).unwrap();
+    let expected = [(0, 1.0), (2000, 3.0)];
+    assert_eq!(values(&head, "1"), expected);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    assert_eq!(values(&head, "1"), expected);
+    seal_everything(&head);
+    checkpoint(&head);
+    bench.disk = bench.disk.kill();
+    assert_eq!(values(&bench.open(), "1"), expected);
+}

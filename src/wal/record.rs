@@ -1,0 +1,482 @@
+//! Bodies of log records: series, groups, shapes, rows, deletions.
+//!
+//! The log keeps opaque payloads with a kind byte; this is what stands in them, as
+//! `storage-format.md`, section 5, says. Checkpoints use the same bodies. Everything is read with
+//! bounds checked; a set of slots is never larger than the group that the reader knows.
+//!
+//! A *rows* record is what one commit stored in one group. Its number is one above the number of
+//! the group's record before, which it names, so that a reader sees what is missing. A value is a
+//! difference to the same series' previous sample in the log, or absolute.
+
+use std::fmt;
+
+use crate::encoding::cursor::{Cursor, CursorError};
+use crate::encoding::delta::{DeltaError, read_value, write_value};
+use crate::encoding::varint::{write_bytes, write_uvarint, write_varint};
+
+/// Kind bytes of the log.
+pub mod kind {
+    /// Labels of new series.
+    pub const SERIES: u8 = 1;
+    /// A new group.
+    pub const GROUP: u8 = 2;
+    /// The series in the slots of a group.
+    pub const SHAPE: u8 = 3;
+    /// What one commit stored in one group.
+    pub const ROWS: u8 = 4;
+    /// Intervals of series that are hidden.
+    pub const DELETION: u8 = 5;
+}
+
+/// A record that does not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordError {
+    /// At which byte of the body.
+    pub offset: usize,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {} of the record", self.what, self.offset)
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+impl From<CursorError> for RecordError {
+    fn from(error: CursorError) -> Self {
+        Self { offset: error.offset(), what: error.what() }
+    }
+}
+
+impl From<DeltaError> for RecordError {
+    fn from(error: DeltaError) -> Self {
+        match error {
+            DeltaError::Bytes(error) => error.into(),
+            DeltaError::UnknownToken { offset, .. } => Self { offset, what: "not a value" },
+        }
+    }
+}
+
+/// One entry of a series record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesEntry<'a> {
+    /// The series' number.
+    pub id: u32,
+    /// Which bearer of that number it is.
+    pub generation: u32,
+    /// Canonical label bytes, unchecked.
+    pub labels: &'a [u8],
+}
+
+/// Appends an entry to the body of a series record.
+pub fn write_series(out: &mut Vec<u8>, entry: SeriesEntry<'_>) {
+    write_uvarint(out, u64::from(entry.id));
+    write_uvarint(out, u64::from(entry.generation));
+    write_bytes(out, entry.labels);
+}
+
+/// Reads the next entry of a series record; `None` at its end.
+pub fn read_series<'a>(cursor: &mut Cursor<'a>) -> Result<Option<SeriesEntry<'a>>, RecordError> {
+    if cursor.is_empty() {
+        return Ok(None);
+    }
+    let id = cursor.uvarint_u32()?;
+    let generation = cursor.uvarint_u32()?;
+    Ok(Some(SeriesEntry { id, generation, labels: cursor.sized_bytes()? }))
+}
+
+/// The body of a group record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupEntry<'a> {
+    /// The group's number.
+    pub id: u32,
+    /// The first group of the same source; itself, if it is that.
+    pub root: u32,
+    /// The source, as the head writes it.
+    pub key: &'a [u8],
+}
+
+/// Appends the body of a group record.
+pub fn write_group(out: &mut Vec<u8>, entry: GroupEntry<'_>) {
+    write_uvarint(out, u64::from(entry.id));
+    write_uvarint(out, u64::from(entry.root));
+    write_bytes(out, entry.key);
+}
+
+/// Reads the body of a group record.
+pub fn read_group<'a>(cursor: &mut Cursor<'a>) -> Result<GroupEntry<'a>, RecordError> {
+    let id = cursor.uvarint_u32()?;
+    let root = cursor.uvarint_u32()?;
+    Ok(GroupEntry { id, root, key: cursor.sized_bytes()? })
+}
+
+/// The body of a shape record: which series stand in a group's slots from `first_slot` on.
+/// A full shape (`is_full`, `first_slot` 0) numbers all slots anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// The group's number.
+    pub group: u32,
+    /// One above the version before.
+    pub version: u64,
+    /// Whether it replaces all slots.
+    pub is_full: bool,
+    /// Slot of the first of `series`.
+    pub first_slot: u32,
+    /// Series in slot order.
+    pub series: Vec<u32>,
+}
+
+/// Appends the body of a shape record.
+pub fn write_shape(out: &mut Vec<u8>, shape: &Shape) {
+    write_uvarint(out, u64::from(shape.group));
+    write_uvarint(out, shape.version << 1 | u64::from(shape.is_full));
+    write_uvarint(out, u64::from(shape.first_slot));
+    let mut previous = 0_i64;
+    for &series in &shape.series {
+        write_varint(out, i64::from(series) - previous);
+        previous = i64::from(series);
+    }
+}
+
+/// Reads the body of a shape record.
+pub fn read_shape(cursor: &mut Cursor<'_>) -> Result<Shape, RecordError> {
+    let group = cursor.uvarint_u32()?;
+    let version = cursor.uvarint()?;
+    let first_slot = cursor.uvarint_u32()?;
+    let mut series = Vec::new();
+    let mut previous = 0_i64;
+    while !cursor.is_empty() {
+        let offset = cursor.offset();
+        previous = previous.wrapping_add(cursor.varint()?);
+        let id = u32::try_from(previous);
+        series.push(id.map_err(|_| RecordError { offset, what: "a series number is too large" })?);
+    }
+    Ok(Shape { group, version: version >> 1, is_full: version & 1 == 1, first_slot, series })
+}
+
+/// One interval of one series that is hidden, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeletionEntry {
+    /// The series.
+    pub id: u32,
+    /// First hidden millisecond.
+    pub min_ms: i64,
+    /// Last hidden millisecond.
+    pub max_ms: i64,
+}
+
+/// Appends an entry to the body of a deletion record.
+pub fn write_deletion(out: &mut Vec<u8>, entry: DeletionEntry) {
+    write_uvarint(out, u64::from(entry.id));
+    write_varint(out, entry.min_ms);
+    write_varint(out, entry.max_ms);
+}
+
+/// Reads the next entry of a deletion record; `None` at its end.
+pub fn read_deletion(cursor: &mut Cursor<'_>) -> Result<Option<DeletionEntry>, RecordError> {
+    if cursor.is_empty() {
+        return Ok(None);
+    }
+    let id = cursor.uvarint_u32()?;
+    Ok(Some(DeletionEntry { id, min_ms: cursor.varint()?, max_ms: cursor.varint()? }))
+}
+
+/// What stands before the rows of a rows record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowsHeader {
+    /// The group's number.
+    pub group: u32,
+    /// The record's number within the group.
+    pub number: u64,
+    /// Number of the group's record before.
+    pub previous: u64,
+    /// Slots that the group had.
+    pub slots: u32,
+    /// The group that fed the samples, where it is not this one's own source.
+    pub source: Option<u32>,
+}
+
+/// A sample of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowSample {
+    /// Its series' slot.
+    pub slot: u32,
+    /// Bits of the series' previous sample; not used where `is_absolute`.
+    pub previous: u64,
+    /// Bits of the value.
+    pub bits: u64,
+    /// Whether the value is written without reference to the previous one.
+    pub is_absolute: bool,
+}
+
+/// Writes rows records.
+#[derive(Debug)]
+pub struct RowsWriter<'a> {
+    out: &'a mut Vec<u8>,
+    slots: u32,
+    t_ms: i64,
+    members: Vec<u32>,
+}
+
+impl<'a> RowsWriter<'a> {
+    /// Begins a record. `header.previous` is below `header.number`.
+    pub fn begin(out: &'a mut Vec<u8>, header: RowsHeader) -> Self {
+        write_uvarint(out, u64::from(header.group));
+        write_uvarint(out, header.number);
+        write_uvarint(out, header.number - header.previous);
+        write_uvarint(out, u64::from(header.slots));
+        write_uvarint(out, header.source.map_or(0, |source| u64::from(source) + 1));
+        Self { out, slots: header.slots, t_ms: 0, members: Vec::new() }
+    }
+
+    /// Appends a row. `samples` ascend by slot, at most one for each. A late row is below the
+    /// newest sample of its series; all its values must be absolute.
+    pub fn row(&mut self, t_ms: i64, is_late: bool, samples: &[RowSample]) {
+        self.out.push(u8::from(is_late));
+        write_varint(self.out, t_ms.wrapping_sub(self.t_ms));
+        self.t_ms = t_ms;
+        let members = &mut self.members;
+        members.clear();
+        members.extend(samples.iter().map(|s| s.slot));
+        write_set(self.out, self.slots, members);
+        members.clear();
+        members.extend((0..).zip(samples).filter(|(_, s)| s.is_absolute).map(|(i, _)| i));
+        write_set(self.out, samples.len() as u32, members);
+        let relative = samples.len() - members.len();
+        members.clear();
+        let deltas = (0..).zip(samples.iter().filter(|s| !s.is_absolute));
+        members.extend(deltas.filter(|(_, s)| s.bits != s.previous).map(|(i, _)| i));
+        write_set(self.out, relative as u32, members);
+        for sample in samples {
+            if sample.is_absolute {
+                write_value(None, f64::from_bits(sample.bits), self.out);
+            } else if sample.bits != sample.previous {
+                let previous = f64::from_bits(sample.previous);
+                write_value(Some(previous), f64::from_bits(sample.bits), self.out);
+            }
+        }
+    }
+}
+
+/// Takes the samples of a rows record, in order.
+pub trait RowsSink {
+    /// Bits of the previous sample in `slot`.
+    fn previous(&self, slot: u32) -> u64;
+    /// A sample. `is_absolute`: `bits` do not depend on [`RowsSink::previous`].
+    fn sample(&mut self, t_ms: i64, is_late: bool, slot: u32, bits: u64, is_absolute: bool);
+}
+
+/// Reads what stands before the rows.
+pub fn read_rows_header(cursor: &mut Cursor<'_>) -> Result<RowsHeader, RecordError> {
+    let group = cursor.uvarint_u32()?;
+    let number = cursor.uvarint()?;
+    let offset = cursor.offset();
+    let previous = number.checked_sub(cursor.uvarint()?);
+    let previous = previous.ok_or(RecordError { offset, what: "a record before the first" })?;
+    let slots = cursor.uvarint_u32()?;
+    let source = cursor.uvarint_u32()?.checked_sub(1);
+    Ok(RowsHeader { group, number, previous, slots, source })
+}
+
+/// Reads the rows after the header into `sink`. `slots` is the header's; the caller has made sure
+/// that the group has as many.
+pub fn read_rows(
+    cursor: &mut Cursor<'_>,
+    slots: u32,
+    sink: &mut dyn RowsSink,
+) -> Result<(), RecordError> {
+    let mut t_ms = 0_i64;
+    let (mut present, mut absolute, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+    while !cursor.is_empty() {
+        let offset = cursor.offset();
+        let is_late = match cursor.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(RecordError { offset, what: "a row of an unknown kind" }),
+        };
+        t_ms = t_ms.wrapping_add(cursor.varint()?);
+        read_set(cursor, slots, &mut present)?;
+        read_set(cursor, present.len() as u32, &mut absolute)?;
+        read_set(cursor, (present.len() - absolute.len()) as u32, &mut changed)?;
+        let (mut absolute_next, mut changed_next) = (0, 0);
+        let mut relative = 0_u32;
+        for (i, &slot) in (0_u32..).zip(&present) {
+            if absolute.get(absolute_next) == Some(&i) {
+                absolute_next += 1;
+                let value = read_value(None, cursor)?;
+                sink.sample(t_ms, is_late, slot, value.to_bits(), true);
+                continue;
+            }
+            let previous = sink.previous(slot);
+            let is_changed = changed.get(changed_next) == Some(&relative);
+            relative += 1;
+            let bits = if is_changed {
+                changed_next += 1;
+                read_value(Some(f64::from_bits(previous)), cursor)?.to_bits()
+            } else {
+                previous
+            };
+            sink.sample(t_ms, is_late, slot, bits, false);
+        }
+    }
+    Ok(())
+}
+
+const SET_NONE: u8 = 0;
+const SET_ALL: u8 = 1;
+const SET_BITMAP: u8 = 2;
+const SET_LIST: u8 = 3;
+
+/// Appends a set of numbers below `universe`; `members` ascend.
+fn write_set(out: &mut Vec<u8>, universe: u32, members: &[u32]) {
+    if members.is_empty() {
+        out.push(SET_NONE);
+    } else if members.len() == universe as usize {
+        out.push(SET_ALL);
+    } else if members.len() * 8 >= universe as usize {
+        out.push(SET_BITMAP);
+        let start = out.len();
+        out.resize(start + (universe as usize).div_ceil(8), 0);
+        for &member in members {
+            out[start + member as usize / 8] |= 1 << (member % 8);
+        }
+    } else {
+        out.push(SET_LIST);
+        write_uvarint(out, members.len() as u64);
+        let mut next = 0;
+        for &member in members {
+            write_uvarint(out, u64::from(member - next));
+            next = member + 1;
+        }
+    }
+}
+
+fn read_set(cursor: &mut Cursor<'_>, universe: u32, out: &mut Vec<u32>) -> Result<(), RecordError> {
+    out.clear();
+    let offset = cursor.offset();
+    match cursor.u8()? {
+        SET_NONE => {}
+        SET_ALL => out.extend(0..universe),
+        SET_BITMAP => {
+            let bytes = cursor.bytes((universe as usize).div_ceil(8))?;
+            for (i, &byte) in (0_u32..).step_by(8).zip(bytes) {
+                let mut rest = byte;
+                while rest != 0 {
+                    out.push(i + rest.trailing_zeros());
+                    rest &= rest - 1;
+                }
+            }
+            if out.last().is_some_and(|&last| last >= universe) {
+                return Err(RecordError { offset, what: "a set goes past its end" });
+            }
+        }
+        SET_LIST => {
+            let count = cursor.uvarint_max(universe as usize)?;
+            let mut next = 0_u32;
+            for _ in 0..count {
+                let offset = cursor.offset();
+                let member = cursor.uvarint_u32()?.checked_add(next).filter(|&m| m < universe);
+                let member =
+                    member.ok_or(RecordError { offset, what: "a set goes past its end" })?;
+                out.push(member);
+                next = member + 1;
+            }
+        }
+        _ => return Err(RecordError { offset, what: "a set of an unknown kind" }),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Default)]
+    struct Rows {
+        last: std::collections::HashMap<u32, u64>,
+        seen: Vec<(i64, bool, u32, u64)>,
+    }
+
+    impl RowsSink for Rows {
+        fn previous(&self, slot: u32) -> u64 {
+            self.last.get(&slot).copied().unwrap_or(0)
+        }
+
+        fn sample(&mut self, t_ms: i64, is_late: bool, slot: u32, bits: u64, _absolute: bool) {
+            self.last.insert(slot, bits);
+            self.seen.push((t_ms, is_late, slot, bits));
+        }
+    }
+
+    #[test]
+    fn tables_come_back() {
+        let mut out = Vec::new();
+        let entries = [
+            SeriesEntry { id: 0, generation: 3, labels: b"abc" },
+            SeriesEntry { id: u32::MAX, generation: 0, labels: b"" },
+        ];
+        entries.iter().for_each(|&e| write_series(&mut out, e));
+        let mut cursor = Cursor::new(&out);
+        assert_eq!(read_series(&mut cursor), Ok(Some(entries[0])));
+        assert_eq!(read_series(&mut cursor), Ok(Some(entries[1])));
+        assert_eq!(read_series(&mut cursor), Ok(None));
+        let series = vec![5, 0, u32::MAX];
+        let shape = Shape { group: 4, version: 9, is_full: true, first_slot: 0, series };
+        let mut out = Vec::new();
+        write_shape(&mut out, &shape);
+        assert_eq!(read_shape(&mut Cursor::new(&out)), Ok(shape));
+        let entry = DeletionEntry { id: 7, min_ms: i64::MIN, max_ms: i64::MAX };
+        let mut out = Vec::new();
+        write_deletion(&mut out, entry);
+        assert_eq!(read_deletion(&mut Cursor::new(&out)), Ok(Some(entry)));
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_back(
+            rows in prop::collection::vec(
+                (any::<i64>(), any::<bool>(),
+                 prop::collection::btree_map(0_u32..300, (0_u8..4, any::<u64>()), 0..300)),
+                0..5),
+            source: Option<u16>,
+        ) {
+            let source = source.map(u32::from);
+            let header = RowsHeader { group: 3, number: 9, previous: 7, slots: 300, source };
+            let mut out = Vec::new();
+            let mut writer = RowsWriter::begin(&mut out, header);
+            let mut last = std::collections::HashMap::new();
+            let mut expected = Vec::new();
+            for (t_ms, is_late, samples) in &rows {
+                let mut row = Vec::new();
+                for (&slot, &(how, bits)) in samples {
+                    let previous = last.get(&slot).copied().unwrap_or(0);
+                    let bits = if how == 1 { previous } else { bits };
+                    row.push(RowSample { slot, previous, bits, is_absolute: how == 0 });
+                    last.insert(slot, bits);
+                    expected.push((*t_ms, *is_late, slot, bits));
+                }
+                writer.row(*t_ms, *is_late, &row);
+            }
+            let mut cursor = Cursor::new(&out);
+            prop_assert_eq!(read_rows_header(&mut cursor), Ok(header));
+            let mut sink = Rows::default();
+            prop_assert_eq!(read_rows(&mut cursor, 300, &mut sink), Ok(()));
+            prop_assert_eq!(sink.seen, expected);
+        }
+
+        #[test]
+        fn wild_bytes_do_not_panic(bytes: Vec<u8>) {
+            let cursor = Cursor::new(&bytes);
+            let _ = read_rows(&mut cursor.clone(), 100, &mut Rows::default());
+            let _ = read_rows_header(&mut cursor.clone());
+            let _ = read_shape(&mut cursor.clone());
+            let _ = read_group(&mut cursor.clone());
+            let _ = read_series(&mut cursor.clone());
+            let _ = read_deletion(&mut cursor.clone());
+        }
+    }
+}
