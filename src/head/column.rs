@@ -292,14 +292,14 @@ impl Column {
         self.flags = HAS_LAST | (self.flags & FLOAT);
     }
 
-    /// Makes room for the tokens to come, in steps of a half: a vector's own doubling would waste
+    /// Makes room for the tokens to come, in steps of a fourth: a vector's own doubling would waste
     /// a third of the head.
     #[inline]
     fn grow(&mut self) {
         let room = if self.flags & FLOAT == 0 { 4 } else { 12 };
         let len = self.bytes.len();
         if self.bytes.capacity() - len < room {
-            self.bytes.reserve_exact((len / 2).next_multiple_of(16).max(16));
+            self.bytes.reserve_exact((len / 4).next_multiple_of(16).max(16));
         }
     }
 }
