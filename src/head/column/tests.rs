@@ -133,7 +133,9 @@ proptest! {
     }
 
     #[test]
-    fn rows_before_a_seal_are_forgotten(rows in any_rows(), more in any_rows(), at in 0..100_000_u32) {
+    fn rows_before_a_seal_are_forgotten(
+        rows in any_rows(), more in any_rows(), at in 0..100_000_u32,
+    ) {
         let mut column = filled(&rows);
         column.forget_before(at);
         let base = column.cursor();
