@@ -20,7 +20,7 @@ use super::float::{parse_fast_prefix, parse_value};
 use super::shape::{
     FamilyMetadata, LineKey, LineKind, Shape, ShapePool, collect_metadata, collect_text, is_sample,
 };
-use super::text::{Entry, LINE_BYTES_MAX, ParseError, TextParser};
+use super::text::{Entry, LINE_BYTES_MAX, LabelText, ParseError, TextParser};
 use crate::model::LabelsBuilder;
 
 /// How many expected lines are looked at before a line is parsed in full.
@@ -44,7 +44,7 @@ pub struct Line {
 pub enum WalkStep {
     /// The line was on the last page; its payload is what the caller left there.
     Known,
-    /// The line is new; its labels are [`Walk::labels`], its payload is the default.
+    /// The line is new; its labels are [`Walk::labels_builder`], its payload is the default.
     New,
     /// The same line stood further up on this page; `slot` is that one's.
     Repeat,
@@ -88,6 +88,7 @@ impl<P: Copy + Default> LineCache<P> {
             met: None,
             index: None,
             metric_type: MetricType::Unknown,
+            line_start: 0,
             parser: None,
         }
     }
@@ -149,10 +150,12 @@ pub struct Walk<'a, P> {
     met: Option<Vec<bool>>,
     index: Option<Index>,
     metric_type: MetricType,
+    /// Where the last sample line began.
+    line_start: usize,
     parser: Option<TextParser<'a>>,
 }
 
-impl<P: Copy + Default> Walk<'_, P> {
+impl<'a, P: Copy + Default> Walk<'a, P> {
     /// The next sample line; `None` at the end of the page. An error rejects the page: drop the
     /// walk.
     #[inline]
@@ -193,7 +196,9 @@ impl<P: Copy + Default> Walk<'_, P> {
                 {
                     return None;
                 }
-                (line.value, line.timestamp_ms, self.position) = rest_of_line(self.page, end)?;
+                let rest = rest_of_line(self.page, end)?;
+                self.line_start = self.position;
+                (line.value, line.timestamp_ms, self.position) = rest;
                 true
             }
             // Whether the first of the two is there decides: the way by the index finds out.
@@ -273,6 +278,7 @@ impl<P: Copy + Default> Walk<'_, P> {
             self.place_comment(key);
             return Ok(Met::Comment);
         };
+        self.line_start = start;
         self.parser = Some(parser);
         let (slot, step) = self.place_sample(key);
         Ok(Met::Sample(Line { slot, step, value, timestamp_ms }))
@@ -354,17 +360,29 @@ impl<P: Copy + Default> Walk<'_, P> {
         self.met.as_ref().map_or(at < self.cursor, |met| met[at])
     }
 
-    /// The labels of the new line that came last, the name included; see
-    /// [`TextParser::labels_builder`].
-    pub fn labels(&self) -> Result<LabelsBuilder, ParseError> {
-        self.parser.as_ref().expect("BUG: labels asked for without a new line").labels_builder()
+    /// The labels of the line that came last, as [`TextParser::labels`] gives them. A known line
+    /// is parsed again for it.
+    pub fn labels(&self) -> Result<Vec<LabelText<'a>>, ParseError> {
+        self.with_parser(TextParser::labels)
     }
 
-    /// Names of labels that stand on the new line that came last with an empty value.
-    pub fn empty_labels(&self) -> Result<Vec<String>, ParseError> {
-        let parser = self.parser.as_ref().expect("BUG: labels asked for without a new line");
-        let labels = parser.labels()?;
-        Ok(labels.into_iter().filter(|(_, v)| v.is_empty()).map(|(n, _)| n.into()).collect())
+    /// The labels of the line that came last; see [`TextParser::labels_builder`].
+    pub fn labels_builder(&self) -> Result<LabelsBuilder, ParseError> {
+        self.with_parser(TextParser::labels_builder)
+    }
+
+    fn with_parser<T>(
+        &self,
+        use_it: impl FnOnce(&TextParser<'a>) -> Result<T, ParseError>,
+    ) -> Result<T, ParseError> {
+        match &self.parser {
+            Some(parser) if parser.entry_start() == self.line_start => use_it(parser),
+            _ => {
+                let mut parser = TextParser::at(self.page, self.line_start, self.metric_type);
+                parser.next_entry()?;
+                use_it(&parser)
+            }
+        }
     }
 
     /// The payload of a line of this walk.

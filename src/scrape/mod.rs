@@ -1,3 +1,19 @@
 //! Fetch, parse, relabel, append: one loop a target.
+//!
+//! [`Manager`] holds a pool for each job; a pool turns discovered groups into targets and runs a
+//! loop for each; a loop waits for its time, fetches the page over the target's own connection
+//! ([`crate::http_client`]) and hands it to [`ingest`], which writes to a [`Sink`].
 
 pub mod accept;
+pub mod ingest;
+mod schedule;
+mod series;
+mod sink;
+mod target;
+
+pub use series::SeriesError;
+pub use sink::{Batch, Sink};
+pub use target::{Target, TargetError, discovered_labels};
+
+#[cfg(test)]
+mod tests;

@@ -17,11 +17,13 @@ fn scrape(
     let mut walk = cache.walk(page.as_bytes());
     while let Some(line) = walk.next_line()? {
         if line.step == WalkStep::New {
-            let labels = walk.labels()?.build().to_string();
+            let labels = walk.labels_builder()?.build().to_string();
             names.push(labels);
             walk.set_payload(line.slot, names.len() as u32);
         }
         let name = names[walk.payload(line.slot) as usize - 1].clone();
+        // Labels can be had of any line, as long as no TYPE in between changed their bounds.
+        assert!(name.contains("le=") || walk.labels_builder()?.build().to_string() == name);
         out.push((name, line.value, line.timestamp_ms, line.step == WalkStep::Repeat));
     }
     walk.finish();
