@@ -163,10 +163,18 @@ impl Ingest {
         before == *after
     }
 
-    /// HELP and TYPE of the families on the page, and for a while of those that were.
-    pub fn metadata(&self) -> Vec<FamilyMetadata> {
-        let lingering = self.lingering.iter().map(|(family, _)| family);
-        self.metadata.iter().chain(lingering).cloned().collect()
+    /// Hands out HELP and TYPE of the families on the page, and of those that were there lately.
+    pub fn publish_metadata(
+        &self,
+        current: &mut Arc<[FamilyMetadata]>,
+        lingering: &mut Vec<FamilyMetadata>,
+    ) {
+        if !Arc::ptr_eq(current, &self.metadata) {
+            *current = Arc::clone(&self.metadata);
+        }
+        if !lingering.is_empty() || !self.lingering.is_empty() {
+            *lingering = self.lingering.iter().map(|(family, _)| family.clone()).collect();
+        }
     }
 
     /// Stores a page whose scrape began at `t_ms`, or notes that there is none, and the report.

@@ -5,14 +5,22 @@
 //! ([`crate::http_client`]) and hands it to [`ingest`], which writes to a [`Sink`].
 
 pub mod accept;
+mod counters;
 pub mod ingest;
+mod manager;
+mod pool;
 mod schedule;
+mod scrape_loop;
 mod series;
 mod sink;
+mod status;
 mod target;
 
+pub use manager::Manager;
+pub use scrape_loop::BODY_BYTES_MAX;
 pub use series::SeriesError;
 pub use sink::{Batch, Sink};
+pub use status::{DroppedTarget, FailedJob, Health, TargetMetadata, TargetStatus};
 pub use target::{Target, TargetError, discovered_labels};
 
 #[cfg(test)]

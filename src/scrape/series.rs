@@ -58,6 +58,13 @@ impl fmt::Display for SeriesError {
 
 impl std::error::Error for SeriesError {}
 
+impl SeriesError {
+    /// Whether a limit of the job was reached.
+    pub fn is_limit(&self) -> bool {
+        matches!(self, Self::LabelLimit(..) | Self::NameLength(..) | Self::ValueLength(..))
+    }
+}
+
 impl From<ParseError> for SeriesError {
     fn from(error: ParseError) -> Self {
         Self::Parse(error)

@@ -338,7 +338,9 @@ fn metadata_outlives_its_family_for_ten_scrapes() {
     let mut bench = Bench::new(|_| {});
     bench.scrape(1000, "# HELP a x\n# TYPE a counter\na 1\n# HELP b y\nb 1\n");
     let names = |bench: &Bench| -> Vec<String> {
-        bench.ingest.metadata().into_iter().map(|family| family.name).collect()
+        let (mut current, mut lingering) = (Arc::default(), Vec::new());
+        bench.ingest.publish_metadata(&mut current, &mut lingering);
+        current.iter().chain(&lingering).map(|family| family.name.clone()).collect()
     };
     assert_eq!(names(&bench), ["a", "b"]);
     for turn in 0..10 {

@@ -1,0 +1,211 @@
+//! All jobs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::counters::Counters;
+use super::pool::Pool;
+use super::schedule::fnv64;
+use super::scrape_loop::Shared;
+use super::sink::Sink;
+use super::status::{DroppedTarget, FailedJob, TargetMetadata, TargetStatus};
+use crate::config::ScrapeConfig;
+use crate::discovery::TargetSets;
+use crate::exposition::{Family, MetricType, SampleLine};
+use crate::http_client::BufferPool;
+use crate::model::Labels;
+
+/// Least time between two synchronisations with discovery. COMPAT: Prometheus's.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Scrapes the targets of all jobs.
+#[derive(Debug)]
+pub struct Manager {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    state: Mutex<State>,
+    /// Answers when the last loop has ended.
+    ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    pools: BTreeMap<String, Pool>,
+    failed: Vec<FailedJob>,
+    sets: Arc<TargetSets>,
+    /// `None` once the server stops.
+    alive: Option<mpsc::Sender<()>>,
+}
+
+impl Manager {
+    /// Scrapes nothing yet.
+    pub fn new(sink: Arc<dyn Sink>) -> Self {
+        let (stop, stopping) = watch::channel(false);
+        let (alive, ended) = mpsc::channel(1);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            shared: Arc::new(Shared {
+                sink,
+                buffers: BufferPool::new(),
+                processors: tokio::sync::Semaphore::new(processors),
+                counters: Counters::default(),
+                stopping,
+            }),
+            stop,
+            state: Mutex::new(State {
+                pools: BTreeMap::new(),
+                failed: Vec::new(),
+                sets: Arc::default(),
+                alive: Some(alive),
+            }),
+            ended: tokio::sync::Mutex::new(ended),
+        }
+    }
+
+    /// Runs these jobs from now on: pools of jobs that are gone end, those with a changed
+    /// configuration restart their loops, the others are left alone. A job that the server cannot
+    /// run is told by [`Manager::failed_jobs`]. Must be called within the runtime.
+    pub fn apply(&self, configs: &[ScrapeConfig], external_labels: &Labels) {
+        let seed = fnv64(&[host_name().as_bytes(), external_labels.to_string().as_bytes()]);
+        let mut state = self.state();
+        let state = &mut *state;
+        let Some(alive) = state.alive.clone() else { return };
+        state.failed.clear();
+        let mut before = std::mem::take(&mut state.pools);
+        for config in configs {
+            let job = config.job_name.clone();
+            if let Some(reason) = &config.unsupported {
+                self.shared.counters.pools_failed.add(1);
+                tracing::error!(scrape_pool = %job, %reason, "The job cannot run");
+                state.failed.push(FailedJob { job, reason: reason.clone() });
+                continue;
+            }
+            let pool = if let Some(mut pool) = before.remove(&job) {
+                pool.reload(config, seed);
+                pool
+            } else {
+                let mut pool =
+                    Pool::new(Arc::clone(&self.shared), alive.clone(), config.clone(), seed);
+                pool.sync(state.sets.get(&job).map_or(&[], Vec::as_slice));
+                pool
+            };
+            state.pools.insert(job, pool);
+        }
+        // Pools that are left end with their handles; their loops write the staleness markers.
+    }
+
+    /// Follows discovery until the server stops.
+    pub async fn run(&self, mut sets: watch::Receiver<Arc<TargetSets>>) {
+        let mut stopping = self.shared.stopping.clone();
+        loop {
+            let current = Arc::clone(&sets.borrow_and_update());
+            self.sync(current);
+            tokio::select! {
+                _ = stopping.wait_for(|stops| *stops) => return,
+                changed = sets.changed() => if changed.is_err() { return },
+            }
+            // What comes close together is taken over together.
+            let settle =
+                if self.has_targets() { SYNC_INTERVAL } else { Duration::from_millis(100) };
+            tokio::select! {
+                _ = stopping.wait_for(|stops| *stops) => return,
+                () = tokio::time::sleep(settle) => {}
+            }
+        }
+    }
+
+    fn has_targets(&self) -> bool {
+        self.state().pools.values().any(|pool| pool.active_count() > 0)
+    }
+
+    /// Takes over what discovery found. Must be called within the runtime.
+    pub fn sync(&self, sets: Arc<TargetSets>) {
+        let mut state = self.state();
+        if state.alive.is_none() {
+            return;
+        }
+        for (job, pool) in &mut state.pools {
+            pool.sync(sets.get(job).map_or(&[], Vec::as_slice));
+        }
+        state.sets = sets;
+    }
+
+    /// Ends all loops, scrapes under way included, and waits for them. No staleness markers are
+    /// written: the series go on when the server is back.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        let pools = {
+            let mut state = self.state();
+            state.alive = None;
+            std::mem::take(&mut state.pools)
+        };
+        drop(pools);
+        // Nothing is ever sent: the answer is that all senders are gone.
+        self.ended.lock().await.recv().await;
+    }
+
+    /// All targets that are scraped, by job and URL.
+    pub fn active_targets(&self) -> Vec<TargetStatus> {
+        let mut targets: Vec<_> = self.state().pools.values().flat_map(Pool::active).collect();
+        targets.sort_by(|a, b| (&a.pool, &a.scrape_url).cmp(&(&b.pool, &b.scrape_url)));
+        targets
+    }
+
+    /// Targets that relabelling dropped, as far as `keep_dropped_targets` has them kept.
+    pub fn dropped_targets(&self) -> Vec<DroppedTarget> {
+        self.state().pools.values().flat_map(Pool::dropped).collect()
+    }
+
+    /// How many targets relabelling dropped, by job.
+    pub fn dropped_target_counts(&self) -> BTreeMap<String, usize> {
+        let state = self.state();
+        state.pools.iter().map(|(job, pool)| (job.clone(), pool.dropped_count())).collect()
+    }
+
+    /// Names of the jobs that run.
+    pub fn scrape_pools(&self) -> Vec<String> {
+        self.state().pools.keys().cloned().collect()
+    }
+
+    /// Jobs that cannot run on this server, and why.
+    pub fn failed_jobs(&self) -> Vec<FailedJob> {
+        self.state().failed.clone()
+    }
+
+    /// HELP and TYPE of what each target serves.
+    pub fn metadata(&self) -> Vec<TargetMetadata> {
+        self.state().pools.values().flat_map(Pool::metadata).collect()
+    }
+
+    /// What scraping counts about itself, for `/metrics`.
+    pub fn families(&self) -> Vec<Family> {
+        let mut families = self.shared.counters.families();
+        let state = self.state();
+        let samples = state.pools.iter().map(|(job, pool)| SampleLine {
+            suffix: "",
+            labels: vec![("scrape_job".to_owned(), job.clone())],
+            value: pool.active_count() as f64,
+        });
+        families.push(Family {
+            name: "prometheus_target_scrape_pool_targets".to_owned(),
+            help: "Targets of a job that are scraped.".to_owned(),
+            metric_type: MetricType::Gauge,
+            samples: samples.collect(),
+        });
+        families
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn host_name() -> String {
+    ["/proc/sys/kernel/hostname", "/etc/hostname"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok())
+        .map_or_else(String::new, |name| name.trim().to_owned())
+}

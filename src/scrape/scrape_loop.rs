@@ -1,0 +1,373 @@
+//! The loop of one target.
+//!
+//! It sleeps until the target's time, scrapes, and sleeps again. It ends in one of three ways:
+//! - handed over: the next loop of the same target goes on with what it remembers;
+//! - retired: it waits long enough for another loop to scrape the same series, then ends those
+//!   that none has;
+//! - the server stops: at once and without staleness markers, since it will come back.
+//!
+//! A scrape under way is finished in the first two cases.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
+use http::{HeaderName, HeaderValue};
+use tokio::runtime::RuntimeFlavor;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::accept::{accept_header, check_content_type};
+use super::counters::Counters;
+use super::ingest::{Ingest, IngestError, Ingested, Report};
+use super::schedule::{Alignment, offset_ns};
+use super::sink::Sink;
+use super::status::{Health, LastScrape};
+use super::target::Target;
+use crate::config::ScrapeConfig;
+use crate::disk::StorageError;
+use crate::exposition::ShapePool;
+use crate::http_client::{BufferPool, Connection, FetchError, Page, Request, Url};
+
+/// Bytes of a page where the job sets no limit.
+pub const BODY_BYTES_MAX: u64 = 64 << 20;
+
+/// What all loops use.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) buffers: BufferPool,
+    /// As many pages are parsed and stored at a time as there are processors.
+    pub(super) processors: tokio::sync::Semaphore,
+    pub(super) counters: Counters,
+    /// True once the server stops.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// How a loop is to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    Run,
+    HandOver,
+    Retire,
+}
+
+/// What a loop leaves to the next one of its target.
+pub(super) type Estate = oneshot::Receiver<Option<Box<Ingest>>>;
+
+/// The owner's end of a loop. Dropping it retires the loop.
+#[derive(Debug)]
+pub(super) struct Handle {
+    signal: watch::Sender<Signal>,
+    estate: Estate,
+    pub(super) last: Arc<Mutex<LastScrape>>,
+}
+
+impl Handle {
+    /// Ends the loop after the scrape under way. With `hands_over` the estate holds what it
+    /// remembers, else its series end unless they are scraped on.
+    pub(super) fn end(self, hands_over: bool) -> Estate {
+        let signal = if hands_over { Signal::HandOver } else { Signal::Retire };
+        // Nobody listens where the loop has ended already, with the server.
+        let _ = self.signal.send(signal);
+        self.estate
+    }
+}
+
+/// What a loop begins with.
+pub(super) struct Start {
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: Arc<ScrapeConfig>,
+    pub(super) shapes: ShapePool,
+    pub(super) target: Arc<Target>,
+    pub(super) seed: u64,
+    /// From the loop before, which has to end first.
+    pub(super) estate: Option<Estate>,
+    pub(super) last: LastScrape,
+    /// Held as long as the loop lives.
+    pub(super) alive: mpsc::Sender<()>,
+}
+
+impl Start {
+    /// Starts the loop on the current runtime.
+    pub(super) fn spawn(mut self) -> Handle {
+        let (signal, receiver) = watch::channel(Signal::Run);
+        let (leave, estate) = oneshot::channel();
+        let last = Arc::new(Mutex::new(std::mem::take(&mut self.last)));
+        let handle = Handle { signal, estate, last: Arc::clone(&last) };
+        tokio::spawn(self.run(receiver, leave, last));
+        handle
+    }
+
+    async fn run(
+        self,
+        mut signal: watch::Receiver<Signal>,
+        leave: oneshot::Sender<Option<Box<Ingest>>>,
+        last: Arc<Mutex<LastScrape>>,
+    ) {
+        let _alive = self.alive;
+        let mut stopping = self.shared.stopping.clone();
+        let inherited = match self.estate {
+            Some(estate) => tokio::select! {
+                left = estate => left.ok().flatten(),
+                _ = stopping.wait_for(|stops| *stops) => return,
+            },
+            None => None,
+        };
+        let ingest = match inherited {
+            Some(mut ingest) => {
+                ingest.set_config(Arc::clone(&self.config), self.target.labels.clone());
+                ingest
+            }
+            None => Box::new(Ingest::new(
+                Arc::clone(&self.config),
+                self.target.group(&self.config.job_name),
+                self.target.labels.clone(),
+                &self.shapes,
+            )),
+        };
+        let mut ticks = ticks(&self.target, self.seed);
+        let mut scraper = Scraper {
+            shared: self.shared,
+            request: request(&self.config, &self.target),
+            config: self.config,
+            target: self.target,
+            connection: Connection::new(),
+            ingest,
+            last,
+            alignment: None,
+        };
+        loop {
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stops| *stops) => return,
+                // An error is the end of the handle: the loop retires.
+                _ = signal.wait_for(|signal| *signal != Signal::Run) => break,
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stops| *stops) => return,
+                // On the heap only while it runs: most targets are idle most of the time.
+                () = Box::pin(scraper.scrape()) => {}
+            }
+        }
+        if *signal.borrow() == Signal::HandOver {
+            let _ = leave.send(Some(scraper.ingest));
+            return;
+        }
+        let _ = leave.send(None);
+        tokio::select! {
+            _ = stopping.wait_for(|stops| *stops) => {}
+            () = scraper.retire(ticks) => {}
+        }
+    }
+}
+
+fn ticks(target: &Target, seed: u64) -> Interval {
+    let interval_ms = u64::try_from(target.interval_ms).unwrap_or(1).max(1);
+    let interval_ns = interval_ms * 1_000_000;
+    let now_ns = u64::try_from(wall_clock_ns()).unwrap_or(0);
+    let offset = Duration::from_nanos(offset_ns(target.hash(), seed, interval_ns, now_ns));
+    let period = Duration::from_millis(interval_ms);
+    let mut ticks = tokio::time::interval_at(Instant::now() + offset, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+fn wall_clock_ns() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The request of every scrape, or why there can be none.
+fn request(config: &ScrapeConfig, target: &Target) -> Result<Request, String> {
+    if let Some(reason) = target.unsupported {
+        return Err(reason.to_owned());
+    }
+    let url = Url::parse(&target.url).map_err(|error| format!("Get {:?}: {error}", target.url))?;
+    let timeout_ms = u64::try_from(target.timeout_ms).unwrap_or(0);
+    let header = |name: HeaderName, value: String| {
+        HeaderValue::try_from(value).map(|value| (name, value)).map_err(|error| error.to_string())
+    };
+    let compression = if config.enable_compression { "gzip" } else { "identity" };
+    let seconds = Duration::from_millis(timeout_ms).as_secs_f64();
+    Ok(Request {
+        url,
+        headers: vec![
+            header(ACCEPT, accept_header(&config.scrape_protocols, config.escaping_scheme))?,
+            header(ACCEPT_ENCODING, compression.to_owned())?,
+            header(USER_AGENT, format!("Narthex/{}", env!("CARGO_PKG_VERSION")))?,
+            header(
+                HeaderName::from_static("x-prometheus-scrape-timeout-seconds"),
+                seconds.to_string(),
+            )?,
+        ],
+        timeout: Duration::from_millis(timeout_ms),
+        body_bytes_max: match config.body_size_limit {
+            0 => BODY_BYTES_MAX,
+            limit => limit,
+        },
+        follow_redirects: config.http_client.follow_redirects,
+    })
+}
+
+struct Scraper {
+    shared: Arc<Shared>,
+    config: Arc<ScrapeConfig>,
+    target: Arc<Target>,
+    request: Result<Request, String>,
+    connection: Connection,
+    ingest: Box<Ingest>,
+    last: Arc<Mutex<LastScrape>>,
+    /// The grid that the first scrape begins.
+    alignment: Option<Alignment>,
+}
+
+impl Scraper {
+    async fn scrape(&mut self) {
+        let now_ns = wall_clock_ns();
+        let interval_ns = self.target.interval_ms.saturating_mul(1_000_000);
+        let alignment = self.alignment.get_or_insert_with(|| Alignment::new(now_ns, interval_ns));
+        let scrape_ns = alignment.align(now_ns);
+        let began = Instant::now();
+        let fetched = self.fetch().await;
+        // The permit is for the work on a processor, which follows without a pause.
+        let Ok(_permit) = self.shared.processors.acquire().await else { return };
+        let (page, error) = match &fetched {
+            Ok(page) => (Some(&**page.body), None),
+            Err(failure) => (None, Some(failure.text.clone())),
+        };
+        let body_bytes = match &fetched {
+            Ok(page) => page.body.len() as f64,
+            Err(failure) => failure.body_bytes,
+        };
+        let timeout_seconds = self.target.timeout_ms as f64 / 1000.0;
+        let report = || Report {
+            duration_seconds: began.elapsed().as_secs_f64(),
+            timeout_seconds,
+            body_bytes,
+        };
+        let (ingest, sink) = (&mut self.ingest, &self.shared.sink);
+        let t_ms = scrape_ns.div_euclid(1_000_000);
+        let stored = unhurried(|| ingest.scrape(&**sink, page, t_ms, report));
+        self.book(error, stored, scrape_ns, began.elapsed());
+    }
+
+    async fn fetch(&mut self) -> Result<Page, Failure> {
+        let forced = {
+            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            last.forced_error.clone()
+        };
+        if let Some(error) = forced {
+            return Err(Failure { text: error.to_string(), body_bytes: 0.0 });
+        }
+        let failure = |text: String| Failure { text, body_bytes: 0.0 };
+        let request = self.request.as_ref().map_err(|error| failure(error.clone()))?;
+        let fetched = self.connection.fetch(request, &self.shared.buffers).await;
+        let page = fetched.map_err(|error| {
+            let is_too_large = matches!(error, FetchError::BodyTooLarge { .. });
+            self.shared.counters.exceeded_body_size_limit.add(usize::from(is_too_large));
+            Failure { text: error.to_string(), body_bytes: if is_too_large { -1.0 } else { 0.0 } }
+        })?;
+        if !page.body.is_empty() {
+            check_content_type(&page.content_type, self.config.fallback_scrape_protocol)
+                .map_err(|error| failure(error.to_string()))?;
+        }
+        Ok(page)
+    }
+
+    /// Tells counters, log and status what became of a scrape.
+    fn book(
+        &self,
+        fetch_error: Option<String>,
+        stored: Result<Ingested, StorageError>,
+        began_ns: i64,
+        duration: Duration,
+    ) {
+        let error = match &stored {
+            Err(error) => Some(format!("storing the scrape failed: {error}")),
+            Ok(ingested) => {
+                self.count(ingested);
+                fetch_error.or_else(|| ingested.error.as_ref().map(ToString::to_string))
+            }
+        };
+        let (job, url) = (&self.config.job_name, &self.target.url);
+        match (&error, &stored) {
+            (Some(error), Err(_)) => tracing::error!(scrape_pool = %job, target = %url, %error),
+            (Some(error), Ok(_)) => {
+                tracing::debug!(scrape_pool = %job, target = %url, %error, "Scrape failed");
+            }
+            (None, _) => {}
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.health = if error.is_some() { Health::Down } else { Health::Up };
+        last.error = error.unwrap_or_default();
+        last.began_ns = Some(began_ns);
+        last.duration = duration;
+        let LastScrape { metadata, lingering, .. } = &mut *last;
+        self.ingest.publish_metadata(metadata, lingering);
+    }
+
+    fn count(&self, ingested: &Ingested) {
+        let counters = &self.shared.counters;
+        match &ingested.error {
+            Some(IngestError::SampleLimit(_)) => counters.exceeded_sample_limit.add(1),
+            Some(IngestError::Series(error)) if error.is_limit() => {
+                counters.exceeded_label_limits.add(1);
+            }
+            _ => {}
+        }
+        let (job, url) = (&self.config.job_name, &self.target.url);
+        for (number, counter, what) in [
+            (ingested.out_of_order, &counters.out_of_order, "out of order"),
+            (ingested.duplicates, &counters.duplicates, "another value at the same time"),
+            (ingested.out_of_bounds, &counters.out_of_bounds, "too old or too far in the future"),
+        ] {
+            if number > 0 {
+                counter.add(number);
+                tracing::warn!(
+                    scrape_pool = %job, target = %url, num_dropped = number, reason = what,
+                    "Samples of a scrape were dropped"
+                );
+            }
+        }
+    }
+
+    /// Ends the series of a target that is gone. The markers carry the time at which the next
+    /// scrape would have been; they wait another interval and a tenth for a loop that scrapes the
+    /// same series, whose samples are newer and make the database refuse them.
+    async fn retire(mut self, mut ticks: Interval) {
+        drop(std::mem::take(&mut self.connection));
+        if self.alignment.is_none() {
+            return;
+        }
+        ticks.tick().await;
+        let t_ms = wall_clock_ns().div_euclid(1_000_000);
+        ticks.tick().await;
+        tokio::time::sleep(ticks.period() / 10).await;
+        let (ingest, sink) = (&mut self.ingest, &self.shared.sink);
+        if let Err(error) = unhurried(|| ingest.end(&**sink, t_ms)) {
+            tracing::warn!(
+                scrape_pool = %self.config.job_name, target = %self.target.url, %error,
+                "Ending the series of a target that is gone failed"
+            );
+        }
+    }
+}
+
+/// Why there is no page.
+struct Failure {
+    text: String,
+    body_bytes: f64,
+}
+
+/// Runs work that computes or waits for the disk without holding up the other tasks of this
+/// thread, where the runtime has other threads.
+fn unhurried<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = tokio::runtime::Handle::current().runtime_flavor();
+    if flavor == RuntimeFlavor::MultiThread { tokio::task::block_in_place(work) } else { work() }
+}
+
+#[cfg(test)]
+mod tests;
