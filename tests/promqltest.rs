@@ -51,7 +51,6 @@ fn run_folder(folder: &Path, engine: &Engine) -> Report {
 }
 
 #[test]
-#[ignore = "until the evaluator stands"]
 fn our_own_scripts_pass() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/promql");
     let report = run_folder(&folder, &Engine::new(EngineOptions::default()));
@@ -61,7 +60,6 @@ fn our_own_scripts_pass() {
 }
 
 #[test]
-#[ignore = "until the evaluator stands"]
 fn prometheus_scripts_pass() {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/testdata/promqltest");
     let folder = std::env::var_os("NARTHEX_PROMQLTEST_DIR").map_or(default, PathBuf::from);

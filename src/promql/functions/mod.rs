@@ -6,10 +6,16 @@
 //! implementation.
 
 pub(crate) mod absent;
+mod calendar;
+pub mod elementary;
+mod histogram;
+mod label;
+mod math;
 mod over_time;
 mod rate;
 pub(crate) mod regression;
 mod scalar;
+mod sort;
 pub mod window;
 
 use super::annotations::Annotations;
@@ -100,5 +106,14 @@ impl Call<'_> {
 /// The implementation of function `name`; `None` for window functions, for those that the engine
 /// has a path of its own for, and for those it does not know.
 pub fn implementation(name: &str) -> Option<Implementation> {
-    scalar::lookup(name).or_else(|| absent::lookup(name))
+    let families = [
+        math::lookup,
+        scalar::lookup,
+        label::lookup,
+        histogram::lookup,
+        calendar::lookup,
+        sort::lookup,
+        absent::lookup,
+    ];
+    families.iter().find_map(|lookup| lookup(name))
 }
