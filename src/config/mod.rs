@@ -6,10 +6,34 @@
 //!
 //! Durations are milliseconds. A limit of 0 is no limit.
 
+mod bytes;
+mod complete;
+mod decode;
+mod discovery;
+mod discovery_cloud;
+mod environment;
+mod error;
 mod global;
+mod http_client;
+mod load;
+mod record;
+mod render;
+mod scalar;
+mod schema;
 mod scrape;
 mod secret;
+mod sections;
+mod storage;
+mod url;
+mod yaml;
 
+pub use error::ConfigError;
 pub use global::GlobalConfig;
-pub use scrape::{FileDiscovery, HttpClientConfig, ScrapeConfig, ScrapeProtocol, StaticTargets};
+pub use http_client::HttpClientConfig;
+pub use load::{Config, embedded_default, load, matching_files, parse, parse_targets};
+pub use scrape::{FileDiscovery, ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;
+pub use storage::StorageConfig;
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,10 @@
 //! One scrape job.
 
+use super::HttpClientConfig;
+use super::discovery::unsupported_mechanism;
+use super::http_client::unsupported_option;
+use super::load::static_targets;
+use super::record::{Record, Value};
 use crate::model::{EscapingScheme, Labels, NameScheme};
 use crate::relabel::Rule;
 
@@ -150,12 +155,75 @@ pub struct FileDiscovery {
     pub refresh_interval_ms: i64,
 }
 
-/// How an HTTP request of ours is made. Options that the client does not know yet make the job
-/// [`ScrapeConfig::unsupported`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpClientConfig {
-    /// Redirects are followed.
-    pub follow_redirects: bool,
-    /// HTTP/2 is offered over TLS.
-    pub enable_http2: bool,
+impl ScrapeConfig {
+    /// The plain form of a completed record.
+    pub(super) fn of(job: &Record) -> Self {
+        let protocols = job.texts("scrape_protocols").iter();
+        let limit = |key: &str| job.uint(key);
+        Self {
+            job_name: job.text("job_name").to_owned(),
+            honor_labels: job.flag("honor_labels"),
+            honor_timestamps: job.flag("honor_timestamps"),
+            track_timestamps_staleness: job.flag("track_timestamps_staleness"),
+            params: match job.value("params") {
+                Value::TextLists(pairs) => pairs.clone(),
+                _ => Vec::new(),
+            },
+            scrape_interval_ms: job.duration_ms("scrape_interval"),
+            scrape_timeout_ms: job.duration_ms("scrape_timeout"),
+            scrape_protocols: protocols.filter_map(|name| ScrapeProtocol::parse(name)).collect(),
+            fallback_scrape_protocol: ScrapeProtocol::parse(job.text("fallback_scrape_protocol")),
+            scrape_native_histograms: job.flag("scrape_native_histograms"),
+            always_scrape_classic_histograms: job.flag("always_scrape_classic_histograms"),
+            convert_classic_histograms_to_nhcb: job.flag("convert_classic_histograms_to_nhcb"),
+            extra_scrape_metrics: job.flag("extra_scrape_metrics"),
+            scrape_failure_log_file: job.text("scrape_failure_log_file").to_owned(),
+            metrics_path: job.text("metrics_path").to_owned(),
+            scheme: job.text("scheme").to_owned(),
+            enable_compression: job.flag("enable_compression"),
+            body_size_limit: limit("body_size_limit"),
+            sample_limit: limit("sample_limit"),
+            target_limit: limit("target_limit"),
+            label_limit: limit("label_limit"),
+            label_name_length_limit: limit("label_name_length_limit"),
+            label_value_length_limit: limit("label_value_length_limit"),
+            native_histogram_bucket_limit: limit("native_histogram_bucket_limit"),
+            native_histogram_min_bucket_factor: job.float("native_histogram_min_bucket_factor"),
+            keep_dropped_targets: limit("keep_dropped_targets"),
+            name_scheme: match job.text("metric_name_validation_scheme") {
+                "legacy" => NameScheme::Legacy,
+                _ => NameScheme::Utf8,
+            },
+            escaping_scheme: EscapingScheme::parse(job.text("metric_name_escaping_scheme"))
+                .unwrap_or_default(),
+            http_client: HttpClientConfig::of(job),
+            static_configs: job.records("static_configs").iter().map(static_targets).collect(),
+            file_sd_configs: job.records("file_sd_configs").iter().map(FileDiscovery::of).collect(),
+            relabel_configs: job.rules("relabel_configs").to_vec(),
+            metric_relabel_configs: job.rules("metric_relabel_configs").to_vec(),
+            unsupported: unsupported(job),
+        }
+    }
+}
+
+impl FileDiscovery {
+    fn of(file: &Record) -> Self {
+        Self {
+            files: file.texts("files").to_vec(),
+            refresh_interval_ms: file.duration_ms("refresh_interval"),
+        }
+    }
+}
+
+fn unsupported(job: &Record) -> Option<String> {
+    if let Some(key) = unsupported_mechanism(job) {
+        return Some(format!("{key}: this discovery mechanism is not built in yet"));
+    }
+    if let Some(key) = unsupported_option(job) {
+        return Some(format!("{key}: this option of the HTTP client is not built in yet"));
+    }
+    if job.text("scheme") == "https" {
+        return Some("scheme: https is not built in yet".to_owned());
+    }
+    None
 }

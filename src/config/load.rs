@@ -1,0 +1,256 @@
+//! From a file, or text, to a [`Config`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::complete;
+use super::decode;
+use super::error::{Complaint, ConfigError};
+use super::record::{Record, Value};
+use super::render;
+use super::schema::Kind;
+use super::sections::{CONFIG, SCRAPE_CONFIG_FILE};
+use super::yaml;
+use super::{GlobalConfig, ScrapeConfig, StaticTargets, StorageConfig};
+use crate::model::{Labels, go_quote};
+
+/// A configuration that has been read, completed and checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Defaults for every job.
+    pub global: GlobalConfig,
+    /// Every job, those of [`Config::scrape_config_files`] included.
+    pub scrape_configs: Vec<Arc<ScrapeConfig>>,
+    /// What may be set of storage while the server runs.
+    pub storage: StorageConfig,
+    /// Patterns of files with further jobs.
+    pub scrape_config_files: Vec<String>,
+    /// Patterns of files with rules.
+    pub rule_files: Vec<String>,
+    /// Things to tell the user that do not keep the configuration from being used.
+    pub warnings: Vec<String>,
+    yaml: String,
+    inactive: Vec<String>,
+}
+
+impl Config {
+    /// The configuration as text, defaults filled in and secrets masked, as
+    /// `/api/v1/status/config` shows it.
+    pub fn to_yaml(&self) -> &str {
+        &self.yaml
+    }
+
+    /// One line for each section that is valid and that this server does not act on yet.
+    pub fn inactive(&self) -> Vec<String> {
+        self.inactive.clone()
+    }
+}
+
+/// Reads the file at `path`; paths in it are relative to its folder.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let name = path.display().to_string();
+    let text = read(path, &name)?;
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    build(&text, &name, &folder)
+}
+
+/// Reads `text` as if it stood in `file`.
+pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
+    let folder = Path::new(file).parent().unwrap_or(Path::new("")).to_owned();
+    build(text, file, &folder)
+}
+
+/// Reads a file of target groups, as file discovery does: YAML or JSON, a list of mappings with
+/// `targets` and `labels`.
+pub fn parse_targets(text: &str, file: &str) -> Result<Vec<StaticTargets>, ConfigError> {
+    let groups = || -> Result<Vec<StaticTargets>, Complaint> {
+        let Some(node) = yaml::parse(text)? else { return Ok(Vec::new()) };
+        decode::target_groups(&node)?.iter().map(|group| Ok(static_targets(group))).collect()
+    };
+    groups().map_err(|complaint| complaint.in_file(file))
+}
+
+/// The configuration of a server that has none: it scrapes itself at `address` (`host:port`).
+pub fn embedded_default(address: &str) -> Config {
+    let text = format!(
+        "global:\n  scrape_interval: 15s\nscrape_configs:\n  - job_name: narthex\n    \
+         static_configs:\n      - targets: [{}]\n",
+        go_quote(address)
+    );
+    parse(&text, "embedded default").expect("BUG: the embedded configuration is valid")
+}
+
+fn read(path: &Path, name: &str) -> Result<String, ConfigError> {
+    let refuse =
+        |message: String| ConfigError { file: name.to_owned(), line: 0, column: 0, message };
+    let bytes = std::fs::read(path).map_err(|error| refuse(format!("open: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        refuse(format!("not UTF-8 text at byte {offset}"))
+    })
+}
+
+fn build(text: &str, file: &str, folder: &Path) -> Result<Config, ConfigError> {
+    let in_file = |complaint: Complaint| complaint.in_file(file);
+    let mut config = match yaml::parse(text).map_err(in_file)? {
+        Some(node) => decode::section(&node, &CONFIG).map_err(in_file)?,
+        None => Record::filled(&CONFIG),
+    };
+    let warnings = complete::complete(&mut config).map_err(in_file)?;
+    join_paths(&mut config, folder);
+    let yaml = render::render(&config);
+    let mut jobs = config.records("scrape_configs").to_vec();
+    let global = config.record("global").expect("BUG: global is a section").clone();
+    add_jobs_of_files(&mut jobs, &config, &global)?;
+    Ok(Config {
+        global: GlobalConfig::of(&global),
+        scrape_configs: jobs.iter().map(|job| Arc::new(ScrapeConfig::of(job))).collect(),
+        storage: StorageConfig::of(config.record("storage")),
+        scrape_config_files: config.texts("scrape_config_files").to_vec(),
+        rule_files: config.texts("rule_files").to_vec(),
+        warnings,
+        yaml,
+        inactive: inactive_sections(&config),
+    })
+}
+
+/// Jobs of further files: each is completed from the main file's `global`, names are unique over
+/// all of them.
+fn add_jobs_of_files(
+    jobs: &mut Vec<Record>,
+    config: &Record,
+    global: &Record,
+) -> Result<(), ConfigError> {
+    let mut origins = vec!["main config file".to_owned(); jobs.len()];
+    for pattern in config.texts("scrape_config_files") {
+        for path in matching_files(pattern) {
+            let name = path.display().to_string();
+            let text = read(&path, &name)?;
+            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+            let in_file = |complaint: Complaint| complaint.in_file(&name);
+            let Some(node) = yaml::parse(&text).map_err(in_file)? else { continue };
+            let mut file = decode::section(&node, &SCRAPE_CONFIG_FILE).map_err(in_file)?;
+            for job in file.records_mut("scrape_configs") {
+                complete::complete_job(job, global).map_err(in_file)?;
+                let job_name = job.text("job_name");
+                if let Some(i) = jobs.iter().position(|known| known.text("job_name") == job_name) {
+                    let message = format!(
+                        "found multiple scrape configs with job name {}, first found in {}",
+                        go_quote(job_name),
+                        origins[i]
+                    );
+                    return Err(in_file(Complaint::new(job.line, job.column, message)));
+                }
+                join_paths(job, &folder);
+                jobs.push(job.clone());
+                origins.push(go_quote(&name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Files that a pattern with at most one star in its last component names, sorted.
+pub fn matching_files(pattern: &str) -> Vec<PathBuf> {
+    let Some((before, after)) = pattern.split_once('*') else {
+        let path = PathBuf::from(pattern);
+        return if path.exists() { vec![path] } else { Vec::new() };
+    };
+    let (folder, prefix) = before.rsplit_once('/').map_or(("", before), |(folder, prefix)| {
+        (if folder.is_empty() { "/" } else { folder }, prefix)
+    });
+    let listed = std::fs::read_dir(if folder.is_empty() { "." } else { folder });
+    let Ok(entries) = listed else { return Vec::new() };
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.len() >= prefix.len() + after.len()
+                && name.starts_with(prefix)
+                && name.ends_with(after)
+        })
+        .map(|entry| Path::new(folder).join(entry.file_name()))
+        .collect();
+    found.sort();
+    found
+}
+
+/// Makes relative paths relative to `folder`.
+fn join_paths(record: &mut Record, folder: &Path) {
+    for (field, value) in record.iter_mut() {
+        match (field.kind, value) {
+            (Kind::Path, Value::Text(path)) => join(path, folder),
+            (Kind::Paths, Value::Texts(Some(paths))) => {
+                for path in paths {
+                    join(path, folder);
+                }
+            }
+            (_, Value::Record(inner)) => join_paths(inner, folder),
+            (_, Value::Records(inner)) => {
+                for record in inner {
+                    join_paths(record, folder);
+                }
+            }
+            (_, Value::RecordMap(inner)) => {
+                for (_, record) in inner {
+                    join_paths(record, folder);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn join(path: &mut String, folder: &Path) {
+    if path.is_empty() || Path::new(path.as_str()).is_absolute() || folder.as_os_str().is_empty() {
+        return;
+    }
+    *path = folder.join(path.as_str()).display().to_string();
+}
+
+pub(super) fn static_targets(group: &Record) -> StaticTargets {
+    StaticTargets {
+        targets: group.texts("targets").to_vec(),
+        labels: Labels::from_pairs(
+            group.text_map("labels").iter().map(|(name, value)| (name, value)),
+        ),
+    }
+}
+
+/// What is valid and not acted on yet.
+fn inactive_sections(config: &Record) -> Vec<String> {
+    let sections = [
+        ("rule_files", "rules are not evaluated yet"),
+        ("alerting", "alerts are not sent yet"),
+        ("tracing", "traces are not sent yet"),
+        ("remote_write", "samples are not forwarded yet"),
+        ("remote_read", "remote samples are not read yet"),
+    ];
+    let mut lines: Vec<String> = sections
+        .into_iter()
+        .filter(|(key, _)| config.is_set(key))
+        .map(|(key, why)| format!("{key}: {why}"))
+        .collect();
+    for (key, why) in [
+        ("otlp", "the OTLP receiver is not built in yet"),
+        ("runtime", "there is no garbage collector to tune"),
+    ] {
+        if config.record(key).is_some_and(|section| section.line > 0) {
+            lines.push(format!("{key}: {why}"));
+        }
+    }
+    let global = config.record("global").expect("BUG: global is a section");
+    for (key, why) in [
+        ("query_log_file", "queries are not logged yet"),
+        ("rule_query_offset", "rules are not evaluated yet"),
+    ] {
+        if global.is_set(key) {
+            lines.push(format!("global.{key}: {why}"));
+        }
+    }
+    let storage = config.record("storage");
+    if storage.is_some_and(|storage| storage.is_set_at_all("exemplars")) {
+        lines.push("storage.exemplars: exemplars are not stored yet".to_owned());
+    }
+    lines
+}
