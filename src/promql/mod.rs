@@ -10,8 +10,6 @@ pub mod engine;
 mod evaluator;
 pub mod functions;
 pub mod lex;
-#[cfg(test)]
-mod memory;
 mod operators;
 pub mod parse;
 mod plan;

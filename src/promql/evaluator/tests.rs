@@ -1,12 +1,29 @@
 //! The engine on series in memory: each operator, by what it answers.
 
-use crate::model::stale_nan;
+use crate::model::{Labels, Samples, stale_nan};
 use crate::promql::engine::{
     Engine, EngineOptions, Query, QueryError, QueryOptions, QueryRange, QueryResult, Value,
 };
-use crate::promql::memory::Memory;
+use crate::promql::script::{MemoryStore, Store};
 use crate::promql::{ParseOptions, parse};
 use crate::select::Cancellation;
+
+#[derive(Default)]
+struct Memory(MemoryStore);
+
+impl Memory {
+    /// Adds a series with a sample every `step_ms` from time zero; `None` is a gap.
+    fn add(&mut self, labels: &[(&str, &str)], step_ms: i64, values: &[Option<f64>]) {
+        let mut samples = Samples::default();
+        for (index, value) in values.iter().enumerate() {
+            if let Some(value) = value {
+                samples.push(index as i64 * step_ms, *value);
+            }
+        }
+        let labels = Labels::from_pairs(labels.iter().copied());
+        self.0.append(&labels, &samples).unwrap();
+    }
+}
 
 fn options() -> ParseOptions {
     ParseOptions { experimental_functions: true, ..ParseOptions::default() }
@@ -24,7 +41,7 @@ fn instant_with(
 ) -> Result<QueryResult, QueryError> {
     let ast = parse(text, &options()).unwrap_or_else(|error| panic!("{text}: {error}"));
     let query = Query { text, ast: &ast };
-    engine.instant(store, query, t_s * 1000, &QueryOptions::default(), &Cancellation::new())
+    engine.instant(&store.0, query, t_s * 1000, &QueryOptions::default(), &Cancellation::new())
 }
 
 fn range(
@@ -37,7 +54,7 @@ fn range(
     let range =
         QueryRange { start_ms: start_s * 1000, end_ms: end_s * 1000, step_ms: step_s * 1000 };
     let engine = Engine::default();
-    engine.range(store, query, range, &QueryOptions::default(), &Cancellation::new())
+    engine.range(&store.0, query, range, &QueryOptions::default(), &Cancellation::new())
 }
 
 /// `{labels} value` of each element, in order.
@@ -331,7 +348,7 @@ fn a_stopped_query_says_so() {
     let cancellation = Cancellation::new();
     cancellation.cancel();
     let result =
-        Engine::default().instant(&store, query, 0, &QueryOptions::default(), &cancellation);
+        Engine::default().instant(&store.0, query, 0, &QueryOptions::default(), &cancellation);
     assert_eq!(error(result), "query was canceled in expression evaluation");
     let engine = Engine::new(EngineOptions {
         timeout: std::time::Duration::ZERO,

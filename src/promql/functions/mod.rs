@@ -117,3 +117,6 @@ pub fn implementation(name: &str) -> Option<Implementation> {
     ];
     families.iter().find_map(|lookup| lookup(name))
 }
+
+#[cfg(test)]
+mod tests;
