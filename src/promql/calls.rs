@@ -307,7 +307,11 @@ impl Evaluator<'_> {
         observed: Observed,
     ) -> Result<(), QueryError> {
         let Expr::Call { function, args } = self.ast.expr(id) else { return Ok(()) };
-        let span = self.ast.node(args[0]).span;
+        let span = match self.ast.expr(unwrap_parens(self.ast, args[0])) {
+            // COMPAT: what is said about a subquery has the position of the whole query.
+            Expr::Subquery { .. } => Span::default(),
+            _ => self.ast.node(args[0]).span,
+        };
         for name in observed.no_counters.into_iter().flatten() {
             self.annotations.info(
                 span,
@@ -373,11 +377,11 @@ impl Evaluator<'_> {
         grouping: Grouping,
         (parameter, span): (&Column, Span),
     ) -> Result<Vector, QueryError> {
-        let annotations = &mut self.annotations;
+        let reports = (&mut self.annotations, &self.budget);
         if op == AggregateOp::Quantile {
-            return Ok(rank::quantiles(&vector, grouping, parameter, span, annotations));
+            return rank::quantiles(&vector, grouping, parameter, span, reports);
         }
-        let mut vector = rank::select(op, vector, grouping, parameter, span, annotations)?;
+        let mut vector = rank::select(op, vector, grouping, parameter, span, reports)?;
         vector.drop_empty();
         Ok(vector)
     }

@@ -7,8 +7,8 @@
 //! INVARIANT: within one [`Vector`] no two series of equal labels have a value at the same step,
 //! and every series has a value somewhere ([`Vector::finish`] establishes both).
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use crate::model::{Labels, METRIC_NAME};
 

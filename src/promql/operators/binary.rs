@@ -3,8 +3,8 @@
 //! Series are paired once; whether a pair counts is decided by where both have a value, so that
 //! series which follow each other in time may share a signature.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::arithmetic::{combine, combine_into_right, number};
 use super::signature::{Signatures, matched_labels};
@@ -141,27 +141,30 @@ impl VectorBinary<'_> {
             return Ok(());
         }
         let mut active = Bitmap::none(self.steps);
-        many.series.iter().for_each(|series| active.unite(&series.column.valid));
-        let mut worst: Option<(usize, usize, usize)> = None;
+        for series in &many.series {
+            active.unite(&series.column.valid);
+        }
+        let mut first_step: Option<usize> = None;
         for group in partners.iter().filter(|group| group.len() > 1) {
             let mut seen = Bitmap::none(self.steps);
-            for (position, index) in group.iter().enumerate() {
+            for index in group {
                 let mut valid = one.series[*index].column.valid.clone();
                 valid.intersect(&active);
-                if let Some(step) = seen.first_common(&valid)
-                    && worst.is_none_or(|(first, ..)| step < first)
-                {
-                    let before = group[..position].iter().copied();
-                    let other = before
-                        .rev()
-                        .find(|other| one.series[*other].column.valid.get(step))
-                        .expect("BUG: a step seen has a series");
-                    worst = Some((step, other, *index));
+                if let Some(step) = seen.first_common(&valid) {
+                    first_step = Some(first_step.map_or(step, |first| first.min(step)));
                 }
                 seen.unite(&valid);
             }
         }
-        let Some((_, first, second)) = worst else { return Ok(()) };
+        let Some(step) = first_step else { return Ok(()) };
+        // COMPAT: the pair named is the one that a walk over the series meets first.
+        let present = |index: &usize| one.series[*index].column.valid.get(step);
+        let pairs = partners.iter().filter_map(|group| {
+            let mut there = group.iter().copied().filter(present);
+            there.next().zip(there.next())
+        });
+        let (first, second) =
+            pairs.min_by_key(|(_, second)| *second).expect("BUG: a step seen twice has two series");
         let labels = [&one.series[first].labels, &one.series[second].labels];
         let mut texts = labels.map(ToString::to_string);
         texts.sort_unstable();

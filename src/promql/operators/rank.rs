@@ -5,6 +5,7 @@ use super::grouping::{Grouping, Groups};
 use crate::model::Labels;
 use crate::promql::annotations::{Annotations, GoFloat};
 use crate::promql::ast::{AggregateOp, Span};
+use crate::promql::budget::Budget;
 use crate::promql::columns::{Bitmap, Column, Series, Vector};
 use crate::promql::compensated::{nan_first, quantile};
 use crate::promql::engine::QueryError;
@@ -52,8 +53,8 @@ pub(crate) fn quantiles(
     grouping: Grouping,
     parameter: &Column,
     parameter_span: Span,
-    annotations: &mut Annotations,
-) -> Vector {
+    (annotations, budget): (&mut Annotations, &Budget<'_>),
+) -> Result<Vector, QueryError> {
     let phi = Parameter::new(&parameter.values);
     if phi.any_nan {
         annotations.invalid_quantile(parameter_span, f64::NAN);
@@ -68,8 +69,10 @@ pub(crate) fn quantiles(
     let mut out = Vector::default();
     let mut scratch = Vec::new();
     for (ordinal, members) in members.iter().enumerate() {
+        budget.ensure(ordinal + 1, parameter.steps())?;
         let mut column = Column::empty(parameter.steps());
         for step in 0..parameter.steps() {
+            budget.check_time()?;
             scratch.clear();
             let columns = members.iter().map(|index| &vector.series[*index].column);
             scratch.extend(columns.filter_map(|column| column.get(step)));
@@ -81,7 +84,7 @@ pub(crate) fn quantiles(
         let labels = groups.labels(ordinal).clone();
         out.series.push(Series { labels, drop_name, column });
     }
-    out
+    Ok(out)
 }
 
 /// `topk`, `bottomk`, `limitk`, `limit_ratio`: some of the series of each group at each step.
@@ -93,7 +96,7 @@ pub(crate) fn select(
     grouping: Grouping,
     parameter: &Column,
     parameter_span: Span,
-    annotations: &mut Annotations,
+    (annotations, budget): (&mut Annotations, &Budget<'_>),
 ) -> Result<Vector, QueryError> {
     let parameter = Parameter::new(&parameter.values);
     if !is_usable(op, &parameter, parameter_span, annotations)? {
@@ -111,6 +114,7 @@ pub(crate) fn select(
     let mut kept = vec![Bitmap::none(steps); count];
     let mut order = Vec::new();
     for step in 0..steps {
+        budget.check_time()?;
         let limit = parameter.values[step];
         // COMPAT: at steps with k below one nothing is kept.
         let k = (limit as i64).min(count as i64);

@@ -4,7 +4,7 @@
 //! A chain `a or b or c …` with one clause is built up in a [`Union`] that each operator hands to
 //! the next, so that a chain costs as much as its series, not its length times its series.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::signature::Signatures;
 use crate::model::Labels;
