@@ -3,12 +3,16 @@
 //! [`Queryable`] is the one door upwards: `db` implements it, `promql` and the HTTP API consume
 //! it. Sources are known here as concrete types; no trait object stands on the hot path inside.
 
+mod merge;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use crate::disk::StorageError;
 use crate::model::{Labels, Matcher, Samples, TimeRange};
+
+pub use merge::{MergedSeries, merge_samples};
 
 /// Something that holds series.
 pub trait Queryable: Send + Sync {

@@ -1,0 +1,230 @@
+//! One ordered series set over the head and any number of blocks.
+//!
+//! Series are merged by labels, samples by time; where two sources have a sample of the same time
+//! the head's wins, then the newer block's (they are equal unless someone wrote the time twice).
+//! A damaged part of a block is left out and told by [`SeriesSet::warnings`].
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::sync::{Mutex, PoisonError};
+
+use super::{SelectError, SeriesSet};
+use crate::block::Selection;
+use crate::disk::StorageError;
+use crate::head::Captured;
+use crate::model::{Labels, Samples, TimeRange};
+
+/// Where a part of a series lies.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// 0 is the head, `n` the `n`-th block.
+    source: u32,
+    /// Index within the source.
+    index: u32,
+}
+
+/// Series of several sources. INVARIANT: labels strictly ascend; the parts of a series stand in
+/// the order of sources, which is by precedence, lowest first.
+#[derive(Debug)]
+pub struct MergedSeries {
+    head: Option<Captured>,
+    blocks: Vec<Selection>,
+    labels: Vec<Labels>,
+    parts: Vec<Part>,
+    /// Where the parts of each series end.
+    ends: Vec<u32>,
+    warnings: Mutex<BTreeSet<String>>,
+}
+
+impl MergedSeries {
+    /// Merges `blocks`, oldest first, and the head, which comes last. `warnings` is what the
+    /// selection has to say already.
+    pub fn new(head: Option<Captured>, blocks: Vec<Selection>, warnings: Vec<String>) -> Self {
+        let mut merged = Self {
+            head,
+            blocks,
+            labels: Vec::new(),
+            parts: Vec::new(),
+            ends: Vec::new(),
+            warnings: Mutex::new(warnings.into_iter().collect()),
+        };
+        merged.merge();
+        merged
+    }
+
+    /// Fills labels and parts.
+    fn merge(&mut self) {
+        let mut orders: Vec<Vec<u32>> =
+            self.blocks.iter().map(|block| (0..block.len() as u32).collect()).collect();
+        if let Some(head) = &self.head {
+            let mut order: Vec<u32> = (0..head.len() as u32).collect();
+            order.sort_unstable_by(|&a, &b| head.labels(a as usize).cmp(head.labels(b as usize)));
+            orders.push(order);
+        }
+        let labels_of = |source: usize, index: u32| match self.blocks.get(source) {
+            Some(block) => block.labels(index as usize),
+            None => {
+                self.head.as_ref().expect("BUG: the last source is the head").labels(index as usize)
+            }
+        };
+        let mut heap = BinaryHeap::new();
+        let mut nexts = vec![0; orders.len()];
+        for (source, order) in orders.iter().enumerate() {
+            if let Some(&index) = order.first() {
+                heap.push(Reverse((labels_of(source, index), source)));
+            }
+        }
+        let (mut labels, mut parts, mut ends) = (Vec::<Labels>::new(), Vec::new(), Vec::new());
+        while let Some(Reverse((smallest, source))) = heap.pop() {
+            let index = orders[source][nexts[source]];
+            if labels.last() != Some(smallest) {
+                if !labels.is_empty() {
+                    ends.push(parts.len() as u32);
+                }
+                labels.push(smallest.clone());
+            }
+            parts.push(Part { source: source as u32, index });
+            nexts[source] += 1;
+            if let Some(&index) = orders[source].get(nexts[source]) {
+                heap.push(Reverse((labels_of(source, index), source)));
+            }
+        }
+        if !labels.is_empty() {
+            ends.push(parts.len() as u32);
+        }
+        (self.labels, self.parts, self.ends) = (labels, parts, ends);
+    }
+
+    /// Keeps the series that have a sample within `range`, by reading them.
+    pub fn retain_nonempty(&mut self, range: TimeRange) -> Result<(), SelectError> {
+        let mut samples = Samples::default();
+        let mut kept = (Vec::new(), Vec::new(), Vec::new());
+        for index in 0..self.labels.len() {
+            self.read(index, range, &mut samples)?;
+            if !samples.is_empty() {
+                kept.0.push(self.labels[index].clone());
+                kept.1.extend_from_slice(self.parts_of(index));
+                kept.2.push(kept.1.len() as u32);
+            }
+        }
+        (self.labels, self.parts, self.ends) = kept;
+        Ok(())
+    }
+
+    fn parts_of(&self, index: usize) -> &[Part] {
+        let begin = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        &self.parts[begin..self.ends[index] as usize]
+    }
+
+    fn read_part(
+        &self,
+        part: Part,
+        range: TimeRange,
+        out: &mut Samples,
+    ) -> Result<(), StorageError> {
+        let Some(block) = self.blocks.get(part.source as usize) else {
+            let head = self.head.as_ref().expect("BUG: the last source is the head");
+            return head.read(part.index as usize, range, out);
+        };
+        block.read(part.index as usize, range, out, &mut |error| {
+            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            warnings.insert(format!("samples are missing: {error}"));
+        })
+    }
+}
+
+impl SeriesSet for MergedSeries {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn labels(&self, index: usize) -> &Labels {
+        &self.labels[index]
+    }
+
+    fn read(&self, index: usize, range: TimeRange, out: &mut Samples) -> Result<(), SelectError> {
+        out.clear();
+        let parts = self.parts_of(index);
+        if let &[part] = parts {
+            return Ok(self.read_part(part, range, out)?);
+        }
+        let mut part_samples = Samples::default();
+        for &part in parts {
+            self.read_part(part, range, &mut part_samples)?;
+            merge_samples(out, &mut part_samples);
+        }
+        Ok(())
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.iter().cloned().collect()
+    }
+}
+
+/// Merges `newer` into `older`, both strictly ascending; of two samples at one time the newer's
+/// stays. `newer` is left with anything.
+pub fn merge_samples(older: &mut Samples, newer: &mut Samples) {
+    let (Some(&first), Some(&last)) = (newer.timestamps.first(), older.timestamps.last()) else {
+        if older.is_empty() {
+            std::mem::swap(older, newer);
+        }
+        return;
+    };
+    if last < first {
+        older.timestamps.extend_from_slice(&newer.timestamps);
+        older.values.extend_from_slice(&newer.values);
+        return;
+    }
+    let keep = older.timestamps.partition_point(|&t| t < first);
+    let tail = Samples {
+        timestamps: older.timestamps.split_off(keep),
+        values: older.values.split_off(keep),
+    };
+    let (mut a, mut b) = (0, 0);
+    while a < tail.len() && b < newer.len() {
+        let (t_a, t_b) = (tail.timestamps[a], newer.timestamps[b]);
+        if t_a < t_b {
+            older.push(t_a, tail.values[a]);
+        } else {
+            older.push(t_b, newer.values[b]);
+            b += 1;
+        }
+        a += usize::from(t_a <= t_b);
+    }
+    older.timestamps.extend_from_slice(&tail.timestamps[a..]);
+    older.values.extend_from_slice(&tail.values[a..]);
+    older.timestamps.extend_from_slice(&newer.timestamps[b..]);
+    older.values.extend_from_slice(&newer.values[b..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn columns(samples: &BTreeMap<i64, i32>) -> Samples {
+        let mut columns = Samples::default();
+        for (&t, &value) in samples {
+            columns.push(t, f64::from(value));
+        }
+        columns
+    }
+
+    proptest! {
+        #[test]
+        fn newer_samples_win(
+            older in proptest::collection::btree_map(0_i64..50, any::<i32>(), 0..20),
+            newer in proptest::collection::btree_map(0_i64..99, any::<i32>(), 0..20),
+        ) {
+            let mut merged = columns(&older);
+            merge_samples(&mut merged, &mut columns(&newer));
+            let mut model = older;
+            model.extend(newer);
+            prop_assert_eq!(merged, columns(&model));
+        }
+    }
+}
