@@ -17,7 +17,7 @@ use crate::model::{Labels, Samples, TimeRange};
 /// Where a part of a series lies.
 #[derive(Debug, Clone, Copy)]
 struct Part {
-    /// 0 is the head, `n` the `n`-th block.
+    /// A block's index, or the number of blocks for the head.
     source: u32,
     /// Index within the source.
     index: u32,
@@ -93,22 +93,6 @@ impl MergedSeries {
             ends.push(parts.len() as u32);
         }
         (self.labels, self.parts, self.ends) = (labels, parts, ends);
-    }
-
-    /// Keeps the series that have a sample within `range`, by reading them.
-    pub fn retain_nonempty(&mut self, range: TimeRange) -> Result<(), SelectError> {
-        let mut samples = Samples::default();
-        let mut kept = (Vec::new(), Vec::new(), Vec::new());
-        for index in 0..self.labels.len() {
-            self.read(index, range, &mut samples)?;
-            if !samples.is_empty() {
-                kept.0.push(self.labels[index].clone());
-                kept.1.extend_from_slice(self.parts_of(index));
-                kept.2.push(kept.1.len() as u32);
-            }
-        }
-        (self.labels, self.parts, self.ends) = kept;
-        Ok(())
     }
 
     fn parts_of(&self, index: usize) -> &[Part] {
