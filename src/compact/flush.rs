@@ -5,6 +5,8 @@
 //! them), sorted, and captured a stretch at a time, so that memory follows the largest metric and
 //! not the head. The tiles of a series are joined: one chunk for each series and window.
 
+use std::collections::BTreeSet;
+
 use roaring::RoaringBitmap;
 
 use super::Workshop;
@@ -26,7 +28,8 @@ pub fn flush_window(
 ) -> Result<Option<Meta>, StorageError> {
     let Workshop { disk, blocks_dir, window_ms, .. } = workshop;
     let mut writer = BlockWriter::create(disk, blocks_dir, ulid, window.min_ms, *window_ms)?;
-    match write_series(head, window, &mut writer, workshop) {
+    let mut add = |labels: &Labels, samples: &Samples| writer.add(labels, samples);
+    match visit_series(head, window, workshop, &mut add) {
         Ok(()) => writer.finish(1, Vec::new()),
         Err(error) => {
             // The first error is the one to tell; what stays is swept away at the next start.
@@ -36,11 +39,39 @@ pub fn flush_window(
     }
 }
 
-fn write_series(
+/// The windows that the head has samples in, within `range`: late samples may lie far below the
+/// rest, with nothing between.
+pub fn occupied_windows(
+    head: &Head,
+    range: TimeRange,
+    workshop: &Workshop<'_>,
+) -> Result<BTreeSet<i64>, StorageError> {
+    let window_ms = workshop.window_ms;
+    let start_of = |t: i64| t.div_euclid(window_ms).saturating_mul(window_ms);
+    let (first, last) = (start_of(range.min_ms), start_of(range.max_ms));
+    if last.saturating_sub(first) <= window_ms {
+        return Ok([first, last].into());
+    }
+    let mut occupied = BTreeSet::new();
+    visit_series(head, range, workshop, &mut |_, samples| {
+        let mut times = samples.timestamps.as_slice();
+        while let Some(&first) = times.first() {
+            let start = start_of(first);
+            occupied.insert(start);
+            times = &times[times.partition_point(|&t| t < start.saturating_add(window_ms))..];
+        }
+        Ok(())
+    })?;
+    Ok(occupied)
+}
+
+/// Calls `visit` for each series of the head with its samples within `window`, in ascending order
+/// of labels.
+fn visit_series(
     head: &Head,
     window: TimeRange,
-    writer: &mut BlockWriter,
     workshop: &Workshop<'_>,
+    visit: &mut dyn FnMut(&Labels, &Samples) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
     let mut samples = Samples::default();
     for batch in batches(head) {
@@ -55,7 +86,7 @@ fn write_series(
             let captured = head.capture(&ids, window, workshop.check)?;
             for index in in_label_order(&captured) {
                 captured.read(index, window, &mut samples)?;
-                writer.add(captured.labels(index), &samples)?;
+                visit(captured.labels(index), &samples)?;
             }
         }
     }
@@ -94,7 +125,9 @@ fn partition(index: &impl LabelIndex) -> (RoaringBitmap, Vec<RoaringBitmap>, Roa
             values.push(value.to_owned());
             true
         });
-        values.iter().for_each(|value| below |= index.postings(name, value));
+        for value in &values {
+            below |= index.postings(name, value);
+        }
     }
     let mut metric_names = Vec::new();
     index.visit_values(METRIC_NAME, "", &mut |value| {

@@ -7,135 +7,277 @@
 //!
 //! Everything is kept below `<data>/narthex/`; nothing else in the directory is touched.
 
+mod blocks;
+mod events;
+mod maintenance;
 mod options;
+mod query;
 mod stats;
 
+use std::borrow::Borrow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
-use crate::disk::{Clock, Disk, StorageError};
-use crate::head::{CommitOutcome, GroupKey, SeriesRef};
-use crate::model::{Labels, Matcher, TimeRange};
-use crate::select::{Cancellation, Queryable, SelectError, SeriesSet};
+use self::blocks::BlockStore;
+use self::events::HeadEvents;
+use crate::disk::{Clock, Disk, LockGuard, PosixDisk, StorageError, SystemClock};
+use crate::head::{CommitOutcome, GroupKey, Head, HeadOptions, SeriesRef};
+use crate::model::Labels;
 
 pub use options::{Event, Observer, Options, Silent};
 pub use stats::{BlockStats, Cardinality, Stats};
+
+/// Name of the directory below the data path.
+const ROOT: &str = "narthex";
 
 /// An open database. Cloning shares it; it is closed by [`Database::close`] or when the last
 /// handle goes.
 #[derive(Debug, Clone)]
 pub struct Database {
-    #[expect(dead_code, reason = "the signatures stand first; the head and the blocks follow")]
-    options: Arc<Options>,
+    inner: Arc<Inner>,
+}
+
+/// What the last handle takes with it.
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+}
+
+/// What handles and threads have in common.
+#[derive(Debug)]
+struct Shared {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    head: Arc<Head>,
+    blocks: BlockStore,
+    /// Held by whoever does maintenance.
+    maintenance: Mutex<()>,
+    is_closed: AtomicBool,
+    /// Wakes the background thread when the database closes.
+    wake: (Mutex<()>, Condvar),
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    flushes: AtomicU64,
+    compactions: AtomicU64,
+    maintenance_failures: AtomicU64,
+    blocks_expired: AtomicU64,
+}
+
+impl Shared {
+    fn check_open(&self) -> Result<(), StorageError> {
+        if self.is_closed.load(Ordering::Acquire) { Err(StorageError::Closed) } else { Ok(()) }
+    }
 }
 
 impl Database {
     /// Opens the database below `path`, creating it where there is none. Returns once it answers
     /// queries; a damaged part is put aside and told to the observer.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StorageError> {
-        drop(options);
-        Err(StorageError::Locked(path.as_ref().to_owned()))
+        Self::open_with(Arc::new(PosixDisk), Arc::new(SystemClock::new()), path, options)
     }
 
-    /// Opens on a given disk and clock; for simulations.
+    /// Opens on a given disk and clock; for simulations, which leave
+    /// [`Options::background`] off and call [`Database::maintain`].
     pub fn open_with(
-        _disk: Arc<dyn Disk>,
-        _clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
         path: impl AsRef<Path>,
         options: Options,
     ) -> Result<Self, StorageError> {
-        Self::open(path, options)
+        let began = clock.monotonic();
+        let root = path.as_ref().join(ROOT);
+        prepare(&*disk, path.as_ref(), &root)?;
+        let lock = disk.lock(&root.join("lock")).map_err(|e| match e.kind() {
+            std::io::ErrorKind::WouldBlock => StorageError::Locked(path.as_ref().to_owned()),
+            _ => StorageError::io("lock", &root, e),
+        })?;
+        let observer = Arc::clone(&options.observer);
+        let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer))?;
+        let mut head_options = HeadOptions::new(
+            Arc::clone(&disk),
+            Arc::clone(&clock),
+            Arc::new(HeadEvents(Arc::clone(&observer))),
+            root,
+        );
+        head_options.out_of_order_window_ms = options.out_of_order_window_ms;
+        head_options.future_limit_ms = options.future_limit_ms;
+        head_options.sync_interval = options.sync_interval;
+        head_options.window_ms = options.block_duration_min_ms;
+        let head = Head::open(head_options)?;
+        observer.event(&Event::Opened {
+            series: head.series_count(),
+            blocks: blocks.list().len(),
+            took: clock.monotonic().saturating_sub(began),
+        });
+        let shared = Arc::new(Shared {
+            disk,
+            clock,
+            options,
+            head,
+            blocks,
+            maintenance: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            wake: Default::default(),
+            counters: Counters::default(),
+        });
+        let threads = Mutex::new(Vec::new());
+        let database =
+            Self { inner: Arc::new(Inner { shared, threads, lock: Mutex::new(Some(lock)) }) };
+        if database.inner.shared.options.background {
+            database.inner.start_threads()?;
+        }
+        Ok(database)
     }
 
     /// Begins a commit for one source.
-    pub fn appender(&self, _source: GroupKey) -> Result<Appender, StorageError> {
-        Err(StorageError::Closed)
+    pub fn appender(&self, source: impl Borrow<GroupKey>) -> Result<Appender, StorageError> {
+        self.inner.shared.check_open()?;
+        Ok(Appender(self.inner.shared.head.appender(source.borrow())))
     }
 
     /// The reference of the series with these labels, created where it is new.
-    pub fn series(&self, _labels: &Labels) -> Result<SeriesRef, StorageError> {
-        Err(StorageError::Closed)
+    pub fn series(&self, labels: &Labels) -> Result<SeriesRef, StorageError> {
+        self.inner.shared.check_open()?;
+        Ok(self.inner.shared.head.series(labels))
     }
 
     /// What the database holds and did.
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        self.inner.shared.stats()
     }
 
     /// The `limit` heaviest names and values of the head.
-    pub fn cardinality(&self, _limit: usize) -> Cardinality {
-        Cardinality::default()
+    pub fn cardinality(&self, limit: usize) -> Cardinality {
+        self.inner.shared.head.top_labels(limit).into()
     }
 
-    /// Does all maintenance that is due: sync, seal, flush, compaction, retention.
+    /// Does all maintenance that is due: sync, seal, flush, compaction, retention. Every step is
+    /// tried; the first error is returned.
     pub fn maintain(&self) -> Result<(), StorageError> {
-        Err(StorageError::Closed)
+        self.inner.shared.maintain()
+    }
+
+    /// Makes everything that was committed durable, at once.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        self.inner.shared.check_open()?;
+        self.inner.shared.head.sync()
     }
 
     /// Writes the whole head, the open window included, as blocks, and merges blocks as far as
     /// they go. Which samples are accepted does not change by it.
     pub fn compact_all(&self) -> Result<(), StorageError> {
-        Err(StorageError::Closed)
+        self.inner.shared.compact_all()
     }
 
     /// Makes everything acknowledged durable and lets the directory go; later calls give
-    /// [`StorageError::Closed`]. Takes no longer than a sync and the step that maintenance is in.
+    /// [`StorageError::Closed`]. Work that maintenance is in is given up: it has changed nothing.
     pub fn close(&self) -> Result<(), StorageError> {
-        Ok(())
+        self.inner.close()
     }
 }
 
-impl Queryable for Database {
-    fn select(
-        &self,
-        _matchers: &[Matcher],
-        _range: TimeRange,
-        _cancellation: &Cancellation,
-    ) -> Result<Box<dyn SeriesSet>, SelectError> {
-        Err(StorageError::Closed.into())
+/// Creates the directories and makes their names durable.
+fn prepare(disk: &dyn Disk, path: &Path, root: &Path) -> Result<(), StorageError> {
+    let blocks = root.join("blocks");
+    disk.create_dir_all(&blocks).map_err(|e| StorageError::io("create", &blocks, e))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    for dir in [Some(root), Some(path), parent].into_iter().flatten() {
+        disk.sync_dir(dir).map_err(|e| StorageError::io("sync", dir, e))?;
+    }
+    Ok(())
+}
+
+impl Inner {
+    fn start_threads(&self) -> Result<(), StorageError> {
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
+                .map_err(|e| StorageError::io("start a thread for", Path::new(name), e))
+        };
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        // An age of zero is synced by those who append.
+        if !self.shared.options.sync_interval.is_zero() {
+            let syncer = self.shared.head.syncer();
+            let observer = Arc::clone(&self.shared.options.observer);
+            threads.push(spawn(
+                "narthex-sync",
+                Box::new(move || {
+                    syncer.run(|error| {
+                        observer.event(&Event::MaintenanceFailed { step: "sync", error });
+                    });
+                }),
+            )?);
+        }
+        let shared = Arc::clone(&self.shared);
+        threads.push(spawn("narthex-maintain", Box::new(move || shared.run_maintenance()))?);
+        Ok(())
     }
 
-    fn label_names(
-        &self,
-        _matchers: &[Matcher],
-        _range: TimeRange,
-        _cancellation: &Cancellation,
-    ) -> Result<Vec<String>, SelectError> {
-        Err(StorageError::Closed.into())
+    fn close(&self) -> Result<(), StorageError> {
+        let guard = self.shared.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.is_closed.store(true, Ordering::Release);
+        drop(guard);
+        self.shared.wake.1.notify_all();
+        // Waits for the step of maintenance that is on its way, and keeps the next one out.
+        let maintenance = self.shared.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.shared.head.close();
+        drop(maintenance);
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            // A thread that panicked has told so; there is nothing to add.
+            let _ = thread.join();
+        }
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        closed
     }
+}
 
-    fn label_values(
-        &self,
-        _name: &str,
-        _matchers: &[Matcher],
-        _range: TimeRange,
-        _cancellation: &Cancellation,
-    ) -> Result<Vec<String>, SelectError> {
-        Err(StorageError::Closed.into())
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            self.shared
+                .options
+                .observer
+                .event(&Event::MaintenanceFailed { step: "close", error: &error });
+        }
     }
 }
 
 /// Collects the samples of one commit of one source. Dropping it without
 /// [`Appender::commit`] forgets them.
 #[derive(Debug)]
-pub struct Appender {
-    samples: usize,
-}
+pub struct Appender(crate::head::Appender);
 
 impl Appender {
     /// The reference of the series with these labels, created where it is new.
-    pub fn series(&mut self, _labels: &Labels) -> Result<SeriesRef, StorageError> {
-        Err(StorageError::Closed)
+    pub fn series(&mut self, labels: &Labels) -> Result<SeriesRef, StorageError> {
+        Ok(self.0.series(labels))
     }
 
-    /// Adds a sample; its verdict comes with [`Appender::commit`].
-    pub fn append(&mut self, _series: SeriesRef, _t_ms: i64, _value: f64) {
-        self.samples += 1;
+    /// Makes room for `additional` samples.
+    pub fn reserve(&mut self, additional: usize) {
+        self.0.reserve(additional);
+    }
+
+    /// Adds a sample; its verdict comes with [`Appender::commit`]. Samples of one series may
+    /// follow one another in one commit.
+    #[inline]
+    pub fn append(&mut self, series: SeriesRef, t_ms: i64, value: f64) {
+        self.0.append(series, t_ms, value);
     }
 
     /// Stores what was collected: a verdict for each sample, all that is accepted visible at
     /// once. `Ok` promises what [`Options::sync_interval`] says.
     pub fn commit(self) -> Result<CommitOutcome, StorageError> {
-        Err(StorageError::Closed)
+        self.0.commit()
     }
 }

@@ -69,13 +69,13 @@ impl Options {
 /// must not call back into the database.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// Something happened.
-    fn event(&self, event: &Event);
+    fn event(&self, event: &Event<'_>);
 }
 
 /// Something that an operator may want to know.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event {
+pub enum Event<'a> {
     /// The database is open.
     Opened {
         /// Series that the head knows.
@@ -124,11 +124,36 @@ pub enum Event {
         /// Which step.
         step: &'static str,
         /// Why.
-        error: StorageError,
+        error: &'a StorageError,
+    },
+    /// Groups of the head were sealed into a file.
+    Sealed {
+        /// How many.
+        groups: usize,
+        /// Chunks written.
+        chunks: usize,
+        /// Bytes written.
+        bytes: u64,
+    },
+    /// The head wrote a checkpoint.
+    Checkpointed {
+        /// Bytes written.
+        bytes: u64,
+        /// Oldest segment of the log that is kept.
+        first_segment: u64,
+    },
+    /// The log was replayed.
+    Replayed {
+        /// Records applied.
+        records: u64,
+        /// Samples applied.
+        samples: u64,
+        /// How long it took, the reading of head files included.
+        took: Duration,
     },
 }
 
-impl fmt::Display for Event {
+impl fmt::Display for Event<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Opened { series, blocks, took } => {
@@ -151,6 +176,15 @@ impl fmt::Display for Event {
             }
             Self::Warning(text) => f.write_str(text),
             Self::MaintenanceFailed { step, error } => write!(f, "{step} failed: {error}"),
+            Self::Sealed { groups, chunks, bytes } => {
+                write!(f, "{groups} groups sealed: {chunks} chunks, {bytes} bytes")
+            }
+            Self::Checkpointed { bytes, first_segment } => {
+                write!(f, "checkpoint of {bytes} bytes; the log begins at segment {first_segment}")
+            }
+            Self::Replayed { records, samples, took } => {
+                write!(f, "log replayed: {records} records, {samples} samples, {took:?}")
+            }
         }
     }
 }
@@ -160,5 +194,5 @@ impl fmt::Display for Event {
 pub struct Silent;
 
 impl Observer for Silent {
-    fn event(&self, _event: &Event) {}
+    fn event(&self, _event: &Event<'_>) {}
 }

@@ -1,7 +1,10 @@
 //! Figures about a database: what it holds, what it did, where the cardinality lies.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
+use super::Shared;
+use crate::head::{HeadStats, TopLabels};
 use crate::model::TimeRange;
 
 /// What a database holds at one moment, and what it did since it was opened.
@@ -21,7 +24,9 @@ pub struct Stats {
     pub head_file_bytes: u64,
     /// One entry for each block served, ascending by time.
     pub blocks: Vec<BlockStats>,
-    /// Parts put aside since the database was opened, and why.
+    /// The head's own figures.
+    pub head: HeadStats,
+    /// Blocks that are not served or in which damage was found, and why.
     pub quarantined: Vec<(PathBuf, String)>,
     /// Samples accepted.
     pub samples_appended: u64,
@@ -71,4 +76,58 @@ pub struct Cardinality {
     pub bytes_by_label_name: Vec<(String, u64)>,
     /// Series for each `name=value`.
     pub series_by_pair: Vec<(String, u64)>,
+}
+
+impl Shared {
+    pub(super) fn stats(&self) -> Stats {
+        let head = self.head.stats();
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let block = |block: &std::sync::Arc<crate::block::Block>| {
+            let meta = block.meta();
+            BlockStats {
+                name: meta.ulid.to_string(),
+                range: meta.range,
+                level: meta.level,
+                series: meta.series,
+                samples: meta.samples,
+                chunks: meta.chunks,
+                index_bytes: block.index_bytes(),
+                chunk_bytes: block.chunk_bytes(),
+            }
+        };
+        let mut blocks: Vec<BlockStats> = self.blocks.list().iter().map(block).collect();
+        blocks.sort_by_key(|block| (block.range.min_ms, block.range.max_ms));
+        Stats {
+            head_series: head.series as usize,
+            head_label_pairs: self.head.top_labels(0).pairs as usize,
+            head_chunks: head.chunks as usize,
+            head_range: head
+                .min_ms
+                .zip(head.max_ms)
+                .map(|(min_ms, max_ms)| TimeRange { min_ms, max_ms }),
+            wal_bytes: head.log.bytes,
+            head_file_bytes: head.head_file_bytes,
+            blocks,
+            quarantined: self.blocks.troubles(),
+            samples_appended: head.samples_appended,
+            series_created: head.series_created,
+            series_removed: head.series_removed,
+            flushes: count(&self.counters.flushes),
+            compactions: count(&self.counters.compactions),
+            maintenance_failures: count(&self.counters.maintenance_failures),
+            blocks_expired: count(&self.counters.blocks_expired),
+            head,
+        }
+    }
+}
+
+impl From<TopLabels> for Cardinality {
+    fn from(top: TopLabels) -> Self {
+        Self {
+            series_by_metric_name: top.series_by_metric,
+            values_by_label_name: top.values_by_name,
+            bytes_by_label_name: top.bytes_by_name,
+            series_by_pair: top.series_by_pair,
+        }
+    }
 }

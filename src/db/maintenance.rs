@@ -1,0 +1,202 @@
+//! What a database does by itself: flush, merge, let go.
+//!
+//! All of it runs under one lock, one step after the other, on the background thread or in
+//! [`super::Database::maintain`]. A step that fails is told, counted and tried again later; it
+//! has changed nothing that counts.
+
+use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Event, Shared};
+use crate::block::Ulid;
+use crate::compact::{Workshop, expired, flush_window, merge_blocks, occupied_windows, plan};
+use crate::disk::StorageError;
+use crate::model::TimeRange;
+
+/// Longest pause between two attempts of a step that fails.
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+
+impl Shared {
+    /// All that is due. Every step is tried; the first error is returned.
+    pub(super) fn maintain(&self) -> Result<(), StorageError> {
+        let guard = self.maintenance_lock();
+        self.check_open()?;
+        let head = self.told("sync and seal", self.head.maintain(self.clock.now_ms()));
+        let flush = self.told("flush", self.flush_due());
+        self.expire();
+        let merge = self.told("compaction", self.merge_due(false));
+        drop(guard);
+        head.and(flush).and(merge)
+    }
+
+    /// Everything as blocks, merged as far as it goes.
+    pub(super) fn compact_all(&self) -> Result<(), StorageError> {
+        let _guard = self.maintenance_lock();
+        self.check_open()?;
+        let done = self.flush_due().and_then(|()| {
+            if let Some(range) = self.head.seal_all()? {
+                self.write_out(range)?;
+            }
+            self.expire();
+            self.merge_due(true)
+        });
+        self.told("compaction", done)
+    }
+
+    fn maintenance_lock(&self) -> MutexGuard<'_, ()> {
+        self.maintenance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells and counts a failure; the end of the database is none.
+    fn told(&self, step: &'static str, done: Result<(), StorageError>) -> Result<(), StorageError> {
+        match &done {
+            Ok(()) | Err(StorageError::Closed) => {}
+            Err(error) => {
+                self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
+                self.options.observer.event(&Event::MaintenanceFailed { step, error });
+            }
+        }
+        done
+    }
+
+    /// Writes out every window that is due.
+    fn flush_due(&self) -> Result<(), StorageError> {
+        while let Some(window) = self.head.flushable_window() {
+            self.check_open()?;
+            let border_ms = window.max_ms.saturating_add(1);
+            match self.head.seal_window(border_ms)? {
+                Some(range) => self.write_out(range)?,
+                None => self.head.truncate(border_ms)?,
+            }
+            // A head that does not move on would keep this loop for ever.
+            if self.head.flushable_window() == Some(window) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the head has within `range`, just sealed, as one block for each window, and
+    /// lets the head go of it.
+    fn write_out(&self, range: TimeRange) -> Result<(), StorageError> {
+        let check = self.check();
+        let windows = occupied_windows(&self.head, range, &self.workshop(&check))?;
+        for start_ms in windows {
+            let end_ms = start_ms.saturating_add(self.options.block_duration_min_ms);
+            let max_ms = (end_ms - 1).min(range.max_ms);
+            self.write_window(TimeRange { min_ms: start_ms, max_ms })?;
+        }
+        self.head.truncate(range.max_ms.saturating_add(1))
+    }
+
+    fn write_window(&self, window: TimeRange) -> Result<(), StorageError> {
+        let began = self.clock.monotonic();
+        let ulid = self.blocks.fresh_ulid(self.clock.now_ms());
+        let Some(meta) = flush_window(&self.head, window, ulid, &self.workshop(&self.check()))?
+        else {
+            return Ok(());
+        };
+        self.blocks.publish(&meta)?;
+        self.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        self.options.observer.event(&Event::Flushed {
+            block: meta.ulid.to_string(),
+            range: meta.range,
+            samples: meta.samples,
+            took: self.clock.monotonic().saturating_sub(began),
+        });
+        Ok(())
+    }
+
+    /// Merges blocks until the plan has nothing more.
+    fn merge_due(&self, with_newest: bool) -> Result<(), StorageError> {
+        let limit_ms = self.options.block_duration_limit_ms();
+        let window_ms = self.options.block_duration_min_ms;
+        while let Some(names) = plan(&self.blocks.candidates(), window_ms, limit_ms, with_newest) {
+            self.merge(&names)?;
+        }
+        Ok(())
+    }
+
+    fn merge(&self, names: &[Ulid]) -> Result<(), StorageError> {
+        let began = self.clock.monotonic();
+        let list = self.blocks.list();
+        let chosen = list.iter().filter(|block| names.contains(&block.meta().ulid));
+        let chosen: Vec<_> = chosen.cloned().collect();
+        let ulid = self.blocks.fresh_ulid(self.clock.now_ms());
+        let meta = match merge_blocks(&chosen, ulid, &self.workshop(&self.check())) {
+            Err(StorageError::Corrupt { path, offset, what }) => {
+                // The damaged block rests from now on; the others find another plan.
+                let error = StorageError::Corrupt { path: path.clone(), offset, what };
+                let damaged = chosen.iter().find(|block| path.starts_with(block.dir()));
+                let Some(damaged) = damaged else { return Err(error) };
+                self.blocks.note_damage(damaged, &error.to_string());
+                return Ok(());
+            }
+            other => other?,
+        };
+        match &meta {
+            Some(meta) => self.blocks.publish(meta)?,
+            None => self.blocks.drop_blocks(names),
+        }
+        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
+        self.options.observer.event(&Event::Compacted {
+            sources: names.iter().map(ToString::to_string).collect(),
+            block: meta.map(|meta| meta.ulid.to_string()),
+            took: self.clock.monotonic().saturating_sub(began),
+        });
+        Ok(())
+    }
+
+    /// Removes blocks past retention.
+    fn expire(&self) {
+        let candidates = self.blocks.candidates();
+        let in_blocks = candidates.iter().map(|block| block.range.max_ms);
+        let newest = in_blocks.chain(self.head.time_range().map(|range| range.max_ms)).max();
+        let Some(newest_ms) = newest else { return };
+        let gone = expired(&candidates, newest_ms, self.options.retention_ms);
+        if gone.is_empty() {
+            return;
+        }
+        self.blocks.drop_blocks(&gone);
+        self.counters.blocks_expired.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        for ulid in gone {
+            self.options.observer.event(&Event::Expired { block: ulid.to_string() });
+        }
+    }
+
+    fn workshop<'a>(&'a self, check: &'a dyn Fn() -> Result<(), StorageError>) -> Workshop<'a> {
+        Workshop {
+            disk: &self.disk,
+            blocks_dir: self.blocks.dir().to_owned(),
+            window_ms: self.options.block_duration_min_ms,
+            check,
+        }
+    }
+
+    /// Ends long work when the database closes.
+    fn check(&self) -> impl Fn() -> Result<(), StorageError> {
+        || self.check_open()
+    }
+
+    /// The body of the background thread.
+    pub(super) fn run_maintenance(&self) {
+        let mut pause = self.options.maintenance_interval;
+        while !self.sleep(pause) {
+            pause = match self.maintain() {
+                Ok(()) => self.options.maintenance_interval,
+                Err(StorageError::Closed) => return,
+                Err(_) => (pause * 2).min(PAUSE_MAX.max(self.options.maintenance_interval)),
+            };
+        }
+    }
+
+    /// Waits; true once the database closes.
+    fn sleep(&self, pause: Duration) -> bool {
+        let is_open = |(): &mut ()| self.check_open().is_ok();
+        let guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wake.1.wait_timeout_while(guard, pause, is_open);
+        drop(waited);
+        self.check_open().is_err()
+    }
+}
