@@ -513,4 +513,4 @@ fn judge(
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::scrape) mod tests;

@@ -251,7 +251,7 @@ impl Scraper {
         let (ingest, sink) = (&mut self.ingest, &self.shared.sink);
         let t_ms = scrape_ns.div_euclid(1_000_000);
         let stored = unhurried(|| ingest.scrape(&**sink, page, t_ms, report));
-        self.book(error, stored, scrape_ns, began.elapsed());
+        self.book(error, &stored, scrape_ns, began.elapsed());
     }
 
     async fn fetch(&mut self) -> Result<Page, Failure> {
@@ -281,11 +281,11 @@ impl Scraper {
     fn book(
         &self,
         fetch_error: Option<String>,
-        stored: Result<Ingested, StorageError>,
+        stored: &Result<Ingested, StorageError>,
         began_ns: i64,
         duration: Duration,
     ) {
-        let error = match &stored {
+        let error = match stored {
             Err(error) => Some(format!("storing the scrape failed: {error}")),
             Ok(ingested) => {
                 self.count(ingested);
@@ -293,7 +293,7 @@ impl Scraper {
             }
         };
         let (job, url) = (&self.config.job_name, &self.target.url);
-        match (&error, &stored) {
+        match (&error, stored) {
             (Some(error), Err(_)) => tracing::error!(scrape_pool = %job, target = %url, %error),
             (Some(error), Ok(_)) => {
                 tracing::debug!(scrape_pool = %job, target = %url, %error, "Scrape failed");
