@@ -140,7 +140,8 @@ impl Head {
             let Some(home) = home else { continue };
             let Some(labels) = register.labels(id) else { continue };
             let group = index_of(home.group);
-            let former = register.former(id).iter().map(|&group| index_of(group)).collect();
+            let former = register.former(id).iter().filter(|&&group| group != home.group);
+            let former = former.map(|&group| index_of(group)).collect();
             let (column, loose) = (None, Vec::new());
             series.push(CapturedSeries { id, labels, home, group, column, loose, former });
         }

@@ -202,7 +202,7 @@ impl Head {
         bodies: &mut Vec<(u8, Vec<u8>)>,
     ) {
         let writer = group.writer();
-        if !writer.is_logged || writer.is_gone {
+        if writer.is_gone || (writer.slots.is_empty() && !writer.is_logged) {
             return;
         }
         if let Some(from) = writer.unsealed_from {

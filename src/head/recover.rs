@@ -67,7 +67,7 @@ impl Head {
         recovery.replay(after)?;
         let (records, samples) = (recovery.records, recovery.samples);
         let clip = recovery.state.clip;
-        recovery.attach(&files)?;
+        recovery.attach(&files);
         let now = head.options.clock.monotonic();
         {
             let mut state = head.maintenance();

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use super::append::commit::{full_shape_body, shape_body};
+use super::append::commit::{full_shape_body, group_body, shape_body};
 use super::group::{Data, Group, NO_SERIES, Writer};
 use super::register::Home;
 use super::{Head, tile};
 use crate::disk::StorageError;
 use crate::wal::record::kind;
 
-/// Dead slots below which a group keeps its shape.
-const DEAD_SLOTS_MIN: usize = 64;
+/// Dead slots below which a group keeps its shape. Small in tests, so that it happens in them.
+const DEAD_SLOTS_MIN: usize = if cfg!(test) { 1 } else { 64 };
 
 impl Head {
     /// Makes the source with this root the home of a series that has nothing unsealed in `from`.
@@ -57,12 +57,30 @@ impl Head {
         to.data().add_slot(series);
         register.move_home(series, Home { group: to.id, slot });
         drop(register);
-        if !target.is_logged {
-            // Its first record tells the log.
-            return Ok(());
-        }
-        self.log.append(&[(kind::SHAPE, &shape_body(&to, target))])?;
+        // At once: until the log or a checkpoint knows the new slot, nobody knows the series' last
+        // sample. Where it fails, the next record of the group does it.
+        let mut unlogged = Vec::new();
+        self.unlogged_in_shape(target, &mut unlogged);
+        let bodies = vec![(kind::GROUP, group_body(&to)), (kind::SHAPE, shape_body(&to, target))];
+        self.log_with_series(unlogged, bodies)?;
+        target.is_logged = true;
         target.logged_slots = target.slots.len();
+        Ok(())
+    }
+
+    /// Logs `bodies` after the labels of the series that they name and the log does not know.
+    fn log_with_series(
+        &self,
+        unlogged: Vec<u32>,
+        bodies: Vec<(u8, Vec<u8>)>,
+    ) -> Result<(), StorageError> {
+        let mut payloads = Vec::new();
+        self.write_series(&unlogged, &mut |body| payloads.push((kind::SERIES, body)));
+        payloads.extend(bodies);
+        let views: Vec<_> = payloads.iter().map(|(kind, body)| (*kind, body.as_slice())).collect();
+        self.log.append(&views)?;
+        let register = self.register_read();
+        unlogged.iter().for_each(|&id| register.set_logged(id));
         Ok(())
     }
 
@@ -78,7 +96,12 @@ impl Head {
             return Ok(());
         }
         if writer.is_logged {
-            self.log.append(&[(kind::SHAPE, &full_shape_body(group, &mut writer))])?;
+            let mut unlogged = Vec::new();
+            self.unlogged_in_shape(&writer, &mut unlogged);
+            self.log_with_series(
+                unlogged,
+                vec![(kind::SHAPE, full_shape_body(group, &mut writer))],
+            )?;
         }
         let mut register = self.register_write();
         let mut data = group.data();

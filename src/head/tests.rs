@@ -1,6 +1,8 @@
 //! Tests of the head as a whole, on the simulated disk.
 
 mod basics;
+mod flushes;
+mod model;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,8 +45,10 @@ struct Bench {
     disk: SimulatedDisk,
     clock: Arc<SimulatedClock>,
     heard: Arc<Heard>,
+    late_ms: i64,
     window_ms: i64,
     sync_interval: Duration,
+    flushed_until_ms: Option<i64>,
 }
 
 impl Bench {
@@ -53,7 +57,9 @@ impl Bench {
             disk: SimulatedDisk::new(seed),
             clock: Arc::new(SimulatedClock::new(T0 + 3_600_000)),
             heard: Arc::new(Heard::default()),
-            window_ms: 0,
+            late_ms: 0,
+            window_ms: 7_200_000,
+            flushed_until_ms: None,
             sync_interval: Duration::from_secs(1),
         }
     }
@@ -63,7 +69,9 @@ impl Bench {
         let clock = Arc::clone(&self.clock);
         let observer = Arc::clone(&self.heard);
         let mut options = HeadOptions::new(disk, clock, observer, PathBuf::from("/data"));
-        options.out_of_order_window_ms = self.window_ms;
+        options.out_of_order_window_ms = self.late_ms;
+        options.window_ms = self.window_ms;
+        options.flushed_until_ms = self.flushed_until_ms;
         options.sync_interval = self.sync_interval;
         options.segment_bytes_max = 4096;
         options

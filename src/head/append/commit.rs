@@ -159,7 +159,6 @@ impl<'a> Commit<'a> {
 
     /// Puts groups in ascending order of numbers. `false` where one is gone.
     fn order(&self, plan: &mut Plan, places: hashbrown::HashMap<u32, usize>) -> bool {
-        plan.unlogged.dedup();
         let mut places: Vec<_> = places.into_iter().collect();
         places.sort_unstable();
         let table = self.head.groups_read();
@@ -218,7 +217,12 @@ impl<'a> Commit<'a> {
         items: &[Vec<Item>],
         unlogged: &[u32],
     ) -> Result<(), StorageError> {
-        let payloads = self.payloads(groups, writers, items, unlogged);
+        let mut unlogged = unlogged.to_vec();
+        let parts = writers.iter().zip(items).filter(|(_, items)| !items.is_empty());
+        parts.for_each(|(writer, _)| self.head.unlogged_in_shape(writer, &mut unlogged));
+        unlogged.sort_unstable();
+        unlogged.dedup();
+        let payloads = self.payloads(groups, writers, items, &unlogged);
         let views: Vec<_> = payloads.iter().map(|(kind, body)| (*kind, body.as_slice())).collect();
         let position = match self.head.log.append(&views) {
             Ok(position) => position,
@@ -284,6 +288,18 @@ impl<'a> Commit<'a> {
 }
 
 impl Head {
+    /// Adds the series of slots that the log does not know, where it does not know them either:
+    /// a shape may only name series that stand before it in the log.
+    pub(in crate::head) fn unlogged_in_shape(&self, writer: &Writer, unlogged: &mut Vec<u32>) {
+        let slots = &writer.slots[writer.logged_slots..];
+        if slots.is_empty() {
+            return;
+        }
+        let register = self.register_read();
+        let series = slots.iter().map(|slot| slot.series);
+        unlogged.extend(series.filter(|&id| register.is_live(id) && !register.is_logged(id)));
+    }
+
     /// Hands over bodies of series records with the labels of `ids`.
     pub(in crate::head) fn write_series(&self, ids: &[u32], take: &mut dyn FnMut(Vec<u8>)) {
         if ids.is_empty() {

@@ -20,10 +20,14 @@ impl Captured {
         out.clear();
         let series = &self.series[index];
         let mut scratch = Vec::new();
-        for &group in series.former.iter().chain([&series.group]) {
-            for tile in &self.groups[group].tiles {
-                self.read_tile(tile, series.id, range, &mut scratch, out)?;
-            }
+        let groups = series.former.iter().chain([&series.group]);
+        let mut tiles: Vec<_> = groups.flat_map(|&group| &self.groups[group].tiles).collect();
+        if !series.former.is_empty() {
+            // Of two samples at one time the one that was stored first stands.
+            tiles.sort_by_key(|tile| (tile.file.number, tile.index));
+        }
+        for tile in tiles {
+            self.read_tile(tile, series.id, range, &mut scratch, out)?;
         }
         read_rows(&self.groups[series.group], series, range, out);
         let loose = series.loose.iter().flat_map(|(_, samples)| samples);

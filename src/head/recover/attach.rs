@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use super::Recovery;
-use crate::disk::StorageError;
 use crate::head::GroupKey;
 use crate::head::group::{Group, NO_SERIES};
 use crate::head::tile::{HeadFile, TileRef};
 
 impl Recovery<'_> {
-    pub(super) fn attach(mut self, files: &[Arc<HeadFile>]) -> Result<(), StorageError> {
+    pub(super) fn attach(self, files: &[Arc<HeadFile>]) {
         for file in files {
             let is_new = file.number >= self.state.next_file;
             for index in 0..file.tiles().len() as u32 {
-                self.attach_tile(file, index, is_new)?;
+                self.attach_tile(file, index, is_new);
             }
             self.head.files().by_number.insert(file.number, Arc::clone(file));
         }
@@ -35,7 +34,6 @@ impl Recovery<'_> {
         let next_file = self.head.files().next;
         let segment = self.head.log.end().segment;
         self.head.register_write().rest_vacant(greatest, segment, next_file);
-        Ok(())
     }
 
     /// Below which time the samples of a file are in blocks.
@@ -46,12 +44,7 @@ impl Recovery<'_> {
         clip.unwrap_or(i64::MIN).max(flushed.unwrap_or(i64::MIN))
     }
 
-    fn attach_tile(
-        &mut self,
-        file: &Arc<HeadFile>,
-        index: u32,
-        is_new: bool,
-    ) -> Result<(), StorageError> {
+    fn attach_tile(&self, file: &Arc<HeadFile>, index: u32, is_new: bool) {
         let meta = *file.tile(index);
         let clip_ms = self.clip_ms(file);
         let is_known = self.head.group(meta.group).is_some();
@@ -64,58 +57,45 @@ impl Recovery<'_> {
             }
         };
         if is_new || !is_known {
-            self.learn_from_tile(file, index, &group)?;
+            self.learn_from_tile(file, index, &group);
         }
         if meta.max_ms < clip_ms {
-            return Ok(());
+            return;
         }
         self.head.saw(meta.min_ms.max(clip_ms), meta.max_ms);
         let mut data = group.data();
         file.use_tile(true);
         data.tiles.push(TileRef { file: Arc::clone(file), index, clip_ms });
-        Ok(())
     }
 
     /// Takes the newest sample of each series, and series that lived here once, from a tile that
     /// no checkpoint knows. A chunk that does not read is left for its readers to find.
-    fn learn_from_tile(
-        &self,
-        file: &HeadFile,
-        index: u32,
-        group: &Group,
-    ) -> Result<(), StorageError> {
-        let mut writer = group.writer();
-        let mut register = self.head.register_write();
+    fn learn_from_tile(&self, file: &HeadFile, index: u32, group: &Group) {
         let mut columns: Vec<Option<Vec<i64>>> = vec![None; file.tile(index).columns as usize];
         let mut values = Vec::new();
         for n in 0..file.tile(index).entries {
             let entry = file.entry(index, n);
-            let Some(home) = register.home_of(entry.series) else { continue };
+            let Some(home) = self.head.register_read().home_of(entry.series) else { continue };
             if home.group != group.id {
-                register.add_former(entry.series, group.id);
-                continue;
+                self.head.register_write().add_former(entry.series, group.id);
             }
-            let Some(slot) = writer.slots.get_mut(home.slot as usize) else { continue };
-            let column = &mut columns[entry.column as usize];
-            let times = match column {
-                Some(times) => times,
-                None => {
-                    let mut times = Vec::new();
-                    if file.read_column(index, entry.column, &mut times).is_err() {
-                        times.clear();
-                    }
-                    column.insert(times)
-                }
+            let times = columns[entry.column as usize].get_or_insert_with(|| {
+                let mut times = Vec::new();
+                let read = file.read_column(index, entry.column, &mut times);
+                read.map_or(Vec::new(), |()| times)
+            });
+            let Some(&last_ms) = times.get((entry.start + entry.count - 1) as usize) else {
+                continue;
             };
-            let last = (entry.start + entry.count - 1) as usize;
-            let Some(&last_ms) = times.get(last).filter(|&&t| t > slot.last_ms) else { continue };
+            let Some(home_group) = self.head.group(home.group) else { continue };
+            let mut writer = home_group.writer();
+            let Some(slot) = writer.slots.get_mut(home.slot as usize) else { continue };
             values.clear();
-            if file.read_values(index, &entry, &mut values).is_ok() {
+            if last_ms > slot.last_ms && file.read_values(index, &entry, &mut values).is_ok() {
                 slot.last_ms = last_ms;
                 slot.last_bits = values.last().map_or(0, |value| value.to_bits());
             }
         }
-        Ok(())
     }
 
     fn finish_group(&self, group: &Group, now_ms: i64) {

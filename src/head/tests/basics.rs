@@ -73,7 +73,7 @@ fn verdicts_are_prometheus_s() {
 #[test]
 fn late_samples_are_merged_where_a_window_allows_them() {
     let mut bench = Bench::new(3);
-    bench.window_ms = 1_800_000;
+    bench.late_ms = 1_800_000;
     let head = bench.open();
     let t = T0 + 3_600_000;
     push(&head, "a", &[("1", t, 1.0), ("2", t, 1.0)]).unwrap();

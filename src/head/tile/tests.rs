@@ -1,1 +1,1 @@
-
+//! Tests of head files.

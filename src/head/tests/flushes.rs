@@ -1,0 +1,170 @@
+//! Flushes, removals, and disks that fail.
+
+use super::*;
+
+#[test]
+fn windows_are_let_go_and_ended_series_leave() {
+    let mut bench = Bench::new(11);
+    bench.clock.set_now_ms(T0 + 20_000_000);
+    let head = bench.open();
+    for i in 0..720 {
+        let t = T0 + i * 15_000;
+        let mut samples = vec![("1", t, i as f64)];
+        if i < 100 {
+            samples.push(("ended", t, 1.0));
+        }
+        push(&head, "a", &samples).unwrap();
+        if i % 50 == 0 {
+            head.maintain(T0 + 20_000_000).unwrap();
+        }
+    }
+    let before = contents(&head);
+    assert_eq!(head.flushable_window(), None);
+    push(&head, "a", &[("1", T0 + 10_800_000, 720.0)]).unwrap();
+    let window = head.flushable_window().unwrap();
+    assert_eq!(window, TimeRange { min_ms: T0, max_ms: T0 + 7_200_000 - 1 });
+    let border = window.max_ms + 1;
+    assert_eq!(head.seal_window(border).unwrap(), Some(window));
+    assert!(head.truncate(border + 1).is_err());
+    assert_eq!(contents(&head).len(), before.len() + 1);
+    head.truncate(border).unwrap();
+    assert!(head.find(&labels("ended")).is_none());
+    assert_eq!(head.time_range().unwrap().min_ms, border);
+    let rest = contents(&head);
+    assert_eq!(rest.len(), 241);
+    assert!(rest.keys().all(|(name, t)| name == "1" && *t >= border));
+    assert_eq!(head.flushable_window(), None);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    assert_eq!(contents(&head), rest);
+    let late = push(&head, "a", &[("new", border - 1, 1.0)]).unwrap();
+    assert_eq!(late.rejected, [(0, crate::head::AppendError::OutOfBounds)]);
+}
+
+#[test]
+fn a_flush_waits_for_appenders_from_before() {
+    let bench = Bench::new(12);
+    bench.clock.set_now_ms(T0 + 20_000_000);
+    let head = bench.open();
+    push(&head, "a", &[("1", T0, 1.0)]).unwrap();
+    let mut early = head.appender(&target("b"));
+    let series = early.series(&labels("2"));
+    early.append(series, T0 + 1000, 5.0);
+    let other = Arc::clone(&head);
+    let flush = std::thread::spawn(move || other.seal_window(T0 + 7_200_000).unwrap());
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(early.commit().unwrap().accepted, 1);
+    let range = flush.join().unwrap().unwrap();
+    assert_eq!(range.min_ms, T0);
+    assert_eq!(values(&head, "2"), [(1000, 5.0)]);
+    let late = push(&head, "b", &[("3", T0 + 1000, 5.0)]).unwrap();
+    assert_eq!(late.rejected.len(), 1);
+}
+
+/// A short life of a head. Gives what was acknowledged, and what may or may not be there.
+fn scenario(bench: &Bench) -> (BTreeMap<(String, i64), u64>, BTreeMap<(String, i64), u64>) {
+    let (mut acked, mut maybe) = (BTreeMap::new(), BTreeMap::new());
+    let Ok(head) = bench.try_open() else { return (acked, maybe) };
+    for i in 0..30_i64 {
+        let t = T0 + i * 1000;
+        let samples = [("1", t, i as f64), ("2", t, 2.0), ("3", t, i as f64 / 3.0)];
+        let source = if i % 7 == 6 { "b" } else { "a" };
+        let stored = push(&head, source, &samples);
+        let into = if stored.is_ok() { &mut acked } else { &mut maybe };
+        for (name, t_ms, value) in samples {
+            into.insert((name.to_owned(), t_ms), value.to_bits());
+        }
+        if i % 8 == 5 {
+            let groups = head.groups_read().all();
+            let _ = head.seal(&groups, &mut head.maintenance());
+        }
+        if i % 12 == 9 {
+            let _ = head.checkpoint(&mut head.maintenance());
+        }
+        if i == 20 {
+            let shown = contents(&head);
+            assert!(acked.iter().all(|(key, bits)| shown.get(key) == Some(bits)));
+            assert_eq!(shown.len(), acked.len(), "what was refused is not shown");
+        }
+    }
+    let _ = head.close();
+    (acked, maybe)
+}
+
+#[test]
+fn every_call_may_fail_once() {
+    for fault in [crate::disk::Fault::Once, crate::disk::Fault::Lasting] {
+        for n in 1.. {
+            let mut bench = Bench::new(n);
+            bench.disk.fail_nth(n, fault);
+            let (acked, maybe) = scenario(&bench);
+            let calls = bench.disk.calls();
+            bench.disk.heal();
+            bench.disk = bench.disk.kill();
+            let head = bench.open();
+            let found = contents(&head);
+            for (key, bits) in &acked {
+                assert_eq!(found.get(key), Some(bits), "{key:?}, call {n} failing {fault:?}");
+            }
+            for (key, bits) in &found {
+                let known = acked.get(key).or(maybe.get(key));
+                assert_eq!(known, Some(bits), "{key:?}, call {n} failing {fault:?}");
+            }
+            push(&head, "a", &[("1", T0 + 100_000, 1.0)]).unwrap();
+            if calls < n {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let mut bench = Bench::new(13);
+    let head = bench.open();
+    push(&head, "a", &[("1", T0, 1.0)]).unwrap();
+    bench.disk.set_capacity(Some(bench.disk.used() + 100));
+    let mut stored = 0;
+    for i in 1..50 {
+        stored += i32::from(push(&head, "a", &[("1", T0 + i * 1000, i as f64)]).is_ok());
+    }
+    assert!(stored < 49);
+    assert_eq!(contents(&head).len(), 1 + stored as usize);
+    bench.disk.set_capacity(None);
+    push(&head, "a", &[("1", T0 + 60_000, 1.0)]).unwrap();
+    let before = contents(&head);
+    bench.disk = bench.disk.kill();
+    assert_eq!(contents(&bench.open()), before);
+}
+
+#[test]
+fn captures_see_commits_whole() {
+    let bench = Bench::new(14);
+    let head = bench.open();
+    let names: Vec<String> = (0..2500).map(|i| i.to_string()).collect();
+    let row = |i: i64| -> Vec<_> {
+        names.iter().map(|name| (name.as_str(), T0 + i * 1000, i as f64)).collect()
+    };
+    push(&head, "a", &row(0)).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for i in 1..25 {
+                push(&head, "a", &row(i)).unwrap();
+                if i % 9 == 0 {
+                    seal_everything(&head);
+                }
+            }
+        });
+        while !writer.is_finished() {
+            let captured = capture(&head, TimeRange::ALL);
+            let mut samples = Samples::default();
+            let lens: Vec<usize> = (0..captured.len())
+                .map(|i| {
+                    captured.read(i, TimeRange::ALL, &mut samples).unwrap();
+                    samples.len()
+                })
+                .collect();
+            assert_eq!(lens.iter().min(), lens.iter().max());
+        }
+    });
+}
