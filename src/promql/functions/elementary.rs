@@ -13,7 +13,7 @@
 
 #![allow(clippy::excessive_precision, reason = "coefficients stand as they were published")]
 
-use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, LN_10, PI, SQRT_2};
+use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, LOG2_E, LOG10_E, PI, SQRT_2};
 
 /// Polynomial with its coefficients from the highest power down.
 fn polynomial<const N: usize>(x: f64, coefficients: [f64; N]) -> f64 {
@@ -24,7 +24,6 @@ fn polynomial<const N: usize>(x: f64, coefficients: [f64; N]) -> f64 {
 /// e to the power of `x`.
 pub fn exp(x: f64) -> f64 {
     const OVERFLOW: f64 = 7.097_827_128_933_84e2;
-    const LOG2_E: f64 = std::f64::consts::LOG2_E;
     const LN2_UPPER: f64 = 0.693_147_180_559_662_956_511_601_805_686_950_683_593_75;
     const LN2_LOWER: f64 = 0.282_352_905_630_315_771_225_884_481_750_134_360_255_254_120_68e-12;
     const FACTORIALS: [f64; 7] = [
@@ -113,7 +112,7 @@ const LOGARITHM: [f64; 7] = [
 ];
 
 /// A positive number as a fraction in [0.5, 1) and a power of two.
-fn split(x: f64) -> (f64, i32) {
+pub(super) fn split(x: f64) -> (f64, i32) {
     let is_subnormal = x < f64::MIN_POSITIVE;
     let bits = if is_subnormal { x * 2.0_f64.powi(52) } else { x }.to_bits();
     let exponent = (bits >> 52) as i32 - 1022 - if is_subnormal { 52 } else { 0 };
@@ -129,12 +128,12 @@ pub fn log2(x: f64) -> f64 {
     if fraction == 0.5 {
         return f64::from(exponent - 1);
     }
-    ln(fraction) * (1.0 / LN_2) + f64::from(exponent)
+    ln(fraction) * LOG2_E + f64::from(exponent)
 }
 
 /// Logarithm to base ten.
 pub fn log10(x: f64) -> f64 {
-    ln(x) * (1.0 / LN_10)
+    ln(x) * LOG10_E
 }
 
 /// Logarithm of one more than `x`, for `x` at or above -1.
@@ -529,4 +528,69 @@ pub fn tan(x: f64) -> f64 {
         size = -1.0 / size;
     }
     if x < 0.0 { -size } else { size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Arguments and results to the last bit, as Go 1.26 computes them on x86-64.
+    #[test]
+    fn last_bits_are_those_of_the_published_methods() {
+        type Function = fn(f64) -> f64;
+        let expected: &[(Function, u64, u64)] = &[
+            (exp, 0x3fcc_0eb9_542f_03c8, 0x3ff3_ebd8_6c89_87e8),
+            (exp, 0x406a_af47_1078_5d84, 0x532f_9f09_c51a_fcff),
+            (exp, 0xc01d_b34a_3cd6_9322, 0x3f43_8885_3aa5_3d95),
+            (ln, 0x3fcc_0eb9_542f_03c8, 0xbff8_48cd_1dd4_a5c9),
+            (ln, 0x406a_af47_1078_5d84, 0x4015_7441_7e63_5620),
+            (ln, 0x3fcf_05d3_8345_9f1c, 0xbff6_ad4c_6373_9700),
+            (log2, 0x3fcc_0eb9_542f_03c8, 0xc001_8479_625a_5187),
+            (log2, 0x406a_af47_1078_5d84, 0x401e_f3a6_772f_848b),
+            (log2, 0x3fcf_05d3_8345_9f1c, 0xc000_5ba3_39cf_a3d8),
+            (log10, 0x3fcc_0eb9_542f_03c8, 0xbfe5_17d8_4e42_5e69),
+            (log10, 0x406a_af47_1078_5d84, 0x4002_a283_4727_b33d),
+            (log10, 0x3fcf_05d3_8345_9f1c, 0xbfe3_b26b_099b_5530),
+            (sin, 0x3fcc_0eb9_542f_03c8, 0x3fcb_d557_a0be_5259),
+            (sin, 0x406a_af47_1078_5d84, 0xbfc3_3d28_0197_9b8a),
+            (sin, 0xc01d_b34a_3cd6_9322, 0xbfed_1a05_4d02_4dbb),
+            (cos, 0x3fcc_0eb9_542f_03c8, 0x3fef_3bfb_100b_ffce),
+            (cos, 0x406a_af47_1078_5d84, 0x3fef_a2f0_0a85_b8ed),
+            (cos, 0xc01d_b34a_3cd6_9322, 0x3fda_9d88_4267_0b39),
+            (tan, 0x3fcc_0eb9_542f_03c8, 0x3fcc_8404_a37b_adc5),
+            (tan, 0x406a_af47_1078_5d84, 0xbfc3_75bf_ebd6_dc10),
+            (tan, 0xc01d_b34a_3cd6_9322, 0xc001_7ea1_15ca_017d),
+            (asin, 0x3fcc_0eb9_542f_03c8, 0x3fcc_4986_2920_6c09),
+            (asin, 0x3fcf_05d3_8345_9f1c, 0x3fcf_55b5_42f1_fc1e),
+            (asin, 0xbfef_3c74_5531_8c76, 0xbff5_a13b_2d8f_1474),
+            (acos, 0x3fcc_0eb9_542f_03c8, 0x3ff5_98ca_8f20_1f97),
+            (acos, 0x3fcf_05d3_8345_9f1c, 0x3ff5_3744_abe5_ed94),
+            (acos, 0xbfef_3c74_5531_8c76, 0x4007_619b_40e9_a0c6),
+            (atan, 0x3fcc_0eb9_542f_03c8, 0x3fcb_9ee4_2ea8_3adf),
+            (atan, 0x406a_af47_1078_5d84, 0x3ff9_0ecb_7b93_82d2),
+            (atan, 0xc01d_b34a_3cd6_9322, 0xbff6_fda3_4e14_f7fc),
+            (sinh, 0x3fcc_0eb9_542f_03c8, 0x3fcc_4861_c7fd_008f),
+            (sinh, 0x406a_af47_1078_5d84, 0x531f_9f09_c51a_fcff),
+            (sinh, 0xc01d_b34a_3cd6_9322, 0xc08a_362f_8271_9792),
+            (cosh, 0x3fcc_0eb9_542f_03c8, 0x3ff0_62cc_3389_e7d6),
+            (cosh, 0x406a_af47_1078_5d84, 0x531f_9f09_c51a_fcff),
+            (cosh, 0xc01d_b34a_3cd6_9322, 0x408a_3630_baf9_eb3c),
+            (tanh, 0x3fcc_0eb9_542f_03c8, 0x3fcb_9dda_7845_a84a),
+            (tanh, 0xc01d_b34a_3cd6_9322, 0xbfef_fffe_8273_745b),
+            (tanh, 0x3fcf_05d3_8345_9f1c, 0x3fce_6de4_45e6_730f),
+            (asinh, 0x3fcc_0eb9_542f_03c8, 0x3fcb_d669_db0c_3de1),
+            (asinh, 0x406a_af47_1078_5d84, 0x4018_3a0b_4e66_5348),
+            (asinh, 0xc01d_b34a_3cd6_9322, 0xc005_9ec0_92c6_07a0),
+            (acosh, 0x406a_af47_1078_5d84, 0x4018_3a08_6e1d_5a65),
+            (acosh, 0x426c_49dc_e0a1_d86a, 0x403c_4bb6_962e_8b41),
+            (acosh, 0x4022_3813_ade8_5d02, 0x4007_320e_5698_4fea),
+            (atanh, 0x3fcc_0eb9_542f_03c8, 0x3fcc_8532_b08c_db84),
+            (atanh, 0x3fcf_05d3_8345_9f1c, 0x3fcf_a70d_22c1_6671),
+            (atanh, 0xbfef_3c74_5531_8c76, 0xc001_aa40_16bf_997d),
+        ];
+        for (index, &(function, x, result)) in expected.iter().enumerate() {
+            let found = function(f64::from_bits(x));
+            assert_eq!(found.to_bits(), result, "row {index}: {found:e}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod histogram;
 mod label;
 mod math;
 mod over_time;
+pub mod power;
 mod rate;
 pub(crate) mod regression;
 mod scalar;

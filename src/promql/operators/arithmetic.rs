@@ -1,11 +1,11 @@
 //! Binary operators on two numbers.
 
 use crate::promql::ast::BinaryOp;
+use crate::promql::functions::power;
 
 /// An operator that gives a number, chosen once for a whole column.
 ///
-/// Arithmetic gives its result, comparisons 1 or 0. `pow` and `atan2` come from the platform's
-/// library: where Prometheus's own implementation rounds otherwise the last bit may differ.
+/// Arithmetic gives its result, comparisons 1 or 0.
 pub(crate) fn number(op: BinaryOp) -> fn(f64, f64) -> f64 {
     match op {
         BinaryOp::Add => |a, b| a + b,
@@ -13,8 +13,8 @@ pub(crate) fn number(op: BinaryOp) -> fn(f64, f64) -> f64 {
         BinaryOp::Mul => |a, b| a * b,
         BinaryOp::Div => |a, b| a / b,
         BinaryOp::Mod => |a, b| a % b,
-        BinaryOp::Pow => f64::powf,
-        BinaryOp::Atan2 => f64::atan2,
+        BinaryOp::Pow => power::pow,
+        BinaryOp::Atan2 => power::atan2,
         BinaryOp::Eql => |a, b| f64::from(u8::from(a == b)),
         BinaryOp::Neq => |a, b| f64::from(u8::from(a != b)),
         BinaryOp::Gtr => |a, b| f64::from(u8::from(a > b)),
