@@ -15,7 +15,7 @@ fn scale_of(unit: &str) -> Option<i64> {
 }
 
 /// Bytes that `text` stands for. Several parts add up (`1GB512MB`); `0` needs no unit.
-pub(super) fn parse(text: &str) -> Result<i64, String> {
+pub fn parse(text: &str) -> Result<i64, String> {
     let invalid = || format!("units: invalid {}", go_quote(text));
     let (sign, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (-1.0, rest),
@@ -51,7 +51,7 @@ pub(super) fn parse(text: &str) -> Result<i64, String> {
 }
 
 /// The shortest exact text: each unit that is needed, the largest first (`1GiB512MiB`).
-pub(super) fn format(bytes: i64) -> String {
+pub fn format(bytes: i64) -> String {
     if bytes == 0 {
         return "0B".to_owned();
     }

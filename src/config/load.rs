@@ -1,7 +1,6 @@
 //! From a file, or text, to a [`Config`].
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::complete;
 use super::decode;
@@ -20,7 +19,7 @@ pub struct Config {
     /// Defaults for every job.
     pub global: GlobalConfig,
     /// Every job, those of [`Config::scrape_config_files`] included.
-    pub scrape_configs: Vec<Arc<ScrapeConfig>>,
+    pub scrape_configs: Vec<ScrapeConfig>,
     /// What may be set of storage while the server runs.
     pub storage: StorageConfig,
     /// Patterns of files with further jobs.
@@ -104,7 +103,7 @@ fn build(text: &str, file: &str, folder: &Path) -> Result<Config, ConfigError> {
     add_jobs_of_files(&mut jobs, &config, &global)?;
     Ok(Config {
         global: GlobalConfig::of(&global),
-        scrape_configs: jobs.iter().map(|job| Arc::new(ScrapeConfig::of(job))).collect(),
+        scrape_configs: jobs.iter().map(ScrapeConfig::of).collect(),
         storage: StorageConfig::of(config.record("storage")),
         scrape_config_files: config.texts("scrape_config_files").to_vec(),
         rule_files: config.texts("rule_files").to_vec(),

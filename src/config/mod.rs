@@ -27,6 +27,7 @@ mod storage;
 mod url;
 mod yaml;
 
+pub use bytes::{format as format_bytes, parse as parse_bytes};
 pub use error::ConfigError;
 pub use global::GlobalConfig;
 pub use http_client::HttpClientConfig;

@@ -94,9 +94,7 @@ impl Printer {
                     self.record(record, indent + 2, true);
                 }
             }
-            Value::RecordMap(pairs) => {
-                self.map(pairs, indent, |printer, record, indent| printer.nested(record, indent));
-            }
+            Value::RecordMap(pairs) => self.map(pairs, indent, Self::nested),
             Value::Rules(rules) => {
                 self.out.push('\n');
                 for rule in rules {

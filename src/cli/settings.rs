@@ -1,0 +1,220 @@
+//! What the parts of the server take, made of the flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::flags::Flags;
+use crate::config::Config;
+use crate::db;
+use crate::http;
+use crate::promql::engine::{Engine, EngineOptions};
+use crate::promql::parse::ParseOptions;
+use crate::regex::Regex;
+
+/// How long samples are kept when nobody says.
+const RETENTION_MS: i64 = 15 * 24 * 60 * 60 * 1000;
+
+/// What the flags decide, once and for all.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The configuration file; `None` for the embedded one.
+    pub config_file: Option<PathBuf>,
+    /// Folder of the data.
+    pub data: PathBuf,
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// Names given by `--enable-feature`.
+    pub features: Vec<String>,
+    /// All flags, as texts.
+    pub flags: Flags,
+}
+
+/// Names of features: those that do something, those that are accepted, with the reason why they
+/// do nothing.
+const ACTIVE_FEATURES: [&str; 2] = ["promql-experimental-functions", "promql-delayed-name-removal"];
+const IDLE_FEATURES: [&str; 23] = [
+    "auto-reload-config",
+    "concurrent-rule-eval",
+    "created-timestamp-zero-ingestion",
+    "delayed-compaction",
+    "exemplar-storage",
+    "extra-scrape-metrics",
+    "fast-startup",
+    "histograms-st-encoding",
+    "memory-snapshot-on-shutdown",
+    "metadata-wal-records",
+    "native-histograms",
+    "old-ui",
+    "otlp-deltatocumulative",
+    "otlp-native-delta-ingestion",
+    "promql-binop-fill-modifiers",
+    "promql-duration-expr",
+    "promql-extended-range-selectors",
+    "promql-per-step-stats",
+    "search-api",
+    "st-storage",
+    "st-synthesis",
+    "type-and-unit-labels",
+    "xor2-encoding",
+];
+
+impl Settings {
+    /// Takes the flags apart. The default configuration file may be missing, one that was asked
+    /// for may not; that shows when it is read.
+    pub fn new(flags: Flags) -> Self {
+        let config_file = PathBuf::from(flags.text("config.file"));
+        let is_embedded = !flags.is_given("config.file") && !config_file.exists();
+        let features = flags.texts("enable-feature").iter().flat_map(|list| list.split(','));
+        let features = features.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Self {
+            config_file: (!is_embedded).then_some(config_file),
+            data: PathBuf::from(flags.text("storage.tsdb.path")),
+            listen: flags.texts("web.listen-address").to_vec(),
+            features,
+            flags,
+        }
+    }
+
+    fn has_feature(&self, name: &str) -> bool {
+        self.features.iter().any(|feature| feature == name)
+    }
+
+    /// Lines to log at the start: flags and features that do nothing.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut lines = self.flags.idle();
+        for name in &self.features {
+            if ACTIVE_FEATURES.contains(&name.as_str()) {
+                continue;
+            }
+            lines.push(if IDLE_FEATURES.contains(&name.as_str()) {
+                format!("--enable-feature={name} is not active: it is not built in yet")
+            } else {
+                format!("Unknown option for --enable-feature: {name}")
+            });
+        }
+        lines
+    }
+
+    /// `host:port` under which the server reaches itself.
+    pub fn own_address(&self) -> String {
+        let address = self.listen.first().map_or("0.0.0.0:9090", String::as_str);
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, "9090"));
+        match host {
+            "" | "0.0.0.0" | "[::]" => format!("localhost:{port}"),
+            _ => format!("{host}:{port}"),
+        }
+    }
+
+    /// What the HTTP server takes.
+    pub fn http(&self) -> http::Settings {
+        let flags = &self.flags;
+        http::Settings {
+            lifecycle: flags.is_on("web.enable-lifecycle"),
+            admin: flags.is_on("web.enable-admin-api"),
+            remote_write: flags.is_on("web.enable-remote-write-receiver"),
+            cors_origin: Regex::new(flags.text("web.cors.origin")).ok(),
+            queries_max: at_least_one(flags.uint("query.max-concurrency")),
+            connections_max: at_least_one(flags.uint("web.max-connections")),
+            read_timeout: duration(flags.duration_ms("web.read-timeout")),
+            parse: ParseOptions {
+                experimental_functions: self.has_feature("promql-experimental-functions"),
+                ..ParseOptions::default()
+            },
+        }
+    }
+
+    /// The engine under this configuration.
+    pub fn engine(&self, config: &Config) -> Engine {
+        let flags = &self.flags;
+        Engine::new(EngineOptions {
+            lookback_delta_ms: flags.duration_ms("query.lookback-delta"),
+            max_samples: usize::try_from(flags.uint("query.max-samples")).unwrap_or(usize::MAX),
+            timeout: duration(flags.duration_ms("query.timeout")),
+            subquery_step_ms: config.global.evaluation_interval_ms,
+            delayed_name_removal: self.has_feature("promql-delayed-name-removal"),
+        })
+    }
+
+    /// How long samples are kept under this configuration.
+    pub fn retention_ms(&self, config: &Config) -> i64 {
+        let flag = self.flags.duration_ms("storage.tsdb.retention.time");
+        match (config.storage.retention_ms, flag) {
+            (0, 0) => RETENTION_MS,
+            (0, flag) => flag,
+            (written, _) => written,
+        }
+    }
+
+    /// What the database takes under this configuration; the observer is the caller's.
+    pub fn database(&self, config: &Config) -> db::Options {
+        let longest = self.flags.duration_ms("storage.tsdb.max-block-duration");
+        db::Options {
+            retention_ms: self.retention_ms(config),
+            out_of_order_window_ms: config.storage.out_of_order_window_ms,
+            block_duration_min_ms: self.flags.duration_ms("storage.tsdb.min-block-duration").max(1),
+            block_duration_max_ms: (longest > 0).then_some(longest),
+            ..db::Options::default()
+        }
+    }
+}
+
+fn at_least_one(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX).clamp(1, tokio::sync::Semaphore::MAX_PERMITS)
+}
+
+fn duration(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::config;
+
+    fn settings(line: &[&str]) -> Settings {
+        let line = std::iter::once("narthex").chain(line.iter().copied());
+        Settings::new(Flags::parse(line.map(OsString::from)).unwrap())
+    }
+
+    #[test]
+    fn retention_comes_from_the_configuration_then_the_flag() {
+        let empty = config::parse("", "t.yml").unwrap();
+        let written = config::parse("storage: {tsdb: {retention: {time: 3d}}}", "t.yml").unwrap();
+        let day_ms = 86_400_000;
+        assert_eq!(settings(&[]).retention_ms(&empty), 15 * day_ms);
+        let flagged = settings(&["--storage.tsdb.retention.time=30d"]);
+        assert_eq!(flagged.retention_ms(&empty), 30 * day_ms);
+        assert_eq!(flagged.retention_ms(&written), 3 * day_ms);
+    }
+
+    #[test]
+    fn features_are_told_apart() {
+        let settings = settings(&["--enable-feature=promql-experimental-functions,old-ui,x"]);
+        assert!(settings.http().parse.experimental_functions);
+        assert_eq!(
+            settings.remarks(),
+            [
+                "--enable-feature=old-ui is not active: it is not built in yet",
+                "Unknown option for --enable-feature: x",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_own_address_can_be_reached() {
+        assert_eq!(settings(&[]).own_address(), "localhost:9090");
+        let own = |address: &str| settings(&["--web.listen-address", address]).own_address();
+        assert_eq!(own(":1"), "localhost:1");
+        assert_eq!(own("127.0.0.1:2"), "127.0.0.1:2");
+        assert_eq!(own("[::1]:3"), "[::1]:3");
+    }
+
+    #[test]
+    fn a_configuration_that_was_asked_for_is_not_replaced() {
+        let asked = settings(&["--config.file=missing.yml"]);
+        assert_eq!(asked.config_file, Some(PathBuf::from("missing.yml")));
+        assert!(config::load(&asked.config_file.unwrap()).is_err());
+    }
+}

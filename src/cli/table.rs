@@ -1,0 +1,224 @@
+//! Every flag of Prometheus 3.14, and which of them do something here.
+
+use super::flags::{Flag, Kind, Mode};
+
+const RULES: &str = "rules are not evaluated yet";
+const ALERTS: &str = "alerts are not sent yet";
+const READ: &str = "remote read is not served yet";
+const OTLP: &str = "the OTLP receiver is not built in yet";
+const AGENT: &str = "agent mode is not built in yet";
+const GO: &str = "it tunes the runtime of Go, and there is none";
+const FORMAT: &str = "the storage format decides this by itself";
+const UI: &str = "the web interface is not built in yet";
+
+const fn active(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, kind, default, help, idle: None, mode: Mode::Both, is_hidden: false, negated: "" }
+}
+
+const fn idle(name: &'static str, kind: Kind, default: &'static str, why: &'static str) -> Flag {
+    let mut flag = active(name, kind, default, "Accepted, without effect.");
+    flag.idle = Some(why);
+    flag
+}
+
+const fn hidden(mut flag: Flag) -> Flag {
+    flag.is_hidden = true;
+    flag
+}
+
+const fn agent(mut flag: Flag) -> Flag {
+    flag.mode = Mode::Agent;
+    flag
+}
+
+/// A boolean, which can be switched off too.
+macro_rules! switch {
+    ($name:literal, $default:literal, $help:expr $(,)?) => {{
+        let mut flag = active($name, Kind::Bool, $default, $help);
+        flag.negated = concat!("no-", $name);
+        flag
+    }};
+}
+
+macro_rules! idle_switch {
+    ($name:literal, $default:literal, $why:expr $(,)?) => {{
+        let mut flag = idle($name, Kind::Bool, $default, $why);
+        flag.negated = concat!("no-", $name);
+        flag
+    }};
+}
+
+/// In the order of `--help`.
+pub(super) const FLAGS: &[Flag] = &[
+    active("config.file", Kind::Text, "prometheus.yml", "File to read the configuration from."),
+    idle_switch!("config.auto-reload", "false", "send SIGHUP or use /-/reload"),
+    idle("config.auto-reload-interval", Kind::Duration, "30s", "send SIGHUP or use /-/reload"),
+    active(
+        "web.listen-address",
+        Kind::Texts,
+        "0.0.0.0:9090",
+        "Address to answer HTTP on. May be repeated.",
+    ),
+    idle_switch!("auto-gomaxprocs", "true", GO),
+    idle_switch!("auto-gomemlimit", "true", GO),
+    idle("auto-gomemlimit.ratio", Kind::Float, "0.9", GO),
+    idle("auto-gomemlimit.refresh-interval", Kind::Duration, "0s", GO),
+    idle("web.config.file", Kind::Text, "", "TLS and authentication are not built in yet"),
+    active(
+        "web.read-timeout",
+        Kind::Duration,
+        "5m",
+        "How long a request may take to arrive, and an idle connection stays open.",
+    ),
+    active("web.max-connections", Kind::Uint, "512", "Connections at a time, all addresses."),
+    idle("web.max-notifications-subscribers", Kind::Uint, "16", UI),
+    idle("web.external-url", Kind::Text, "", UI),
+    idle("web.route-prefix", Kind::Text, "", "every path is served at the root"),
+    idle("web.user-assets", Kind::Text, "", UI),
+    switch!(
+        "web.enable-lifecycle",
+        "false",
+        "Let HTTP requests reload the configuration and end the server.",
+    ),
+    switch!("web.enable-admin-api", "false", "Let HTTP requests change stored data."),
+    switch!(
+        "web.enable-remote-write-receiver",
+        "false",
+        "Take samples that others push by remote write.",
+    ),
+    idle(
+        "web.remote-write-receiver.accepted-protobuf-messages",
+        Kind::Texts,
+        "prometheus.WriteRequest,io.prometheus.write.v2.Request",
+        "both messages are always accepted",
+    ),
+    idle_switch!("web.enable-otlp-receiver", "false", OTLP),
+    idle("web.console.templates", Kind::Text, "consoles", "there are no console templates yet"),
+    idle(
+        "web.console.libraries",
+        Kind::Text,
+        "console_libraries",
+        "there are no console templates yet",
+    ),
+    idle(
+        "web.page-title",
+        Kind::Text,
+        "Prometheus Time Series Collection and Processing Server",
+        UI,
+    ),
+    active(
+        "web.cors.origin",
+        Kind::Regex,
+        ".*",
+        "Origins that browsers may ask from: a regular expression, anchored at both ends.",
+    ),
+    idle("web.search.max-limit", Kind::Uint, "10000", "the search API is not built in yet"),
+    active("storage.tsdb.path", Kind::Text, "data/", "Folder for all stored data."),
+    active(
+        "storage.tsdb.retention.time",
+        Kind::Duration,
+        "0s",
+        "How long samples are kept, 15d unless given here or in the configuration.",
+    ),
+    idle("storage.tsdb.retention.size", Kind::Bytes, "0B", "retention by size is not built in yet"),
+    idle_switch!("storage.tsdb.no-lockfile", "false", "the data folder is always locked"),
+    idle("storage.tsdb.head-chunks-write-queue-size", Kind::Uint, "0", FORMAT),
+    idle("storage.tsdb.delay-compact-file.path", Kind::Text, "", "blocks are not uploaded yet"),
+    agent(idle("storage.agent.path", Kind::Text, "data-agent/", AGENT)),
+    agent(idle_switch!("storage.agent.wal-compression", "true", AGENT)),
+    agent(idle("storage.agent.retention.min-time", Kind::Duration, "0s", AGENT)),
+    agent(idle("storage.agent.retention.max-time", Kind::Duration, "0s", AGENT)),
+    agent(idle_switch!("storage.agent.no-lockfile", "false", AGENT)),
+    agent(idle_switch!("storage.agent.checkpoint-from-in-memory-series", "false", AGENT)),
+    agent(idle("storage.agent.checkpoint-batch-size", Kind::Uint, "1000", AGENT)),
+    idle("storage.remote.flush-deadline", Kind::Duration, "1m", "samples are not forwarded yet"),
+    idle("storage.remote.read-sample-limit", Kind::Uint, "50000000", READ),
+    idle("storage.remote.read-concurrent-limit", Kind::Uint, "10", READ),
+    idle("storage.remote.read-max-bytes-in-frame", Kind::Uint, "1048576", READ),
+    idle("rules.alert.for-outage-tolerance", Kind::Duration, "1h", RULES),
+    idle("rules.alert.for-grace-period", Kind::Duration, "10m", RULES),
+    idle("rules.alert.resend-delay", Kind::Duration, "1m", RULES),
+    idle("rules.max-concurrent-evals", Kind::Uint, "4", RULES),
+    idle("alertmanager.notification-queue-capacity", Kind::Uint, "10000", ALERTS),
+    idle("alertmanager.notification-batch-size", Kind::Uint, "256", ALERTS),
+    idle_switch!("alertmanager.drain-notification-queue-on-shutdown", "true", ALERTS),
+    active(
+        "query.lookback-delta",
+        Kind::Duration,
+        "5m",
+        "How far back a query looks for a sample.",
+    ),
+    active("query.timeout", Kind::Duration, "2m", "Longest time that a query may take."),
+    active("query.max-concurrency", Kind::Uint, "20", "Queries that run at a time."),
+    active(
+        "query.max-samples",
+        Kind::Uint,
+        "50000000",
+        "Samples that a query may hold in memory; one that needs more fails.",
+    ),
+    active(
+        "enable-feature",
+        Kind::Texts,
+        "",
+        "Names of features, separated by commas. Effective: promql-experimental-functions, \
+         promql-delayed-name-removal.",
+    ),
+    switch!("agent", "false", "Only scrape and forward. Not built in yet."),
+    active(
+        "log.level",
+        Kind::OneOf(&["debug", "info", "warn", "error"]),
+        "info",
+        "Least severity of messages that are logged.",
+    ),
+    active("log.format", Kind::OneOf(&["logfmt", "json"]), "logfmt", "Form of log messages."),
+    hidden(active(
+        "storage.tsdb.min-block-duration",
+        Kind::Duration,
+        "2h",
+        "Length of the windows that become blocks.",
+    )),
+    hidden(active(
+        "storage.tsdb.max-block-duration",
+        Kind::Duration,
+        "0s",
+        "Longest block after compaction; a tenth of the retention by default.",
+    )),
+    hidden(idle("storage.tsdb.max-block-chunk-segment-size", Kind::Bytes, "512MiB", FORMAT)),
+    hidden(idle("storage.tsdb.wal-segment-size", Kind::Bytes, "0B", FORMAT)),
+    hidden(idle_switch!("storage.tsdb.wal-compression", "true", FORMAT)),
+    hidden(idle(
+        "storage.tsdb.wal-compression-type",
+        Kind::OneOf(&["snappy", "zstd"]),
+        "snappy",
+        FORMAT,
+    )),
+    hidden(idle_switch!("storage.tsdb.allow-overlapping-compaction", "true", FORMAT)),
+    hidden(idle("storage.tsdb.samples-per-chunk", Kind::Uint, "120", FORMAT)),
+    hidden(idle("storage.tsdb.delayed-compaction.max-percent", Kind::Uint, "10", FORMAT)),
+    hidden(idle("storage.tsdb.block-reload-interval", Kind::Duration, "1m", FORMAT)),
+    agent(hidden(idle("storage.agent.wal-segment-size", Kind::Bytes, "0B", AGENT))),
+    agent(hidden(idle(
+        "storage.agent.wal-compression-type",
+        Kind::OneOf(&["snappy", "zstd"]),
+        "snappy",
+        AGENT,
+    ))),
+    agent(hidden(idle("storage.agent.wal-truncate-frequency", Kind::Duration, "0s", AGENT))),
+    hidden(idle_switch!(
+        "scrape.adjust-timestamps",
+        "true",
+        "samples of one scrape share the time at which it was due",
+    )),
+    hidden(idle(
+        "scrape.timestamp-tolerance",
+        Kind::GoDuration,
+        "2ms",
+        "samples of one scrape share the time at which it was due",
+    )),
+    hidden(idle(
+        "scrape.discovery-reload-interval",
+        Kind::Duration,
+        "5s",
+        "changes of targets are taken over as they are found",
+    )),
+];
