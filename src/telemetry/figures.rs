@@ -1,0 +1,392 @@
+//! Figures that others keep and that are read when the page is asked for, and the families made
+//! of them.
+//!
+//! Plain structs: whoever wires the server fills them. What is `None` gives no family, so that a
+//! page shows no zero for what nobody counted.
+
+use crate::db::{BlockStats, Stats};
+use crate::exposition::{Family, MetricType, SampleLine};
+
+use MetricType::{Counter, Gauge};
+
+/// Everything that is read for one page.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// Whether the server answers queries.
+    pub ready: bool,
+    /// Tasks that the runtime holds; `None` where there is no runtime.
+    pub tasks: Option<usize>,
+    /// The database; `None` while it is being opened.
+    pub tsdb: Option<TsdbFigures>,
+    /// What scraping did.
+    pub scrape: ScrapeFigures,
+    /// What discovery found, one entry for each job.
+    pub discovered: Vec<DiscoveredTargets>,
+    /// Families that another module made whole. A series that is there and in the figures above
+    /// is taken from here.
+    pub families: Vec<Family>,
+}
+
+/// The database at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct TsdbFigures {
+    /// What the database says of itself.
+    pub stats: Stats,
+    /// Blocks that lie this far below the newest data go; 0 keeps everything.
+    pub retention_ms: i64,
+    /// Bytes that blocks may take; 0 sets no limit.
+    pub retention_bytes: u64,
+    /// Share of the file system that data may take, in per cent; 0 sets no limit.
+    pub retention_percentage: f64,
+    /// Whether the process before this one ended in good order; `None` where that is not known.
+    pub clean_start: Option<bool>,
+}
+
+/// Targets that discovery found for one job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiscoveredTargets {
+    /// Name of the job.
+    pub config: String,
+    /// Which manager looks: `scrape` or `notify`.
+    pub name: &'static str,
+    /// How many.
+    pub targets: usize,
+}
+
+/// What scraping did, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub struct ScrapeFigures {
+    /// One entry for each job.
+    pub pools: Vec<PoolFigures>,
+    /// Sums over all jobs.
+    pub totals: Option<ScrapeTotals>,
+}
+
+/// One job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolFigures {
+    /// Name of the job.
+    pub job: String,
+    /// Targets that are scraped.
+    pub targets: usize,
+    /// `target_limit`; 0 sets none.
+    pub target_limit: u64,
+    /// Times that discovered targets were taken over.
+    pub syncs: Option<u64>,
+    /// Families whose HELP and TYPE are kept.
+    pub metadata_entries: Option<u64>,
+    /// Bytes of those.
+    pub metadata_bytes: Option<u64>,
+}
+
+/// Sums since the process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScrapeTotals {
+    /// Jobs begun.
+    pub pools: u64,
+    /// Jobs that could not run.
+    pub pools_failed: u64,
+    /// Jobs that took over a changed configuration.
+    pub reloads: u64,
+    /// Scrapes refused by `sample_limit`.
+    pub exceeded_sample_limit: u64,
+    /// Scrapes refused by `body_size_limit`.
+    pub exceeded_body_size_limit: u64,
+    /// Scrapes refused by a limit on labels.
+    pub exceeded_label_limits: u64,
+    /// Discoveries that found more than `target_limit`.
+    pub exceeded_target_limit: u64,
+    /// Samples refused because a later one is there.
+    pub out_of_order: u64,
+    /// Samples refused because another stands at their time.
+    pub duplicates: u64,
+    /// Samples refused for lying too far back or ahead.
+    pub out_of_bounds: u64,
+}
+
+/// A family with one sample and no labels.
+pub(super) fn plain(metric_type: MetricType, name: &str, help: &str, value: f64) -> Family {
+    family(metric_type, name, help, [(Vec::new(), value)])
+}
+
+/// A family of samples without suffix.
+pub(super) fn family(
+    metric_type: MetricType,
+    name: &str,
+    help: &str,
+    samples: impl IntoIterator<Item = (Vec<(String, String)>, f64)>,
+) -> Family {
+    let line = |(labels, value)| SampleLine { suffix: "", labels, value };
+    Family {
+        name: name.to_owned(),
+        help: help.to_owned(),
+        metric_type,
+        samples: samples.into_iter().map(line).collect(),
+    }
+}
+
+pub(super) fn label(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+impl Figures {
+    /// All families but those of the process, in no order.
+    pub(super) fn into_families(self) -> Vec<Family> {
+        let mut families = self.families;
+        let help = "1 once queries are answered, 0 before and while the server ends.";
+        families.push(plain(Gauge, "prometheus_ready", help, f64::from(u8::from(self.ready))));
+        if let Some(tsdb) = &self.tsdb {
+            tsdb.families(&mut families);
+        }
+        self.scrape.families(&mut families);
+        families.push(family(
+            Gauge,
+            "prometheus_sd_discovered_targets",
+            "Targets that discovery finds now.",
+            self.discovered.iter().map(|found| {
+                let labels = vec![label("config", &found.config), label("name", found.name)];
+                (labels, found.targets as f64)
+            }),
+        ));
+        families
+    }
+}
+
+impl TsdbFigures {
+    fn families(&self, out: &mut Vec<Family>) {
+        self.head(out);
+        self.times(out);
+        self.blocks(out);
+        self.limits(out);
+    }
+
+    fn head(&self, out: &mut Vec<Family>) {
+        let stats = &self.stats;
+        let gauges: [(&str, &str, u64); 6] = [
+            ("prometheus_tsdb_head_series", "Series in the head.", stats.head_series as u64),
+            ("prometheus_tsdb_head_chunks", "Sealed chunks in the head.", stats.head_chunks as u64),
+            (
+                "prometheus_tsdb_head_chunks_storage_size_bytes",
+                "Bytes of the files that hold the head's sealed chunks.",
+                stats.head_file_bytes,
+            ),
+            (
+                "prometheus_tsdb_wal_storage_size_bytes",
+                "Bytes of the write-ahead log.",
+                stats.wal_bytes,
+            ),
+            (
+                "narthex_head_label_pairs",
+                "Distinct pairs of label name and value in the head.",
+                stats.head_label_pairs as u64,
+            ),
+            (
+                "narthex_quarantined_files",
+                "Damaged files and directories put aside since the start; the rest is served.",
+                stats.quarantined.len() as u64,
+            ),
+        ];
+        out.extend(gauges.map(|(name, help, value)| plain(Gauge, name, help, value as f64)));
+        let counters: [(&str, &str, u64); 2] = [
+            (
+                "prometheus_tsdb_head_series_created_total",
+                "Series that entered the head.",
+                stats.series_created,
+            ),
+            (
+                "prometheus_tsdb_head_series_removed_total",
+                "Series that left the head.",
+                stats.series_removed,
+            ),
+        ];
+        out.extend(counters.map(|(name, help, value)| plain(Counter, name, help, value as f64)));
+        out.push(family(
+            Counter,
+            "prometheus_tsdb_head_samples_appended_total",
+            "Samples accepted.",
+            [(vec![label("type", "float")], stats.samples_appended as f64)],
+        ));
+    }
+
+    /// COMPAT: an empty head shows the ends of the range of times, as in Prometheus; a time in
+    /// seconds is a whole number.
+    fn times(&self, out: &mut Vec<Family>) {
+        let (min_ms, max_ms) = match self.stats.head_range {
+            Some(range) => (range.min_ms, range.max_ms),
+            None => (i64::MAX, i64::MIN),
+        };
+        let first_block_ms = self.stats.blocks.iter().map(|block| block.range.min_ms).min();
+        let lowest_ms = first_block_ms.unwrap_or(min_ms).min(min_ms);
+        for (name, of, at_ms) in [
+            ("prometheus_tsdb_head_min_time", "Oldest time in the head", min_ms),
+            ("prometheus_tsdb_head_max_time", "Newest time in the head", max_ms),
+            ("prometheus_tsdb_lowest_timestamp", "Oldest time stored", lowest_ms),
+        ] {
+            let help = format!("{of}, in milliseconds since the epoch.");
+            out.push(plain(Gauge, name, &help, at_ms as f64));
+            let help = format!("{of}, in seconds since the epoch.");
+            out.push(plain(Gauge, &format!("{name}_seconds"), &help, (at_ms / 1000) as f64));
+        }
+    }
+
+    fn blocks(&self, out: &mut Vec<Family>) {
+        let stats = &self.stats;
+        let bytes = |block: &BlockStats| block.index_bytes + block.chunk_bytes;
+        let block_bytes: u64 = stats.blocks.iter().map(bytes).sum();
+        let gauges: [(&str, &str, u64); 2] = [
+            ("prometheus_tsdb_blocks_loaded", "Blocks served.", stats.blocks.len() as u64),
+            ("prometheus_tsdb_storage_blocks_bytes", "Bytes of all blocks.", block_bytes),
+        ];
+        out.extend(gauges.map(|(name, help, value)| plain(Gauge, name, help, value as f64)));
+        let counters: [(&str, &str, u64); 4] = [
+            (
+                "prometheus_tsdb_compactions_total",
+                "Blocks written: windows of the head, and merged blocks.",
+                stats.flushes + stats.compactions,
+            ),
+            (
+                "prometheus_tsdb_head_truncations_total",
+                "Windows of the head that became a block and left memory.",
+                stats.flushes,
+            ),
+            (
+                "prometheus_tsdb_time_retentions_total",
+                "Blocks removed for their age.",
+                stats.blocks_expired,
+            ),
+            (
+                "narthex_maintenance_failures_total",
+                "Steps of maintenance that failed; each is tried again.",
+                stats.maintenance_failures,
+            ),
+        ];
+        out.extend(counters.map(|(name, help, value)| plain(Counter, name, help, value as f64)));
+    }
+
+    fn limits(&self, out: &mut Vec<Family>) {
+        let gauges: [(&str, &str, f64); 3] = [
+            (
+                "prometheus_tsdb_retention_limit_seconds",
+                "Age at which blocks are removed; 0 keeps everything.",
+                self.retention_ms as f64 / 1000.0,
+            ),
+            (
+                "prometheus_tsdb_retention_limit_bytes",
+                "Size at which the oldest blocks are removed; 0 sets no limit.",
+                self.retention_bytes as f64,
+            ),
+            (
+                "prometheus_tsdb_retention_limit_percentage",
+                "Share of the file system, in per cent, at which the oldest blocks are removed.",
+                self.retention_percentage,
+            ),
+        ];
+        out.extend(gauges.map(|(name, help, value)| plain(Gauge, name, help, value)));
+        if let Some(clean) = self.clean_start {
+            let help = "1 where the data was left in good order, 0 after a crash.";
+            let value = f64::from(u8::from(clean));
+            out.push(plain(Gauge, "prometheus_tsdb_clean_start", help, value));
+        }
+    }
+}
+
+impl ScrapeFigures {
+    fn families(&self, out: &mut Vec<Family>) {
+        type Read = fn(&PoolFigures) -> Option<u64>;
+        let pools: [(MetricType, &str, &str, Read); 5] = [
+            (
+                Gauge,
+                "prometheus_target_scrape_pool_targets",
+                "Targets of a job that are scraped.",
+                |pool| Some(pool.targets as u64),
+            ),
+            (
+                Gauge,
+                "prometheus_target_scrape_pool_target_limit",
+                "Greatest number of targets of a job; 0 sets none.",
+                |pool| Some(pool.target_limit),
+            ),
+            (
+                Counter,
+                "prometheus_target_scrape_pool_sync_total",
+                "Times that a job took over discovered targets.",
+                |pool| pool.syncs,
+            ),
+            (
+                Gauge,
+                "prometheus_target_metadata_cache_entries",
+                "Metric families of a job whose help and type are kept.",
+                |pool| pool.metadata_entries,
+            ),
+            (
+                Gauge,
+                "prometheus_target_metadata_cache_bytes",
+                "Bytes of the help and type texts kept for a job.",
+                |pool| pool.metadata_bytes,
+            ),
+        ];
+        for (metric_type, name, help, read) in pools {
+            let sample = |pool: &PoolFigures| {
+                Some((vec![label("scrape_job", &pool.job)], read(pool)? as f64))
+            };
+            out.push(family(metric_type, name, help, self.pools.iter().filter_map(sample)));
+        }
+        if let Some(totals) = &self.totals {
+            totals.families(out);
+        }
+    }
+}
+
+impl ScrapeTotals {
+    fn families(&self, out: &mut Vec<Family>) {
+        let counters: [(&str, &str, u64); 10] = [
+            ("prometheus_target_scrape_pools_total", "Jobs begun.", self.pools),
+            (
+                "prometheus_target_scrape_pools_failed_total",
+                "Jobs that could not run.",
+                self.pools_failed,
+            ),
+            (
+                "prometheus_target_scrape_pool_reloads_total",
+                "Jobs that took over a new configuration.",
+                self.reloads,
+            ),
+            (
+                "prometheus_target_scrape_pool_exceeded_label_limits_total",
+                "Scrapes refused by a limit on labels.",
+                self.exceeded_label_limits,
+            ),
+            (
+                "prometheus_target_scrape_pool_exceeded_target_limit_total",
+                "Discoveries that found more targets than target_limit.",
+                self.exceeded_target_limit,
+            ),
+            (
+                "prometheus_target_scrapes_exceeded_sample_limit_total",
+                "Scrapes refused by sample_limit.",
+                self.exceeded_sample_limit,
+            ),
+            (
+                "prometheus_target_scrapes_exceeded_body_size_limit_total",
+                "Scrapes refused by body_size_limit.",
+                self.exceeded_body_size_limit,
+            ),
+            (
+                "prometheus_target_scrapes_sample_out_of_order_total",
+                "Samples refused because their series has a later one.",
+                self.out_of_order,
+            ),
+            (
+                "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+                "Samples refused because their series has another value at that time.",
+                self.duplicates,
+            ),
+            (
+                "prometheus_target_scrapes_sample_out_of_bounds_total",
+                "Samples refused for lying too far back or ahead.",
+                self.out_of_bounds,
+            ),
+        ];
+        out.extend(counters.map(|(name, help, value)| plain(Counter, name, help, value as f64)));
+    }
+}
