@@ -178,15 +178,15 @@ impl WriteMetrics {
     }
 }
 
-/// Counters of what a database tells its observer; [`super::log::ObserverLog`] fills them.
+/// What a database tells its observer.
 #[derive(Debug, Clone)]
-pub struct StorageMetrics {
+pub(super) struct StorageMetrics {
     pub(super) compactions_failed: Counter,
     pub(super) reloads_failed: Counter,
     pub(super) wal_corruptions: Counter,
     pub(super) warnings: Counter,
     pub(super) compaction_seconds: Histogram,
-    pub(super) compaction_samples: Counter,
+    pub(super) flushed_samples: Counter,
     pub(super) replay_seconds: Gauge,
 }
 
@@ -223,7 +223,7 @@ impl StorageMetrics {
                 "Time that writing a block took.",
                 COMPACTION_SECONDS,
             ),
-            compaction_samples: registry.counter(
+            flushed_samples: registry.counter(
                 "narthex_flushed_samples_total",
                 "Samples that left the head for a block.",
             ),

@@ -131,8 +131,8 @@ pub(super) fn label(name: &str, value: &str) -> (String, String) {
 
 impl Figures {
     /// All families but those of the process, in no order.
-    pub(super) fn into_families(self) -> Vec<Family> {
-        let mut families = self.families;
+    pub(super) fn families(&self) -> Vec<Family> {
+        let mut families = self.families.clone();
         let help = "1 once queries are answered, 0 before and while the server ends.";
         families.push(plain(Gauge, "prometheus_ready", help, f64::from(u8::from(self.ready))));
         if let Some(tsdb) = &self.tsdb {
@@ -158,13 +158,18 @@ impl TsdbFigures {
         self.times(out);
         self.blocks(out);
         self.limits(out);
+        self.state(out);
     }
 
     fn head(&self, out: &mut Vec<Family>) {
         let stats = &self.stats;
         let gauges: [(&str, &str, u64); 6] = [
             ("prometheus_tsdb_head_series", "Series in the head.", stats.head_series as u64),
-            ("prometheus_tsdb_head_chunks", "Sealed chunks in the head.", stats.head_chunks as u64),
+            (
+                "prometheus_tsdb_head_chunks",
+                "Chunks in the head: sealed ones, and one for each series with unsealed samples.",
+                stats.head.chunks,
+            ),
             (
                 "prometheus_tsdb_head_chunks_storage_size_bytes",
                 "Bytes of the files that hold the head's sealed chunks.",
@@ -206,6 +211,55 @@ impl TsdbFigures {
             "Samples accepted.",
             [(vec![label("type", "float")], stats.samples_appended as f64)],
         ));
+    }
+
+    /// What came of samples, and what the head takes.
+    fn state(&self, out: &mut Vec<Family>) {
+        let head = &self.stats.head;
+        let floats: [(&str, &str, u64); 6] = [
+            (
+                "prometheus_tsdb_head_out_of_order_samples_appended_total",
+                "Samples accepted below the newest of their series.",
+                head.samples_late,
+            ),
+            (
+                "prometheus_tsdb_out_of_order_samples_total",
+                "Samples refused for lying below the newest of their series.",
+                head.out_of_order,
+            ),
+            (
+                "prometheus_tsdb_out_of_bound_samples_total",
+                "Samples refused for lying below what the head takes.",
+                head.out_of_bounds,
+            ),
+            (
+                "prometheus_tsdb_too_old_samples_total",
+                "Samples refused for lying below the out-of-order window.",
+                head.too_old,
+            ),
+            (
+                "narthex_head_duplicate_samples_total",
+                "Samples refused because another value stands at their time.",
+                head.duplicates,
+            ),
+            (
+                "narthex_head_too_far_in_future_samples_total",
+                "Samples refused for lying too far ahead of the clock.",
+                head.too_far_in_future,
+            ),
+        ];
+        out.extend(floats.map(|(name, help, value)| {
+            family(Counter, name, help, [(vec![label("type", "float")], value as f64)])
+        }));
+        let help = "Checkpoints of the head written.";
+        let checkpoints = head.checkpoints as f64;
+        out.push(plain(Counter, "prometheus_tsdb_checkpoint_creations_total", help, checkpoints));
+        let help = "Seals of a group of series into a file of the head.";
+        out.push(plain(Counter, "narthex_head_seals_total", help, head.seals as f64));
+        let help = "Groups of series that arrive together.";
+        out.push(plain(Gauge, "narthex_head_groups", help, head.groups as f64));
+        let help = "Memory that the head takes, estimated.";
+        out.push(plain(Gauge, "narthex_head_memory_bytes", help, head.memory_bytes as f64));
     }
 
     /// COMPAT: an empty head shows the ends of the range of times, as in Prometheus; a time in

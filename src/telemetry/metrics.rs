@@ -5,12 +5,14 @@
 //! there.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::counted::{
     ConfigMetrics, HttpMetrics, QueryMetrics, StorageMetrics, TargetMetrics, WriteMetrics,
 };
 use super::figures::{Figures, family, label, plain};
+use super::observer::ObserverLog;
 use super::process;
 use super::registry::Registry;
 use super::value::Gauge;
@@ -90,14 +92,19 @@ impl Drop for RunningQuery {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(BuildInfo::default())
+        Self::new()
     }
 }
 
 impl Metrics {
+    /// [`Metrics::with_build`] of what is known of this build.
+    pub fn new() -> Self {
+        Self::with_build(BuildInfo::default())
+    }
+
     /// Registers everything in a registry of its own; the process counts as started now where
     /// the system does not say.
-    pub fn new(build: BuildInfo) -> Self {
+    pub fn with_build(build: BuildInfo) -> Self {
         let registry = Registry::new();
         Self {
             started: SystemTime::now(),
@@ -117,8 +124,12 @@ impl Metrics {
         &self.registry
     }
 
-    /// What the database's observer counts.
-    pub fn storage(&self) -> &StorageMetrics {
+    /// An observer for the database: writes its events to the log and counts them here.
+    pub fn observer(&self) -> Arc<ObserverLog> {
+        Arc::new(ObserverLog::new(self))
+    }
+
+    pub(super) fn storage(&self) -> &StorageMetrics {
         &self.storage
     }
 
@@ -131,20 +142,16 @@ impl Metrics {
     }
 
     /// Counts an answered request. `handler` is the route's pattern, so that the paths of one
-    /// handler share a series; bytes are those of the body, where they are known.
-    pub fn observe_request(
-        &self,
-        handler: &str,
-        status: u16,
-        took: Duration,
-        response_bytes: Option<u64>,
-    ) {
+    /// handler share a series.
+    pub fn observe_request(&self, handler: &str, status: u16, took: Duration) {
         let handler = &*pattern(handler);
         self.http.requests.with(&[&status.to_string(), handler]).inc();
         self.http.seconds.with(&[handler]).observe_duration(took);
-        if let Some(bytes) = response_bytes {
-            self.http.bytes.with(&[handler]).observe(bytes as f64);
-        }
+    }
+
+    /// Counts the size of an answer's body.
+    pub fn observe_response_bytes(&self, handler: &str, bytes: u64) {
+        self.http.bytes.with(&[&pattern(handler)]).observe(bytes as f64);
     }
 
     /// How many queries may run at the same time.
@@ -168,8 +175,13 @@ impl Metrics {
         RunningQuery(self.query.running.clone())
     }
 
+    /// Counts a query of which only the whole time is known: as time of its evaluation.
+    pub fn observe_query(&self, took: Duration) {
+        self.observe_query_slice(QuerySlice::InnerEval, took);
+    }
+
     /// Counts the time that a part of a query took.
-    pub fn observe_query(&self, slice: QuerySlice, took: Duration) {
+    pub fn observe_query_slice(&self, slice: QuerySlice, took: Duration) {
         self.query.seconds[slice as usize].observe_duration(took);
         self.query.buckets[slice as usize].observe_duration(took);
     }
@@ -180,7 +192,7 @@ impl Metrics {
     }
 
     /// The configuration was loaded, or could not be.
-    pub fn config_loaded(&self, successful: bool) {
+    pub fn reloaded(&self, successful: bool) {
         self.config.successful.set(f64::from(u8::from(successful)));
         if successful {
             self.config.success_seconds.set(seconds_since_epoch(SystemTime::now()));
@@ -216,10 +228,10 @@ impl Metrics {
     }
 
     /// The page of `/metrics`, text format 0.0.4.
-    pub fn render(&self, figures: Figures) -> String {
+    pub fn render(&self, figures: &Figures) -> String {
         let mut families = process::families(figures.tasks, seconds_since_epoch(self.started));
         families.extend(self.build_families());
-        families.extend(figures.into_families());
+        families.extend(figures.families());
         self.registry.render_with(families)
     }
 

@@ -1,0 +1,121 @@
+//! The database's events as lines of the log and as counts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::counted::StorageMetrics;
+use super::metrics::Metrics;
+use crate::db::{Event, Observer};
+use crate::model::format_go_duration;
+
+/// Writes what a database tells to the log, and counts it.
+#[derive(Debug, Clone)]
+pub struct ObserverLog {
+    counts: StorageMetrics,
+}
+
+impl ObserverLog {
+    /// Counts go to `metrics`.
+    pub fn new(metrics: &Metrics) -> Self {
+        Self { counts: metrics.storage().clone() }
+    }
+
+    fn count(&self, event: &Event<'_>) {
+        let counts = &self.counts;
+        match event {
+            Event::Opened { took, .. } => counts.replay_seconds.set(took.as_secs_f64()),
+            Event::Flushed { samples, took, .. } => {
+                counts.flushed_samples.add(*samples);
+                counts.compaction_seconds.observe_duration(*took);
+            }
+            Event::Compacted { took, .. } => counts.compaction_seconds.observe_duration(*took),
+            Event::Quarantined { path, .. } if is_of_log(path) => counts.wal_corruptions.inc(),
+            Event::Warning(text) => {
+                counts.warnings.inc();
+                // A warning about a file begins with its path.
+                if text.split_once(": ").is_some_and(|(path, _)| is_of_log(Path::new(path))) {
+                    counts.wal_corruptions.inc();
+                }
+            }
+            Event::MaintenanceFailed { step, .. } if is_compaction(step) => {
+                counts.compactions_failed.inc();
+            }
+            Event::MaintenanceFailed { .. } => counts.reloads_failed.inc(),
+            Event::Expired { .. }
+            | Event::Quarantined { .. }
+            | Event::Sealed { .. }
+            | Event::Checkpointed { .. }
+            | Event::Replayed { .. } => {}
+        }
+    }
+}
+
+impl Observer for ObserverLog {
+    fn event(&self, event: &Event<'_>) {
+        self.count(event);
+        match event {
+            Event::Opened { series, blocks, took } => {
+                tracing::info!(series, blocks, duration = %short(*took), "Database open");
+            }
+            Event::Flushed { block, range, samples, took } => tracing::info!(
+                block,
+                mint = range.min_ms,
+                maxt = range.max_ms,
+                samples,
+                duration = %short(*took),
+                "Window of the head written as a block"
+            ),
+            Event::Compacted { sources, block: Some(block), took } => tracing::info!(
+                count = sources.len(),
+                sources = %format_args!("[{}]", sources.join(" ")),
+                block,
+                duration = %short(*took),
+                "Blocks merged"
+            ),
+            Event::Compacted { sources, block: None, took } => tracing::info!(
+                count = sources.len(),
+                sources = %format_args!("[{}]", sources.join(" ")),
+                duration = %short(*took),
+                "Blocks that held nothing removed"
+            ),
+            Event::Expired { block } => {
+                tracing::info!(block, "Block past retention removed");
+            }
+            Event::Quarantined { path, reason } => tracing::error!(
+                path = %path.display(),
+                reason,
+                "Damaged part of the data put aside; the rest is served"
+            ),
+            Event::Sealed { groups, chunks, bytes } => {
+                tracing::debug!(groups, chunks, bytes, "Groups of the head sealed");
+            }
+            Event::Checkpointed { bytes, first_segment } => {
+                tracing::info!(bytes, first_segment, "Checkpoint of the head written");
+            }
+            Event::Replayed { records, samples, took } => tracing::info!(
+                records,
+                samples,
+                duration = %short(*took),
+                "Log replayed"
+            ),
+            Event::Warning(text) => tracing::warn!("{text}"),
+            Event::MaintenanceFailed { step, error } => {
+                tracing::error!(step, %error, "Maintenance failed and is tried again");
+            }
+        }
+    }
+}
+
+fn short(took: Duration) -> String {
+    format_go_duration(i64::try_from(took.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Whether a damaged part belonged to the write-ahead log.
+fn is_of_log(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "wal")
+}
+
+/// Whether a step of maintenance writes blocks.
+fn is_compaction(step: &str) -> bool {
+    ["flush", "compact", "merge"].iter().any(|word| step.contains(word))
+}
