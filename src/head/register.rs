@@ -80,17 +80,23 @@ impl Register {
     }
 
     /// Puts a series where the log or a checkpoint says it was. `false` where the id is taken by
-    /// another series, or the labels by another id.
+    /// another series. Labels that another id has: the log is older than the departure of that
+    /// series, which it does not tell, and names the one that came after it.
     pub(super) fn restore(&mut self, series: SeriesRef, labels: &Labels) -> bool {
-        let taken = self.records.get(series.id.0 as usize).is_some_and(|r| r.live);
         match self.find(labels) {
-            Some(found) => found == series,
-            None if taken => false,
-            None => {
-                self.place(series, labels, true);
-                true
+            Some(found) if found == series => return true,
+            Some(former) => {
+                self.remove(former.id.0, 0, 0);
+                // Vacant ids are put to rest together when the recovery ends.
+                self.resting.pop();
             }
+            None => {}
         }
+        let taken = self.records.get(series.id.0 as usize).is_some_and(|r| r.live);
+        if !taken {
+            self.place(series, labels, true);
+        }
+        !taken
     }
 
     fn place(&mut self, series: SeriesRef, labels: &Labels, logged: bool) {
