@@ -111,8 +111,9 @@ impl Parser<'_> {
                 Kind::String => {
                     let token = self.take();
                     let label = lex::unquote(token.text);
-                    if label.is_empty() {
-                        let message = format!("invalid label name for grouping: {}", quote(""));
+                    // A name that is no UTF-8 was read with this character in it.
+                    if label.is_empty() || label.contains(char::REPLACEMENT_CHARACTER) {
+                        let message = format!("invalid label name for grouping: {}", quote(&label));
                         return Err(Fault::new(token.span(), message));
                     }
                     labels.push(label);
