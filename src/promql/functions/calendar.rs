@@ -10,10 +10,12 @@ use crate::promql::engine::QueryError;
 /// The family's implementations.
 pub(super) fn lookup(name: &str) -> Option<Implementation> {
     Some(Implementation::Operands(match name {
-        "minute" => |call| each(call, |t| (t.rem_euclid(3600) / 60) as f64),
-        "hour" => |call| each(call, |t| (t.rem_euclid(DAY) / 3600) as f64),
+        "minute" => |call| each(call, |t| (wrap(t).0.rem_euclid(3600) / 60) as f64),
+        "hour" => |call| each(call, |t| (wrap(t).0.rem_euclid(DAY) / 3600) as f64),
         // The epoch was a Thursday; weeks begin on Sunday.
-        "day_of_week" => |call| each(call, |t| (t.div_euclid(DAY) + 4).rem_euclid(7) as f64),
+        "day_of_week" => {
+            |call| each(call, |t| (wrap(t).0.div_euclid(DAY) + 4).rem_euclid(7) as f64)
+        }
         "day_of_month" => |call| each(call, |t| Date::of(t).day as f64),
         "day_of_year" => |call| each(call, |t| Date::of(t).day_of_year() as f64),
         "days_in_month" => |call| each(call, |t| Date::of(t).days_in_month() as f64),
@@ -48,6 +50,17 @@ fn seconds(value: f64) -> i64 {
     if (-LIMIT..LIMIT).contains(&value) { value as i64 } else { i64::MIN }
 }
 
+/// A second with the same place in the calendar's cycle of 400 years, and the years it is off by.
+///
+/// COMPAT: times before the year -292277022399 are 2^64 s later in Go's calendar, which is where
+/// infinities and NaN end up.
+fn wrap(t: i64) -> (i64, i64) {
+    const FIRST: i64 = -9_223_372_028_741_760_000;
+    /// 2^64 modulo the seconds of 400 years, and the years of the cycles left out.
+    const REST: (i64, i64) = (1_699_513_216, 584_554_049_200);
+    if t < FIRST { (t + REST.0, REST.1) } else { (t, 0) }
+}
+
 /// A day of the Gregorian calendar, also before it was one.
 struct Date {
     year: i64,
@@ -58,6 +71,7 @@ struct Date {
 impl Date {
     /// The day on which second `t` since the epoch is (H. Hinnant, `civil_from_days`).
     fn of(t: i64) -> Self {
+        let (t, years) = wrap(t);
         // Days since 0000-03-01, by eras of 400 years.
         let days = t.div_euclid(DAY) + 719_468;
         let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -67,7 +81,8 @@ impl Date {
         let month_from_march = (5 * from_march + 2) / 153;
         let day = from_march - (153 * month_from_march + 2) / 5 + 1;
         let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-        Self { year: year_of_era + era * 400 + i64::from(month <= 2), month, day }
+        let year = year_of_era + era * 400 + i64::from(month <= 2) + years;
+        Self { year, month, day }
     }
 
     fn is_leap_year(&self) -> bool {
@@ -101,6 +116,8 @@ mod tests {
             (951_782_400, (2000, 2, 29, 60, 29)),
             (4_107_542_400, (2100, 3, 1, 60, 31)),
             (1_735_603_200, (2024, 12, 31, 366, 31)),
+            // What Prometheus makes of infinity.
+            (seconds(f64::INFINITY), (292_277_026_596, 12, 4, 339, 31)),
         ] {
             let date = Date::of(t);
             let found = (date.year, date.month, date.day, date.day_of_year(), date.days_in_month());
