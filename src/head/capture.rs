@@ -33,10 +33,12 @@ const ATTEMPTS: u32 = 4;
 pub struct Captured {
     series: Vec<CapturedSeries>,
     groups: Vec<CapturedGroup>,
-    /// Timestamp columns of tiles that were decoded: by file, tile and column.
-    columns: RwLock<HashMap<(u64, u32, u32), Arc<Vec<i64>>>>,
+    columns: RwLock<DecodedColumns>,
     deletions: HashMap<u32, Vec<TimeRange>>,
 }
+
+/// Timestamp columns of tiles that were decoded: by file, tile and column.
+type DecodedColumns = HashMap<(u64, u32, u32), Arc<Vec<i64>>>;
 
 #[derive(Debug)]
 struct CapturedSeries {

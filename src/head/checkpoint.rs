@@ -170,7 +170,7 @@ impl Head {
         let mut bodies = Vec::with_capacity(groups.len() * 2);
         let mut position = end;
         for group in &groups {
-            self.group_bodies(group, &mut position, &mut bodies);
+            group_bodies(group, &mut position, &mut bodies);
         }
         // The oldest unsealed record may be younger than `end`, and then it does not count.
         let position = position.min(end);
@@ -193,25 +193,6 @@ impl Head {
         let first_segment = droppable.segment;
         self.options.observer.observe(Event::Checkpointed { bytes, first_segment });
         Ok(())
-    }
-
-    fn group_bodies(
-        &self,
-        group: &Group,
-        position: &mut Position,
-        bodies: &mut Vec<(u8, Vec<u8>)>,
-    ) {
-        let writer = group.writer();
-        if writer.is_gone || (writer.slots.is_empty() && !writer.is_logged) {
-            return;
-        }
-        if let Some(from) = writer.unsealed_from {
-            *position = (*position).min(from);
-        }
-        let mut body = Vec::new();
-        GroupState::of(group, &writer).write(&mut body);
-        bodies.push((kind::GROUP, group_body(group)));
-        bodies.push((checkpoint_kind::GROUP_STATE, body));
     }
 
     fn state_body(&self, state: &Maintenance) -> Vec<u8> {
@@ -273,6 +254,21 @@ impl Head {
         }
         Ok(())
     }
+}
+
+/// Adds what a checkpoint says of a group, and lowers `position` to its oldest unsealed record.
+fn group_bodies(group: &Group, position: &mut Position, bodies: &mut Vec<(u8, Vec<u8>)>) {
+    let writer = group.writer();
+    if writer.is_gone || (writer.slots.is_empty() && !writer.is_logged) {
+        return;
+    }
+    if let Some(from) = writer.unsealed_from {
+        *position = (*position).min(from);
+    }
+    let mut body = Vec::new();
+    GroupState::of(group, &writer).write(&mut body);
+    bodies.push((kind::GROUP, group_body(group)));
+    bodies.push((checkpoint_kind::GROUP_STATE, body));
 }
 
 #[cfg(test)]

@@ -87,7 +87,9 @@ impl Head {
         self.log.append(&[(kind::DELETION, &body)])?;
         self.log.sync()?;
         let mut deletions = self.deletions_write();
-        entries.into_iter().for_each(|entry| deletions.add(entry));
+        for entry in entries {
+            deletions.add(entry);
+        }
         Ok(())
     }
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use hashbrown::HashSet;
 
-use super::Head;
 use super::group::{Data, Group, NO_SERIES, NO_TIME};
 use super::reshape::drop_tiles;
 use super::seal::Maintenance;
+use super::{Head, Register};
 use crate::disk::StorageError;
 use crate::model::TimeRange;
 
@@ -127,7 +127,7 @@ impl Head {
         for slot in 0..writer.slots.len() {
             let state = &mut writer.slots[slot];
             let has_ended = state.series != NO_SERIES && state.last_ms < ended_ms;
-            if !has_ended || self.has_samples(&data, slot, &register) {
+            if !has_ended || has_samples(&data, slot, &register) {
                 continue;
             }
             if register.home_of(state.series).is_some() {
@@ -137,16 +137,6 @@ impl Head {
             state.series = NO_SERIES;
             data.series[slot] = NO_SERIES;
         }
-    }
-
-    /// Whether the group, or one that was its home before, has a sample of the series in `slot`
-    /// that is in no block.
-    fn has_samples(&self, data: &Data, slot: usize, register: &super::Register) -> bool {
-        let series = data.series[slot];
-        !data.columns[slot].is_empty()
-            || data.loose.contains_key(&series)
-            || !register.former(series).is_empty()
-            || data.tiles.iter().any(|tile| !tile.file.find(tile.index, series).is_empty())
     }
 
     /// Takes a group out of the table that has no series and no sample and is not fed.
@@ -207,6 +197,16 @@ impl Head {
         });
         oldest.min().filter(|&t| t != NO_TIME)
     }
+}
+
+/// Whether the group, or one that was its home before, has a sample of the series in `slot`
+/// that is in no block.
+fn has_samples(data: &Data, slot: usize, register: &Register) -> bool {
+    let series = data.series[slot];
+    !data.columns[slot].is_empty()
+        || data.loose.contains_key(&series)
+        || !register.former(series).is_empty()
+        || data.tiles.iter().any(|tile| !tile.file.find(tile.index, series).is_empty())
 }
 
 impl Data {

@@ -8,11 +8,11 @@ use super::{Event, Head};
 use crate::disk::StorageError;
 
 /// Least time between two checkpoints for their own sake.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(15 * 60);
+const CHECKPOINT_EVERY: Duration = Duration::from_mins(15);
 /// Log segments from which on a checkpoint is due sooner.
 const SEGMENTS_MAX: u64 = 3;
 /// Least time between two checkpoints.
-const CHECKPOINT_PAUSE: Duration = Duration::from_secs(60);
+const CHECKPOINT_PAUSE: Duration = Duration::from_mins(1);
 
 impl Head {
     /// Does what is due at `now_ms` (wall clock): syncs, seals, a checkpoint, removal of log

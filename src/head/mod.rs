@@ -169,6 +169,7 @@ pub struct Head {
 /// Times that appenders and readers look at without a lock; `i64::MIN` and `i64::MAX` where there
 /// is none yet.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "units stand last in names")]
 struct Bounds {
     oldest_ms: AtomicI64,
     newest_ms: AtomicI64,

@@ -62,7 +62,7 @@ impl Head {
         let mut unlogged = Vec::new();
         self.unlogged_in_shape(target, &mut unlogged);
         let bodies = vec![(kind::GROUP, group_body(&to)), (kind::SHAPE, shape_body(&to, target))];
-        self.log_with_series(unlogged, bodies)?;
+        self.log_with_series(&unlogged, bodies)?;
         target.is_logged = true;
         target.logged_slots = target.slots.len();
         Ok(())
@@ -71,16 +71,18 @@ impl Head {
     /// Logs `bodies` after the labels of the series that they name and the log does not know.
     fn log_with_series(
         &self,
-        unlogged: Vec<u32>,
+        unlogged: &[u32],
         bodies: Vec<(u8, Vec<u8>)>,
     ) -> Result<(), StorageError> {
         let mut payloads = Vec::new();
-        self.write_series(&unlogged, &mut |body| payloads.push((kind::SERIES, body)));
+        self.write_series(unlogged, &mut |body| payloads.push((kind::SERIES, body)));
         payloads.extend(bodies);
         let views: Vec<_> = payloads.iter().map(|(kind, body)| (*kind, body.as_slice())).collect();
         self.log.append(&views)?;
         let register = self.register_read();
-        unlogged.iter().for_each(|&id| register.set_logged(id));
+        for &id in unlogged {
+            register.set_logged(id);
+        }
         Ok(())
     }
 
@@ -99,7 +101,7 @@ impl Head {
             let mut unlogged = Vec::new();
             self.unlogged_in_shape(&writer, &mut unlogged);
             self.log_with_series(
-                unlogged,
+                &unlogged,
                 vec![(kind::SHAPE, full_shape_body(group, &mut writer))],
             )?;
         }

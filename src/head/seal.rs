@@ -174,18 +174,20 @@ fn begin(group: &Arc<Group>) -> Option<Sealing> {
     })
 }
 
+/// Takes a tile, and notes its number.
+type AddTile<'a> = dyn FnMut(TileBuilder, &mut Vec<u32>) -> Result<(), StorageError> + 'a;
+
 /// Hands over the tiles of a group.
-fn encode(
-    sealing: &mut Sealing,
-    add: &mut dyn FnMut(TileBuilder, &mut Vec<u32>) -> Result<(), StorageError>,
-) -> Result<(), StorageError> {
+fn encode(sealing: &mut Sealing, add: &mut AddTile<'_>) -> Result<(), StorageError> {
     let mut tile = TileBuilder::new();
     let (mut rows, mut values) = (Vec::new(), Vec::new());
     for (_, series, column) in &sealing.columns {
         rows.clear();
         values.clear();
         column.decode_into(0..u32::MAX, &mut rows, &mut values);
-        rows.iter_mut().for_each(|row| *row -= sealing.first_row);
+        for row in &mut rows {
+            *row -= sealing.first_row;
+        }
         tile.add_rows(*series, &sealing.times, &rows, &values);
         if tile.len() >= TILE_BYTES_MAX {
             add(std::mem::replace(&mut tile, TileBuilder::new()), &mut sealing.tiles)?;

@@ -235,7 +235,9 @@ impl<'a> Commit<'a> {
         };
         {
             let register = self.head.register_read();
-            unlogged.iter().for_each(|&id| register.set_logged(id));
+            for &id in &unlogged {
+                register.set_logged(id);
+            }
         }
         let now_ms = self.head.options.clock.now_ms();
         for (writer, items) in writers.iter_mut().zip(items) {

@@ -59,7 +59,6 @@ impl Head {
 
     /// The homeless series with the first time of each in this commit; which of the source's
     /// groups is fed at which time; how many different first times there are.
-    #[expect(clippy::type_complexity, reason = "three parts of one pass, taken apart at once")]
     fn first_times(
         &self,
         root: &Group,

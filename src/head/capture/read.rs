@@ -109,5 +109,7 @@ fn put_in_order(out: &mut Samples) {
     samples.sort_by_key(|sample| sample.0);
     samples.dedup_by_key(|sample| sample.0);
     out.clear();
-    samples.into_iter().for_each(|(t_ms, value)| out.push(t_ms, value));
+    for (t_ms, value) in samples {
+        out.push(t_ms, value);
+    }
 }

@@ -48,14 +48,12 @@ impl Recovery<'_> {
         let meta = *file.tile(index);
         let clip_ms = self.clip_ms(file);
         let is_known = self.head.group(meta.group).is_some();
-        let group = match self.head.group(meta.group) {
-            Some(group) => group,
-            None => {
-                // The log lost the group; its samples are still of their series.
-                let key = GroupKey::Embedded(format!("recovered group {}", meta.group));
-                self.head.groups_write().restore(meta.group, meta.group, &key)
-            }
-        };
+        let known = self.head.group(meta.group);
+        let group = known.unwrap_or_else(|| {
+            // The log lost the group; its samples are still of their series.
+            let key = GroupKey::Embedded(format!("recovered group {}", meta.group));
+            self.head.groups_write().restore(meta.group, meta.group, &key)
+        });
         if is_new || !is_known {
             self.learn_from_tile(file, index, &group);
         }

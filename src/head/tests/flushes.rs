@@ -1,6 +1,7 @@
 //! Flushes, removals, and disks that fail.
 
 use super::*;
+use crate::disk::Disk;
 
 #[test]
 fn windows_are_let_go_and_ended_series_leave() {
@@ -61,8 +62,10 @@ fn a_flush_waits_for_appenders_from_before() {
     assert_eq!(late.rejected.len(), 1);
 }
 
+type Contents = BTreeMap<(String, i64), u64>;
+
 /// A short life of a head. Gives what was acknowledged, and what may or may not be there.
-fn scenario(bench: &Bench) -> (BTreeMap<(String, i64), u64>, BTreeMap<(String, i64), u64>) {
+fn scenario(bench: &Bench) -> (Contents, Contents) {
     let (mut acked, mut maybe) = (BTreeMap::new(), BTreeMap::new());
     let Ok(head) = bench.try_open() else { return (acked, maybe) };
     for i in 0..30_i64 {
@@ -167,4 +170,41 @@ fn captures_see_commits_whole() {
             assert_eq!(lens.iter().min(), lens.iter().max());
         }
     });
+}
+
+#[test]
+fn a_damaged_log_costs_what_was_damaged_and_is_told() {
+    let bench = Bench::new(15);
+    let head = bench.open();
+    for i in 0..60_i64 {
+        let t = T0 + i * 1000;
+        push(&head, "a", &[("1", t, i as f64), ("2", t, 7.0), ("3", t, i as f64 / 3.0)]).unwrap();
+        push(&head, "b", &[("4", t, 1.0)]).unwrap();
+    }
+    head.sync().unwrap();
+    let before = contents(&head);
+    let segment = bench.disk.read_dir(std::path::Path::new("/data/wal")).unwrap();
+    let path = std::path::Path::new("/data/wal").join(&segment[0].name);
+    let good = bench.disk.file_bytes(&path).unwrap();
+    let mut told = 0;
+    for at in (good.len() / 3..good.len() - 200).step_by(37) {
+        let mut bench = Bench { disk: bench.disk.fork(at as u64), ..Bench::new(0) };
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        bench.disk.set_file_bytes(&path, bytes).unwrap();
+        bench.disk = bench.disk.kill();
+        let head = bench.open();
+        let found = contents(&head);
+        for (key, bits) in &found {
+            assert_eq!(before.get(key), Some(bits), "{key:?} after damage at {at}");
+        }
+        let lost = before.len() - found.len();
+        assert!(lost <= 3 * 34, "{lost} samples lost by damage at {at}");
+        if lost > 0 {
+            assert!(bench.heard.count("Damaged") > 0);
+            told += bench.heard.count("RecordsMissing");
+        }
+        push(&head, "a", &[("1", T0 + 100_000, 1.0)]).unwrap();
+    }
+    assert!(told > 0);
 }
