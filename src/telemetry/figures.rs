@@ -251,6 +251,7 @@ impl TsdbFigures {
         out.extend(floats.map(|(name, help, value)| {
             family(Counter, name, help, [(vec![label("type", "float")], value as f64)])
         }));
+        self.log(out);
         let help = "Checkpoints of the head written.";
         let checkpoints = head.checkpoints as f64;
         out.push(plain(Counter, "prometheus_tsdb_checkpoint_creations_total", help, checkpoints));
@@ -260,6 +261,30 @@ impl TsdbFigures {
         out.push(plain(Gauge, "narthex_head_groups", help, head.groups as f64));
         let help = "Memory that the head takes, estimated.";
         out.push(plain(Gauge, "narthex_head_memory_bytes", help, head.memory_bytes as f64));
+    }
+
+    /// The write-ahead log.
+    fn log(&self, out: &mut Vec<Family>) {
+        let log = &self.stats.head.log;
+        let counters: [(&str, &str, u64); 3] = [
+            (
+                "prometheus_tsdb_wal_writes_failed_total",
+                "Writes to the write-ahead log that failed.",
+                log.append_failures,
+            ),
+            ("narthex_wal_syncs_total", "Syncs of the write-ahead log that worked.", log.syncs),
+            (
+                "narthex_wal_sync_failures_total",
+                "Syncs of the write-ahead log that failed.",
+                log.sync_failures,
+            ),
+        ];
+        out.extend(counters.map(|(name, help, value)| plain(Counter, name, help, value as f64)));
+        let writable = u8::from(log.unwritable.is_none());
+        let help = "1 while the write-ahead log takes samples, 0 while it cannot.";
+        out.push(plain(Gauge, "narthex_wal_writable", help, f64::from(writable)));
+        let help = "Segments of the write-ahead log.";
+        out.push(plain(Gauge, "narthex_wal_segments", help, log.segments as f64));
     }
 
     /// COMPAT: an empty head shows the ends of the range of times, as in Prometheus; a time in

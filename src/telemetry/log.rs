@@ -289,3 +289,6 @@ fn push_json(out: &mut String, text: &str) {
         Err(error) => unreachable!("BUG: a text is always JSON: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,3 +23,6 @@ pub use metrics::{BuildInfo, Metrics, QuerySlice, ReceivedWrite, RunningQuery};
 pub use observer::ObserverLog;
 pub use registry::{CounterVec, GaugeVec, HistogramVec, Labelled, Registry, SummaryVec};
 pub use value::{Counter, Gauge, Histogram, Summary};
+
+#[cfg(test)]
+mod tests;

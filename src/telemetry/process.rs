@@ -96,7 +96,7 @@ fn threads(status: &str, tasks: Option<usize>, out: &mut Vec<Family>) {
     out.push(gauge("go_goroutines", help, all));
 }
 
-/// What is read of `/proc/self/stat`, proc_pid_stat(5).
+/// What is read of `/proc/self/stat`, `proc_pid_stat(5)`.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     cpu_ticks: u64,

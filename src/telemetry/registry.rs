@@ -190,8 +190,8 @@ impl Registry {
     ) -> Labelled<M> {
         let valid = labels.iter().all(|label| is_legacy_label_name(label));
         assert!(valid && labels.is_sorted(), "BUG: labels of {name}: {labels:?}");
-        let children = RwLock::new(HashMap::new());
-        let vec = Labelled(Arc::new(Children { labels, shape, children }));
+        let metrics = RwLock::new(HashMap::new());
+        let vec = Labelled(Arc::new(Children { labels, shape, metrics }));
         self.register(name, help, M::TYPE, Box::new(vec.clone()));
         vec
     }
@@ -268,7 +268,7 @@ pub struct Labelled<M: Metric>(Arc<Children<M>>);
 struct Children<M: Metric> {
     labels: &'static [&'static str],
     shape: M::Shape,
-    children: RwLock<HashMap<Box<[Box<str>]>, M>>,
+    metrics: RwLock<HashMap<Box<[Box<str>]>, M>>,
 }
 
 /// Label values that are asked for: the same hash as the owned ones, without an allocation.
@@ -291,27 +291,27 @@ impl<M: Metric> Labelled<M> {
     /// The metric with these label values, in the order of the label names; made where it is new.
     /// A handle for a hot path is asked for once and kept.
     pub fn with(&self, values: &[&str]) -> M {
-        let Children { labels, shape, children } = &*self.0;
+        let Children { labels, shape, metrics } = &*self.0;
         assert_eq!(values.len(), labels.len(), "BUG: values for {labels:?}");
         let key = Values(values);
-        if let Some(child) = children.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(child) = metrics.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return child.clone();
         }
         let owned = values.iter().map(|value| Box::from(*value)).collect();
-        let mut children = children.write().unwrap_or_else(PoisonError::into_inner);
-        children.entry(owned).or_insert_with(|| M::new(shape)).clone()
+        let mut metrics = metrics.write().unwrap_or_else(PoisonError::into_inner);
+        metrics.entry(owned).or_insert_with(|| M::new(shape)).clone()
     }
 
     /// Takes the metric with these label values off the page.
     pub fn remove(&self, values: &[&str]) {
-        let mut children = self.0.children.write().unwrap_or_else(PoisonError::into_inner);
+        let mut children = self.0.metrics.write().unwrap_or_else(PoisonError::into_inner);
         children.remove(&Values(values));
     }
 }
 
 impl<M: Metric> fmt::Debug for Labelled<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let children = self.0.children.read().unwrap_or_else(PoisonError::into_inner);
+        let children = self.0.metrics.read().unwrap_or_else(PoisonError::into_inner);
         f.debug_struct("Labelled")
             .field("labels", &self.0.labels)
             .field("children", &children.len())
@@ -321,13 +321,13 @@ impl<M: Metric> fmt::Debug for Labelled<M> {
 
 impl<M: Metric> Source for Labelled<M> {
     fn samples(&self, out: &mut Vec<SampleLine>) {
-        let children = self.0.children.read().unwrap_or_else(PoisonError::into_inner);
+        let children = self.0.metrics.read().unwrap_or_else(PoisonError::into_inner);
         let mut sorted: Vec<_> = children.iter().map(|(k, m)| (k.clone(), m.clone())).collect();
         drop(children);
         sorted.sort_by(|(a, _), (b, _)| a.cmp(b));
         for (values, metric) in sorted {
             let names = self.0.labels.iter().map(|name| (*name).to_owned());
-            let labels: Vec<_> = names.zip(values.iter().map(|v| v.to_string())).collect();
+            let labels: Vec<_> = names.zip(values.iter().map(ToString::to_string)).collect();
             metric.samples(&labels, out);
         }
     }

@@ -13,7 +13,7 @@ use crate::exposition::{MetricType, SampleLine};
 use crate::model::{FloatStyle, float_text};
 
 /// How far back the quantiles of a summary look, as Prometheus's summaries do.
-const WINDOW: Duration = Duration::from_secs(600);
+const WINDOW: Duration = Duration::from_mins(10);
 /// Greatest number of observations that the quantiles of a summary are taken over: the latest.
 const OBSERVATIONS_MAX: usize = 1024;
 
