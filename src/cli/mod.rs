@@ -2,8 +2,12 @@
 //!
 //! In two steps: [`flags`] reads the command line by a table of all flags that Prometheus 3.14
 //! knows, with nothing but texts as the result; [`settings`] turns those into what the parts of
-//! the server take. `serve` starts the parts in order and ends them in order.
+//! the server take. [`run`] starts the parts in order and ends them in order.
 
 pub mod flags;
+mod process;
+mod serve;
 pub mod settings;
 mod table;
+
+pub use serve::run;

@@ -18,5 +18,6 @@ mod server;
 mod service;
 mod stream;
 
+pub use api::targets::{DroppedTarget, MetricMetadata, TargetStatus};
 pub use server::{ServeError, bind, serve};
 pub use service::{Control, Lifecycle, Service, Settings};

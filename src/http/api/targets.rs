@@ -12,29 +12,50 @@ use crate::http::service::Service;
 use crate::http::stream::Sink;
 use crate::model::Labels;
 
+/// A target that is scraped.
 #[derive(Debug, Clone)]
 pub struct TargetStatus {
+    /// Labels before relabelling.
     pub discovered_labels: Labels,
+    /// Labels that its series get.
     pub labels: Labels,
+    /// Name of its job.
     pub scrape_pool: String,
+    /// Where its page is.
     pub scrape_url: String,
+    /// The same, as others reach it.
     pub global_url: String,
+    /// Why the last scrape failed; empty where it did not.
     pub last_error: String,
+    /// When the last scrape began.
     pub last_scrape_ms: Option<i64>,
+    /// How long it took.
     pub last_scrape_seconds: f64,
+    /// `up`, `down` or `unknown`.
     pub health: &'static str,
+    /// As the configuration writes it.
     pub scrape_interval: String,
+    /// As the configuration writes it.
     pub scrape_timeout: String,
 }
+
+/// A target that relabelling dropped.
 #[derive(Debug, Clone)]
 pub struct DroppedTarget {
+    /// Labels before relabelling.
     pub discovered_labels: Labels,
+    /// Name of its job.
     pub scrape_pool: String,
 }
+
+/// What a target says of a metric.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MetricMetadata {
+    /// `counter`, `gauge` and so on.
     pub metric_type: String,
+    /// Its help text.
     pub help: String,
+    /// Its unit.
     pub unit: String,
 }
 

@@ -1,0 +1,331 @@
+//! The running process as the HTTP server sees it, and the reload.
+//!
+//! A reload is all or nothing: the new configuration is read, completed and checked first;
+//! what then applies it cannot fail. One reload runs at a time.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::settings::Settings;
+use crate::config::{self, Config, ConfigError};
+use crate::discovery::Discovery;
+use crate::http::{Control, DroppedTarget, Lifecycle, MetricMetadata, Service, TargetStatus};
+use crate::model::format_duration;
+use crate::scrape::Manager;
+use crate::telemetry::{DiscoveredTargets, Figures, Metrics, TsdbFigures};
+
+/// What the process is asked for from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    /// End in good order.
+    Quit,
+}
+
+/// The parts that come to life once the database is open.
+#[derive(Debug)]
+pub(super) struct Scraping {
+    pub(super) discovery: Discovery,
+    pub(super) manager: Manager,
+}
+
+/// Shared by the HTTP server, the signals and the start.
+#[derive(Debug)]
+pub(super) struct Process {
+    settings: Settings,
+    config: RwLock<Arc<Config>>,
+    /// When the configuration in force was loaded, and whether the last attempt worked.
+    loaded: Mutex<(SystemTime, bool)>,
+    reloading: Mutex<()>,
+    requests: mpsc::UnboundedSender<Request>,
+    started: SystemTime,
+    pub(super) metrics: Metrics,
+    pub(super) scraping: OnceLock<Scraping>,
+    pub(super) service: OnceLock<Weak<Service>>,
+}
+
+/// Reads the configuration that the settings name.
+pub(super) fn read_config(settings: &Settings) -> Result<Config, ConfigError> {
+    match &settings.config_file {
+        Some(path) => config::load(path),
+        None => Ok(config::embedded_default(&settings.own_address())),
+    }
+}
+
+/// Says what of a configuration is not acted on.
+pub(super) fn log_remarks(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    for section in config.inactive() {
+        tracing::warn!("Not active: {section}");
+    }
+}
+
+impl Process {
+    pub(super) fn new(
+        settings: Settings,
+        config: Config,
+        requests: mpsc::UnboundedSender<Request>,
+    ) -> Self {
+        let metrics = Metrics::new();
+        metrics.reloaded(true);
+        let now = SystemTime::now();
+        Self {
+            settings,
+            config: RwLock::new(Arc::new(config)),
+            loaded: Mutex::new((now, true)),
+            reloading: Mutex::new(()),
+            requests,
+            started: now,
+            metrics,
+            scraping: OnceLock::new(),
+            service: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn service(&self) -> Option<Arc<Service>> {
+        self.service.get()?.upgrade()
+    }
+
+    /// Hands the configuration in force to those who scrape. Must be called within the runtime.
+    pub(super) fn apply_to_scraping(&self) {
+        let Some(scraping) = self.scraping.get() else { return };
+        let config = self.config();
+        scraping.manager.apply(&config.scrape_configs, &config.global.external_labels);
+        scraping.discovery.apply(&config.scrape_configs);
+    }
+
+    fn note_reload(&self, is_successful: bool) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.1 = is_successful;
+        if is_successful {
+            loaded.0 = SystemTime::now();
+        }
+        self.metrics.reloaded(is_successful);
+    }
+
+    /// Reads the configuration anew and applies it.
+    pub(super) fn reload_config(&self) -> Result<(), String> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = match read_config(&self.settings) {
+            Ok(config) => config,
+            Err(error) => {
+                self.note_reload(false);
+                tracing::error!(err = %error, "Reloading the configuration failed");
+                return Err(error.to_string());
+            }
+        };
+        self.log_fixed(&config);
+        log_remarks(&config);
+        if let Some(service) = self.service() {
+            service.set_engine(self.settings.engine(&config));
+        }
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.apply_to_scraping();
+        self.note_reload(true);
+        tracing::info!("Configuration reloaded");
+        Ok(())
+    }
+
+    /// What the database takes at its opening only.
+    fn log_fixed(&self, config: &Config) {
+        if self.config().storage != config.storage {
+            tracing::warn!("Changes of the section storage take effect at the next start");
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        let service = self.service();
+        let config = self.config();
+        let stats = service.as_ref().and_then(|s| s.database()).map(crate::db::Database::stats);
+        let mut figures = Figures {
+            ready: service.as_ref().is_some_and(|s| s.lifecycle() == Lifecycle::Ready),
+            tasks: tokio::runtime::Handle::try_current()
+                .ok()
+                .map(|runtime| runtime.metrics().num_alive_tasks()),
+            tsdb: stats.map(|stats| TsdbFigures {
+                stats,
+                retention_ms: self.settings.retention_ms(&config),
+                ..TsdbFigures::default()
+            }),
+            ..Figures::default()
+        };
+        if let Some(scraping) = self.scraping.get() {
+            figures.families = scraping.manager.families();
+            let sets = scraping.discovery.subscribe();
+            let sets = Arc::clone(&sets.borrow());
+            figures.discovered = sets
+                .iter()
+                .map(|(job, groups)| DiscoveredTargets {
+                    config: job.clone(),
+                    name: "scrape",
+                    targets: groups.iter().map(|group| group.targets.len()).sum(),
+                })
+                .collect();
+        }
+        figures
+    }
+}
+
+impl Control for Process {
+    fn reload(&self) -> Result<(), String> {
+        self.reload_config()
+    }
+
+    fn quit(&self) {
+        // The receiver is gone only when the process is about to end anyway.
+        let _ = self.requests.send(Request::Quit);
+    }
+
+    fn config_yaml(&self) -> String {
+        self.config().to_yaml().to_owned()
+    }
+
+    fn flags(&self) -> Vec<(String, String)> {
+        self.settings.flags.listed()
+    }
+
+    fn runtime_info(&self) -> Vec<(&'static str, String)> {
+        let (loaded_at, is_successful) =
+            *self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = std::env::current_dir().map(|path| path.display().to_string());
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = tokio::runtime::Handle::try_current();
+        let tasks = runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+        let retention = format_duration(self.settings.retention_ms(&self.config()));
+        vec![
+            ("startTime", json_time(self.started)),
+            ("CWD", json_text(&folder.unwrap_or_default())),
+            ("hostname", json_text(host.trim())),
+            ("serverTime", json_time(SystemTime::now())),
+            ("reloadConfigSuccess", is_successful.to_string()),
+            ("lastConfigTime", json_time(loaded_at)),
+            ("goroutineCount", tasks.to_string()),
+            ("GOMAXPROCS", processors.to_string()),
+            ("GOMEMLIMIT", i64::MAX.to_string()),
+            ("GOGC", json_text("")),
+            ("GODEBUG", json_text("")),
+            ("storageRetention", json_text(&retention)),
+        ]
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render(&self.figures())
+    }
+
+    fn observe_request(&self, handler: &str, status: u16, took: Duration) {
+        self.metrics.observe_request(handler, status, took);
+    }
+
+    fn observe_query(&self, took: Duration) {
+        self.metrics.observe_query(took);
+    }
+
+    fn active_targets(&self) -> Vec<TargetStatus> {
+        let Some(scraping) = self.scraping.get() else { return Vec::new() };
+        let shown = |target: crate::scrape::TargetStatus| TargetStatus {
+            global_url: target.scrape_url.clone(),
+            discovered_labels: target.discovered_labels,
+            labels: target.labels,
+            scrape_pool: target.pool,
+            scrape_url: target.scrape_url,
+            last_error: target.last_error,
+            last_scrape_ms: target.last_scrape_ns.map(|ns| ns / 1_000_000),
+            last_scrape_seconds: target.last_scrape_duration.as_secs_f64(),
+            health: target.health.as_str(),
+            scrape_interval: format_duration(target.interval_ms),
+            scrape_timeout: format_duration(target.timeout_ms),
+        };
+        scraping.manager.active_targets().into_iter().map(shown).collect()
+    }
+
+    fn dropped_targets(&self) -> (Vec<DroppedTarget>, Vec<(String, usize)>) {
+        let Some(scraping) = self.scraping.get() else { return (Vec::new(), Vec::new()) };
+        let shown = |target: crate::scrape::DroppedTarget| DroppedTarget {
+            discovered_labels: target.discovered_labels,
+            scrape_pool: target.pool,
+        };
+        let targets = scraping.manager.dropped_targets().into_iter().map(shown).collect();
+        (targets, scraping.manager.dropped_target_counts().into_iter().collect())
+    }
+
+    fn metadata(&self) -> Vec<(String, MetricMetadata)> {
+        let Some(scraping) = self.scraping.get() else { return Vec::new() };
+        let mut seen = BTreeSet::new();
+        for target in scraping.manager.metadata() {
+            for family in target.families {
+                let metadata = MetricMetadata {
+                    metric_type: family.metric_type.as_str().to_owned(),
+                    help: family.help,
+                    // The text format has no units.
+                    unit: String::new(),
+                };
+                seen.insert((family.name, metadata));
+            }
+        }
+        seen.into_iter().collect()
+    }
+}
+
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn json_time(time: SystemTime) -> String {
+    let nanoseconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let timestamp =
+        i128::try_from(nanoseconds).ok().and_then(|ns| Timestamp::from_nanosecond(ns).ok());
+    json_text(&timestamp.unwrap_or_default().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::flags::Flags;
+
+    fn process(folder: &std::path::Path) -> (Process, std::path::PathBuf) {
+        let file = folder.join("prometheus.yml");
+        std::fs::write(&file, "global: {scrape_interval: 7s}\n").unwrap();
+        let line = ["narthex".to_owned(), format!("--config.file={}", file.display())];
+        let settings = Settings::new(Flags::parse(line.map(OsString::from)).unwrap());
+        let config = read_config(&settings).unwrap();
+        let (requests, _) = mpsc::unbounded_channel();
+        (Process::new(settings, config, requests), file)
+    }
+
+    #[test]
+    fn a_reload_takes_all_or_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (process, file) = process(folder.path());
+        std::fs::write(&file, "global: {scrape_interval: 9s, nope: 1}\n").unwrap();
+        let error = process.reload_config().unwrap_err();
+        assert!(error.contains("prometheus.yml:1:31: field nope not found in global"), "{error}");
+        assert_eq!(process.config().global.scrape_interval_ms, 7_000);
+        let info = process.runtime_info();
+        assert!(info.contains(&("reloadConfigSuccess", "false".to_owned())));
+        std::fs::write(&file, "global: {scrape_interval: 9s}\n").unwrap();
+        process.reload_config().unwrap();
+        assert_eq!(process.config().global.scrape_interval_ms, 9_000);
+        assert!(process.config_yaml().contains("scrape_interval: 9s"));
+        assert!(process.runtime_info().contains(&("reloadConfigSuccess", "true".to_owned())));
+    }
+
+    #[test]
+    fn nothing_is_scraped_before_the_database_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let (process, _) = process(folder.path());
+        assert!(process.active_targets().is_empty() && process.metadata().is_empty());
+        assert!(process.metrics().contains("prometheus_config_last_reload_successful 1"));
+    }
+}

@@ -1,0 +1,260 @@
+//! Start and stop of the server.
+//!
+//! Start: flags, log, configuration, listeners (health answers from here on), database, then
+//! scraping. Stop, on SIGTERM, SIGINT or `/-/quit`: `/-/ready` says no, scraping ends, requests
+//! under way get a moment, the database syncs and lets its folder go. Each step of the stop has
+//! a limit, so that all of it takes less than two seconds.
+//!
+//! Exit status, as Prometheus has it: 0 after a stop, 1 when something fails at run time, 2 for
+//! a command line or a configuration that is wrong, 3 for a flag of the other mode.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::flags::Flags;
+use super::process::{Process, Request, Scraping, log_remarks, read_config};
+use super::settings::Settings;
+use crate::db::Database;
+use crate::discovery::Discovery;
+use crate::disk::StorageError;
+use crate::http::{self, Service};
+use crate::scrape::Manager;
+use crate::telemetry::log;
+
+/// Something failed at run time.
+const EXIT_FAILURE: u8 = 1;
+/// The command line or the configuration is wrong.
+const EXIT_USAGE: u8 = 2;
+
+/// How long scrapes under way are waited for.
+const SCRAPING_GRACE: Duration = Duration::from_millis(300);
+/// How long the HTTP server may take to end its connections.
+const HTTP_GRACE: Duration = Duration::from_millis(700);
+/// How long the runtime waits for what is left.
+const RUNTIME_GRACE: Duration = Duration::from_millis(100);
+
+/// Runs the server under this command line until it is told to stop. Gives the exit status.
+pub fn run<I: IntoIterator<Item = OsString>>(line: I) -> ExitCode {
+    let flags = match Flags::parse(line) {
+        Ok(flags) => flags,
+        Err(error) if error.is_answer() => {
+            // A reader that went away wants no more.
+            let _ = write!(std::io::stdout(), "{error}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let _ = write!(std::io::stderr(), "{error}");
+            return ExitCode::from(error.exit_code);
+        }
+    };
+    if let Err(error) = install_log(&flags) {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    if flags.is_on("agent") {
+        tracing::error!("Agent mode is not built in yet");
+        return ExitCode::from(EXIT_FAILURE);
+    }
+    ExitCode::from(run_with(Settings::new(flags)))
+}
+
+fn install_log(flags: &Flags) -> Result<(), log::LogError> {
+    log::install(flags.text("log.level").parse()?, flags.text("log.format").parse()?)
+}
+
+fn run_with(settings: Settings) -> u8 {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting Narthex");
+    for remark in settings.remarks() {
+        tracing::warn!("{remark}");
+    }
+    let config = match read_config(&settings) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(err = %error, "Loading the configuration failed");
+            return EXIT_USAGE;
+        }
+    };
+    match &settings.config_file {
+        Some(path) => tracing::info!(file = %path.display(), "Configuration loaded"),
+        None => tracing::info!("No prometheus.yml here: scraping this server itself"),
+    }
+    log_remarks(&config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(err = %error, "Starting the runtime failed");
+            return EXIT_FAILURE;
+        }
+    };
+    let (requests, inbox) = mpsc::unbounded_channel();
+    let process = Arc::new(Process::new(settings.clone(), config, requests));
+    let code = run_in(&runtime, &settings, &process, inbox);
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    code
+}
+
+fn run_in(
+    runtime: &Runtime,
+    settings: &Settings,
+    process: &Arc<Process>,
+    inbox: mpsc::UnboundedReceiver<Request>,
+) -> u8 {
+    let outcome = runtime.block_on(async {
+        // From here on a signal is not the end, but a request for it.
+        let signals = Signals::new().map_err(|error| format!("catching signals: {error}"))?;
+        let listeners = http::bind(&settings.listen).await.map_err(|error| error.to_string())?;
+        serve(settings, process, listeners, signals, inbox).await
+    });
+    match outcome {
+        Ok(()) => {
+            tracing::info!("See you next time!");
+            0
+        }
+        Err(why) => {
+            tracing::error!(err = %why, "Narthex cannot go on");
+            EXIT_FAILURE
+        }
+    }
+}
+
+/// What the process is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn serve(
+    settings: &Settings,
+    process: &Arc<Process>,
+    listeners: Vec<TcpListener>,
+    mut signals: Signals,
+    mut inbox: mpsc::UnboundedReceiver<Request>,
+) -> Result<(), String> {
+    let engine = settings.engine(&process.config());
+    let control: Arc<dyn http::Control> = process.clone();
+    let service = Arc::new(Service::new(settings.http(), engine, control));
+    // Set once, here.
+    let _ = process.service.set(Arc::downgrade(&service));
+    process.metrics.set_queries_max(settings.http().queries_max);
+    for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
+        tracing::info!(%address, "Listening");
+    }
+    let (stop, stopping) = watch::channel(false);
+    let server = tokio::spawn(http::serve(listeners, Arc::clone(&service), stopping));
+
+    let mut opening = open(settings, process);
+    let opened = tokio::select! {
+        opened = &mut opening => opened,
+        () = told_to_stop(process, &mut signals, &mut inbox) => {
+            // The opening cannot be broken off; it is waited for, then closed.
+            opening.await
+        }
+    };
+    let database = opened
+        .map_err(|error| format!("opening the database broke off: {error}"))?
+        .map_err(|error| format!("opening the database: {error}"))?;
+    service.set_ready(database.clone());
+    tracing::info!("Ready to answer queries");
+    let following = start_scraping(process, &database);
+    told_to_stop(process, &mut signals, &mut inbox).await;
+    service.set_stopping();
+    stop_all(process, &stop, server, following, database).await
+}
+
+fn open(settings: &Settings, process: &Arc<Process>) -> JoinHandle<Result<Database, StorageError>> {
+    let mut options = settings.database(&process.config());
+    options.observer = process.metrics.observer();
+    let data = settings.data.clone();
+    spawn_blocking(move || Database::open(data, options))
+}
+
+fn start_scraping(process: &Arc<Process>, database: &Database) -> JoinHandle<()> {
+    let manager = Manager::new(Arc::new(database.clone()));
+    let scraping = Scraping { discovery: Discovery::new(), manager };
+    // Set once, here.
+    let _ = process.scraping.set(scraping);
+    process.apply_to_scraping();
+    let process = Arc::clone(process);
+    tokio::spawn(async move {
+        if let Some(scraping) = process.scraping.get() {
+            scraping.manager.run(scraping.discovery.subscribe()).await;
+        }
+    })
+}
+
+/// Returns when the process is to end; reloads in between.
+async fn told_to_stop(
+    process: &Arc<Process>,
+    signals: &mut Signals,
+    inbox: &mut mpsc::UnboundedReceiver<Request>,
+) {
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => {
+                tracing::warn!("Received SIGTERM, stopping");
+                return;
+            }
+            _ = signals.interrupt.recv() => {
+                tracing::warn!("Received SIGINT, stopping");
+                return;
+            }
+            _ = signals.hang_up.recv() => {
+                let process = Arc::clone(process);
+                // Its outcome is logged and shown by the metrics.
+                let _ = spawn_blocking(move || process.reload_config()).await;
+            }
+            request = inbox.recv() => {
+                if request.is_none_or(|request| request == Request::Quit) {
+                    tracing::warn!("Asked to stop by HTTP request");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn stop_all(
+    process: &Process,
+    stop: &watch::Sender<bool>,
+    server: JoinHandle<()>,
+    following: JoinHandle<()>,
+    database: Database,
+) -> Result<(), String> {
+    // Connections end while the last scrapes do.
+    stop.send_replace(true);
+    if let Some(scraping) = process.scraping.get() {
+        let ended = tokio::time::timeout(SCRAPING_GRACE, scraping.manager.shutdown()).await;
+        if ended.is_err() {
+            tracing::warn!("Some scrapes did not end in time and are broken off");
+        }
+    }
+    following.abort();
+    if tokio::time::timeout(HTTP_GRACE, server).await.is_err() {
+        tracing::warn!("Some connections did not end in time and are broken off");
+    }
+    // Whatever is still under way finds the database closed.
+    let closed = spawn_blocking(move || database.close()).await;
+    closed
+        .map_err(|error| format!("closing the database broke off: {error}"))?
+        .map_err(|error| format!("closing the database: {error}"))
+}
