@@ -23,8 +23,9 @@ use super::{Buffer, BufferPool, FetchError, Url};
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 10;
 
-/// Bytes that the head of a response may have; also what hyper buffers at most.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Bytes that the head of a response may have. It is the size of hyper's read buffer too, and so
+/// bounds what an idle connection may hold: left to itself the buffer grows with the pages.
+const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// Header fields of a response.
 const HEADERS_MAX: usize = 128;
@@ -249,7 +250,7 @@ async fn shake_hands(stream: TcpStream, url: &Url) -> Result<Live, FetchError> {
     // Requests are one small segment; waiting for more would only delay them.
     let _ = stream.set_nodelay(true);
     let (sender, connection) = http1::Builder::new()
-        .max_buf_size(HEAD_BYTES_MAX)
+        .read_buf_exact_size(Some(HEAD_BYTES_MAX))
         .max_headers(HEADERS_MAX)
         .handshake(TokioIo::new(stream))
         .await

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use super::counters::Counters;
+use super::metrics::Metrics;
 use super::pool::Pool;
 use super::schedule::fnv64;
 use super::scrape_loop::Shared;
@@ -14,7 +14,7 @@ use super::sink::Sink;
 use super::status::{DroppedTarget, FailedJob, TargetMetadata, TargetStatus};
 use crate::config::ScrapeConfig;
 use crate::discovery::TargetSets;
-use crate::exposition::{Family, MetricType, SampleLine};
+use crate::exposition::Family;
 use crate::http_client::BufferPool;
 use crate::model::Labels;
 
@@ -51,7 +51,7 @@ impl Manager {
                 sink,
                 buffers: BufferPool::new(),
                 processors: tokio::sync::Semaphore::new(processors),
-                counters: Counters::default(),
+                metrics: Metrics::new(),
                 stopping,
             }),
             stop,
@@ -78,7 +78,7 @@ impl Manager {
         for config in configs {
             let job = config.job_name.clone();
             if let Some(reason) = &config.unsupported {
-                self.shared.counters.pools_failed.add(1);
+                self.shared.metrics.pools_failed.inc();
                 tracing::error!(scrape_pool = %job, %reason, "The job cannot run");
                 state.failed.push(FailedJob { job, reason: reason.clone() });
                 continue;
@@ -95,6 +95,9 @@ impl Manager {
             state.pools.insert(job, pool);
         }
         // Pools that are left end with their handles; their loops write the staleness markers.
+        for job in before.keys() {
+            self.shared.metrics.remove_job(job);
+        }
     }
 
     /// Follows discovery until the server stops.
@@ -182,20 +185,7 @@ impl Manager {
 
     /// What scraping counts about itself, for `/metrics`.
     pub fn families(&self) -> Vec<Family> {
-        let mut families = self.shared.counters.families();
-        let state = self.state();
-        let samples = state.pools.iter().map(|(job, pool)| SampleLine {
-            suffix: "",
-            labels: vec![("scrape_job".to_owned(), job.clone())],
-            value: pool.active_count() as f64,
-        });
-        families.push(Family {
-            name: "prometheus_target_scrape_pool_targets".to_owned(),
-            help: "Targets of a job that are scraped.".to_owned(),
-            metric_type: MetricType::Gauge,
-            samples: samples.collect(),
-        });
-        families
+        self.shared.metrics.registry.gather()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

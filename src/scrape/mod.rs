@@ -5,9 +5,9 @@
 //! ([`crate::http_client`]) and hands it to [`ingest`], which writes to a [`Sink`].
 
 pub mod accept;
-mod counters;
 pub mod ingest;
 mod manager;
+mod metrics;
 mod pool;
 mod schedule;
 mod scrape_loop;

@@ -45,7 +45,7 @@ impl Pool {
         config: ScrapeConfig,
         seed: u64,
     ) -> Self {
-        shared.counters.pools.add(1);
+        shared.metrics.pools.inc();
         Self {
             shared,
             alive,
@@ -66,7 +66,7 @@ impl Pool {
         if *self.config == *config {
             return;
         }
-        self.shared.counters.reloads.add(1);
+        self.shared.metrics.reloads.inc();
         let restarts_all = !is_alike_for_loops(&self.config, config);
         let hands_over = Ingest::survives(&self.config, config);
         self.config = Arc::new(config.clone());
@@ -85,6 +85,7 @@ impl Pool {
             return;
         }
         self.groups = groups.to_vec();
+        self.shared.metrics.syncs.with(&[&self.config.job_name]).inc();
         self.update(false, true);
     }
 
@@ -119,6 +120,8 @@ impl Pool {
             drop(gone.handle.end(false));
         }
         self.force_errors();
+        let targets = self.shared.metrics.targets.with(&[&self.config.job_name]);
+        targets.set(self.active.len() as f64);
     }
 
     fn start(
@@ -161,7 +164,7 @@ impl Pool {
                         }
                     }
                     Err(error) => {
-                        self.shared.counters.syncs_failed.add(1);
+                        self.shared.metrics.syncs_failed.with(&[&self.config.job_name]).inc();
                         let error = format!("instance {at} in group {}: {error}", group.source);
                         let pool = &self.config.job_name;
                         tracing::error!(scrape_pool = %pool, %error, "Creating target failed");
@@ -175,7 +178,7 @@ impl Pool {
     fn force_errors(&self) {
         let (number, limit) = (self.active.len(), self.config.target_limit);
         let error: Option<Arc<str>> = (limit > 0 && number as u64 > limit).then(|| {
-            self.shared.counters.exceeded_target_limit.add(1);
+            self.shared.metrics.exceeded_target_limit.inc();
             format!("target_limit exceeded (number of targets: {number}, limit: {limit})").into()
         });
         for active in self.active.values() {

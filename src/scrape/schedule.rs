@@ -56,11 +56,12 @@ mod tests {
     #[test]
     fn the_phase_is_the_same_whenever_one_asks() {
         let interval = 15 * SECOND;
+        let seed = 42;
         for hash in [0, 1, 7 * SECOND, u64::MAX] {
-            let due = |now: u64| (now + offset_ns(hash, 42, interval, now)) % interval;
+            let due = |now: u64| (now + offset_ns(hash, seed, interval, now)) % interval;
             for now in [0, 1, interval - 1, 1_700_000_000_123_456_789] {
-                assert!(offset_ns(hash, 42, interval, now) <= interval);
-                assert_eq!(due(now), (hash ^ 42) % interval);
+                assert!(offset_ns(hash, seed, interval, now) <= interval);
+                assert_eq!(due(now), (hash ^ seed) % interval);
             }
         }
     }

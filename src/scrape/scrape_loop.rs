@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::accept::{accept_header, check_content_type};
-use super::counters::Counters;
 use super::ingest::{Ingest, IngestError, Ingested, Report};
+use super::metrics::Metrics;
 use super::schedule::{Alignment, offset_ns};
 use super::sink::Sink;
 use super::status::{Health, LastScrape};
@@ -28,6 +28,8 @@ use crate::config::ScrapeConfig;
 use crate::disk::StorageError;
 use crate::exposition::ShapePool;
 use crate::http_client::{BufferPool, Connection, FetchError, Page, Request, Url};
+use crate::model::format_duration;
+use crate::telemetry::Summary;
 
 /// Bytes of a page where the job sets no limit.
 pub const BODY_BYTES_MAX: u64 = 64 << 20;
@@ -39,7 +41,7 @@ pub(super) struct Shared {
     pub(super) buffers: BufferPool,
     /// As many pages are parsed and stored at a time as there are processors.
     pub(super) processors: tokio::sync::Semaphore,
-    pub(super) counters: Counters,
+    pub(super) metrics: Metrics,
     /// True once the server stops.
     pub(super) stopping: watch::Receiver<bool>,
 }
@@ -127,6 +129,8 @@ impl Start {
             )),
         };
         let mut ticks = ticks(&self.target, self.seed);
+        let interval = format_duration(self.target.interval_ms);
+        let interval_seconds = self.shared.metrics.interval_seconds.with(&[&interval]);
         let mut scraper = Scraper {
             shared: self.shared,
             request: request(&self.config, &self.target),
@@ -136,6 +140,8 @@ impl Start {
             ingest,
             last,
             alignment: None,
+            began: None,
+            interval_seconds,
         };
         loop {
             tokio::select! {
@@ -222,6 +228,9 @@ struct Scraper {
     last: Arc<Mutex<LastScrape>>,
     /// The grid that the first scrape begins.
     alignment: Option<Alignment>,
+    /// When the last scrape began.
+    began: Option<Instant>,
+    interval_seconds: Summary,
 }
 
 impl Scraper {
@@ -231,6 +240,9 @@ impl Scraper {
         let alignment = self.alignment.get_or_insert_with(|| Alignment::new(now_ns, interval_ns));
         let scrape_ns = alignment.align(now_ns);
         let began = Instant::now();
+        if let Some(before) = self.began.replace(began) {
+            self.interval_seconds.observe_duration(began - before);
+        }
         let fetched = self.fetch().await;
         // The permit is for the work on a processor, which follows without a pause.
         let Ok(_permit) = self.shared.processors.acquire().await else { return };
@@ -267,7 +279,7 @@ impl Scraper {
         let fetched = self.connection.fetch(request, &self.shared.buffers).await;
         let page = fetched.map_err(|error| {
             let is_too_large = matches!(error, FetchError::BodyTooLarge { .. });
-            self.shared.counters.exceeded_body_size_limit.add(usize::from(is_too_large));
+            self.shared.metrics.exceeded_body_size_limit.add(u64::from(is_too_large));
             Failure { text: error.to_string(), body_bytes: if is_too_large { -1.0 } else { 0.0 } }
         })?;
         if !page.body.is_empty() {
@@ -277,7 +289,7 @@ impl Scraper {
         Ok(page)
     }
 
-    /// Tells counters, log and status what became of a scrape.
+    /// Tells metrics, log and status what became of a scrape.
     fn book(
         &self,
         fetch_error: Option<String>,
@@ -310,22 +322,22 @@ impl Scraper {
     }
 
     fn count(&self, ingested: &Ingested) {
-        let counters = &self.shared.counters;
+        let metrics = &self.shared.metrics;
         match &ingested.error {
-            Some(IngestError::SampleLimit(_)) => counters.exceeded_sample_limit.add(1),
+            Some(IngestError::SampleLimit(_)) => metrics.exceeded_sample_limit.inc(),
             Some(IngestError::Series(error)) if error.is_limit() => {
-                counters.exceeded_label_limits.add(1);
+                metrics.exceeded_label_limits.inc();
             }
             _ => {}
         }
         let (job, url) = (&self.config.job_name, &self.target.url);
         for (number, counter, what) in [
-            (ingested.out_of_order, &counters.out_of_order, "out of order"),
-            (ingested.duplicates, &counters.duplicates, "another value at the same time"),
-            (ingested.out_of_bounds, &counters.out_of_bounds, "too old or too far in the future"),
+            (ingested.out_of_order, &metrics.out_of_order, "out of order"),
+            (ingested.duplicates, &metrics.duplicates, "another value at the same time"),
+            (ingested.out_of_bounds, &metrics.out_of_bounds, "too old or too far in the future"),
         ] {
             if number > 0 {
-                counter.add(number);
+                counter.add(number as u64);
                 tracing::warn!(
                     scrape_pool = %job, target = %url, num_dropped = number, reason = what,
                     "Samples of a scrape were dropped"

@@ -150,7 +150,7 @@ async fn endless_bodies_and_heads_are_cut_off() {
     })
     .await;
     let error = fetch(&mut connection, &request(&format!("http://{address}/"))).await.unwrap_err();
-    assert!(error.contains("response head exceeds 65536 bytes"), "{error}");
+    assert!(error.contains("response head exceeds 16384 bytes"), "{error}");
 }
 
 #[tokio::test]

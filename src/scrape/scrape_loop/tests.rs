@@ -305,3 +305,49 @@ async fn equal_targets_are_one_and_dropped_ones_are_counted() {
     assert_eq!(failed.unwrap().samples[0].value, 1.0);
     bench.manager.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_scraped_can_be_read_from_the_database() {
+    use crate::db::{Database, Options};
+    use crate::model::{Matcher, Samples, TimeRange, is_stale};
+    use crate::select::{Cancellation, Queryable};
+
+    let server = serve(|n| {
+        let gone = if n < 2 { "b 1\n" } else { "" };
+        page(TEXT, &format!("a{{x=\"y\"}} {n}\n{gone}"))
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let database = Database::open(dir.path(), Options::default()).unwrap();
+    let manager = Manager::new(Arc::new(database.clone()));
+    let config = fast_job(&[server.address.as_str()]);
+    let discovery = Discovery::new();
+    discovery.apply(std::slice::from_ref(&config));
+    manager.apply(std::slice::from_ref(&config), &Labels::empty());
+    manager.sync(Arc::clone(&discovery.subscribe().borrow()));
+    let read = |name: &str| {
+        let matchers = [Matcher::equal("__name__", name)];
+        let set = database.select(&matchers, TimeRange::ALL, &Cancellation::new()).unwrap();
+        let mut samples = Samples::default();
+        if !set.is_empty() {
+            assert_eq!(set.labels(0).get("instance"), Some(server.address.as_str()));
+            set.read(0, TimeRange::ALL, &mut samples).unwrap();
+        }
+        samples
+    };
+    for _ in 0..2000 {
+        if read("a").len() >= 4 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    manager.shutdown().await;
+    let (a, b, up) = (read("a"), read("b"), read("up"));
+    assert_eq!(a.values[..4], [0.0, 1.0, 2.0, 3.0]);
+    assert_eq!(up.timestamps, a.timestamps, "one row a scrape");
+    assert!(up.values.iter().all(|up| *up == 1.0));
+    assert_eq!(b.timestamps[..], a.timestamps[..3]);
+    assert_eq!(b.values[..2], [1.0, 1.0]);
+    assert!(is_stale(b.values[2]));
+    database.close().unwrap();
+}

@@ -1,0 +1,99 @@
+//! What scraping counts about itself; names are Prometheus's.
+
+use crate::telemetry::{Counter, CounterVec, GaugeVec, Registry, SummaryVec};
+
+/// Metrics of all pools, in a registry of their own.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) registry: Registry,
+    pub(super) exceeded_sample_limit: Counter,
+    pub(super) exceeded_body_size_limit: Counter,
+    pub(super) exceeded_label_limits: Counter,
+    pub(super) exceeded_target_limit: Counter,
+    pub(super) out_of_order: Counter,
+    pub(super) duplicates: Counter,
+    pub(super) out_of_bounds: Counter,
+    pub(super) pools: Counter,
+    pub(super) pools_failed: Counter,
+    pub(super) reloads: Counter,
+    /// By job.
+    pub(super) syncs: CounterVec,
+    /// By job.
+    pub(super) syncs_failed: CounterVec,
+    /// By job.
+    pub(super) targets: GaugeVec,
+    /// By the interval that was asked for.
+    pub(super) interval_seconds: SummaryVec,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let registry = Registry::new();
+        Self {
+            exceeded_sample_limit: registry.counter(
+                "prometheus_target_scrapes_exceeded_sample_limit_total",
+                "Scrapes rejected because of sample_limit.",
+            ),
+            exceeded_body_size_limit: registry.counter(
+                "prometheus_target_scrapes_exceeded_body_size_limit_total",
+                "Scrapes rejected because of the limit on the size of a page.",
+            ),
+            exceeded_label_limits: registry.counter(
+                "prometheus_target_scrape_pool_exceeded_label_limits_total",
+                "Scrapes rejected because of a limit on labels.",
+            ),
+            exceeded_target_limit: registry.counter(
+                "prometheus_target_scrape_pool_exceeded_target_limit_total",
+                "Synchronisations that found more targets than target_limit.",
+            ),
+            out_of_order: registry.counter(
+                "prometheus_target_scrapes_sample_out_of_order_total",
+                "Samples dropped because their series has a later one.",
+            ),
+            duplicates: registry.counter(
+                "prometheus_target_scrapes_sample_duplicate_timestamp_total",
+                "Samples dropped because their series has another at that time.",
+            ),
+            out_of_bounds: registry.counter(
+                "prometheus_target_scrapes_sample_out_of_bounds_total",
+                "Samples dropped because they are too old or too far in the future.",
+            ),
+            pools: registry.counter("prometheus_target_scrape_pools_total", "Pools begun."),
+            pools_failed: registry
+                .counter("prometheus_target_scrape_pools_failed_total", "Jobs that could not run."),
+            reloads: registry.counter(
+                "prometheus_target_scrape_pool_reloads_total",
+                "Pools that took over a changed configuration.",
+            ),
+            syncs: registry.counter_vec(
+                "prometheus_target_scrape_pool_sync_total",
+                "Changes of what discovery found that a job took over.",
+                &["scrape_job"],
+            ),
+            syncs_failed: registry.counter_vec(
+                "prometheus_target_sync_failed_total",
+                "Discovered label sets that made no target.",
+                &["scrape_job"],
+            ),
+            targets: registry.gauge_vec(
+                "prometheus_target_scrape_pool_targets",
+                "Targets of a job that are scraped.",
+                &["scrape_job"],
+            ),
+            interval_seconds: registry.summary_vec(
+                "prometheus_target_interval_length_seconds",
+                "Time from the beginning of one scrape to that of the next.",
+                &["interval"],
+                &[0.01, 0.05, 0.5, 0.9, 0.99],
+            ),
+            registry,
+        }
+    }
+
+    /// Forgets what was counted for a job that is gone.
+    pub(super) fn remove_job(&self, job: &str) {
+        self.syncs.remove(&[job]);
+        self.syncs_failed.remove(&[job]);
+        self.targets.remove(&[job]);
+    }
+}
