@@ -187,6 +187,15 @@ fn aggregations() {
         300,
         &[r#"{v="1200"} 1"#, r#"{v="900"} 1"#],
     );
+    assert_instant(
+        &store,
+        "limitk by (job) (1, requests_total)",
+        300,
+        &[
+            r#"{__name__="requests_total", instance="0", job="a"} 300"#,
+            r#"{__name__="requests_total", instance="0", job="b"} 900"#,
+        ],
+    );
     assert_eq!(
         error(instant(&store, "topk(scalar(nothing), requests_total)", 300)),
         "Parameter value is NaN"

@@ -128,11 +128,11 @@ pub(crate) fn select(
             let chosen: Vec<usize> = match op {
                 AggregateOp::Topk => best(present, k as usize, false),
                 AggregateOp::Bottomk => best(present, k as usize, true),
-                AggregateOp::Limitk => present.take(k as usize).map(|(_, index)| index).collect(),
-                _ => present
-                    .filter(|(_, index)| is_sampled(limit.clamp(-1.0, 1.0), offsets[*index]))
-                    .map(|(_, index)| index)
-                    .collect(),
+                AggregateOp::Limitk => heaped(present.take(k as usize)),
+                _ => {
+                    let ratio = limit.clamp(-1.0, 1.0);
+                    heaped(present.filter(|(_, index)| is_sampled(ratio, offsets[*index])))
+                }
             };
             for index in &chosen {
                 kept[*index].set(step);
@@ -216,6 +216,17 @@ fn best(present: impl Iterator<Item = (f64, usize)>, k: usize, least: bool) -> V
         let order = if least { nan_first(-a, -b) } else { nan_first(*a, *b) };
         order.reverse()
     });
+    heap.into_iter().map(|(_, index)| index).collect()
+}
+
+/// All of `present`. COMPAT: in the order of a heap with the least on top, which an instant
+/// query shows.
+fn heaped(present: impl Iterator<Item = (f64, usize)>) -> Vec<usize> {
+    let mut heap: Vec<(f64, usize)> = Vec::new();
+    for element in present {
+        heap.push(element);
+        sift_up(&mut heap, |a, b| a.is_nan() || a < b);
+    }
     heap.into_iter().map(|(_, index)| index).collect()
 }
 
