@@ -64,28 +64,29 @@ pub fn run<I: IntoIterator<Item = OsString>>(line: I) -> ExitCode {
         tracing::error!("Agent mode is not built in yet");
         return ExitCode::from(EXIT_FAILURE);
     }
-    ExitCode::from(run_with(Settings::new(flags)))
+    ExitCode::from(run_with(&Settings::new(flags)))
 }
 
 fn install_log(flags: &Flags) -> Result<(), log::LogError> {
     log::install(flags.text("log.level").parse()?, flags.text("log.format").parse()?)
 }
 
-fn run_with(settings: Settings) -> u8 {
+fn run_with(settings: &Settings) -> u8 {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "Starting Narthex");
     for remark in settings.remarks() {
         tracing::warn!("{remark}");
     }
-    let config = match read_config(&settings) {
+    let config = match read_config(settings) {
         Ok(config) => config,
         Err(error) => {
             tracing::error!(err = %error, "Loading the configuration failed");
             return EXIT_USAGE;
         }
     };
-    match &settings.config_file {
-        Some(path) => tracing::info!(file = %path.display(), "Configuration loaded"),
-        None => tracing::info!("No prometheus.yml here: scraping this server itself"),
+    if let Some(path) = &settings.config_file {
+        tracing::info!(file = %path.display(), "Configuration loaded");
+    } else {
+        tracing::info!("No prometheus.yml here: scraping this server itself");
     }
     log_remarks(&config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -97,7 +98,7 @@ fn run_with(settings: Settings) -> u8 {
     };
     let (requests, inbox) = mpsc::unbounded_channel();
     let process = Arc::new(Process::new(settings.clone(), config, requests));
-    let code = run_in(&runtime, &settings, &process, inbox);
+    let code = run_in(&runtime, settings, &process, inbox);
     runtime.shutdown_timeout(RUNTIME_GRACE);
     code
 }

@@ -81,8 +81,8 @@ pub fn format_duration(duration_ms: i64) -> String {
     }
     let mut rest = duration_ms.unsigned_abs();
     for (unit, unit_ms) in UNITS {
-        let is_exact_only = matches!(unit, "y" | "w");
-        if rest >= unit_ms && !(is_exact_only && !rest.is_multiple_of(unit_ms)) {
+        let may_leave_rest = !matches!(unit, "y" | "w");
+        if rest >= unit_ms && (may_leave_rest || rest.is_multiple_of(unit_ms)) {
             push(&mut text, rest / unit_ms, unit);
             rest %= unit_ms;
         }
