@@ -191,7 +191,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_the_standard_library(text in "-?[0-9]{0,22}(\\.[0-9]{0,22})?(e[+-]?[0-9]{1,3})?") {
+        fn agrees_with_the_standard_library(
+            text in "-?[0-9]{0,22}(\\.[0-9]{0,22})?(e[+-]?[0-9]{1,3})?"
+        ) {
             let ours = parse_value(text.as_bytes()).ok();
             let theirs: Option<f64> = text.parse().ok().filter(|v: &f64| v.is_finite());
             prop_assert_eq!(ours.map(f64::to_bits), theirs.map(f64::to_bits));

@@ -58,7 +58,8 @@ impl fmt::Display for ContentTypeError {
             ),
             Self::Malformed(value, why) => write!(
                 f,
-                "cannot parse Content-Type {value} and no fallback_scrape_protocol for target\n{why}"
+                "cannot parse Content-Type {value} and no \
+                    fallback_scrape_protocol for target\n{why}"
             ),
             Self::Unsupported(value) => write!(
                 f,

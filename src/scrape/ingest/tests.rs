@@ -240,7 +240,10 @@ fn labels_of_the_page_are_renamed_or_honored() {
     let mut bench = Bench::new(|_| {});
     bench.scrape(1000, page);
     let names = bench.sink.names();
-    let expected = r#"{__name__="a", exported_exported_job="x", exported_instance="z", exported_job="y", instance="i", job="j"}"#;
+    let expected = concat!(
+        r#"{__name__="a", exported_exported_job="x", exported_instance="z", "#,
+        r#"exported_job="y", instance="i", job="j"}"#,
+    );
     assert!(names.iter().any(|name| name == expected), "{names:?}");
     assert_eq!(bench.samples("b"), "1000 1");
     let mut bench = Bench::new(|config| config.honor_labels = true);
@@ -278,7 +281,8 @@ fn label_limits_reject_the_page_by_name() {
         ),
         (
             |config| config.label_name_length_limit = 8,
-            "label_name_length_limit exceeded (metric: a, label name: long_name, length: 9, limit: 8)",
+            "label_name_length_limit exceeded (metric: a, label name: long_name, \
+             length: 9, limit: 8)",
         ),
         (
             |config| config.label_value_length_limit = 3,

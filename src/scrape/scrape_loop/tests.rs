@@ -151,7 +151,8 @@ async fn every_way_to_fail_is_told() {
     let cases: Vec<(Server, &str)> = vec![
         (
             serve(|_| page("text/html", "<html>")).await,
-            "received unsupported Content-Type \"text/html\" and no fallback_scrape_protocol specified for target",
+            "received unsupported Content-Type \"text/html\" and no \
+                fallback_scrape_protocol specified for target",
         ),
         (
             serve(|_| page(TEXT, "a 1\nb{ 2\n")).await,
