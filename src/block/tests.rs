@@ -100,7 +100,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn what_was_written_is_read(model in arbitrary_model(), from in 0..9 * HOUR, len in 0..9 * HOUR) {
+    fn what_was_written_is_read(
+        model in arbitrary_model(),
+        from in 0..9 * HOUR,
+        len in 0..9 * HOUR,
+    ) {
         let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
         let dir = write(&disk, &model, 2 * HOUR).unwrap();
         prop_assert_eq!(read_all(&*disk, &dir).unwrap(), model.clone());

@@ -14,8 +14,8 @@ const PAGE: &str = "<!doctype html>
 <style>body{font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}
 code{background:#eee;padding:0 .3em}</style>
 <h1>Narthex</h1>
-<p>A metrics database that answers as Prometheus does. Point Grafana at this address as a data source
-of type Prometheus, or ask it directly:</p>
+<p>A metrics database that answers as Prometheus does. Point Grafana at this address as a data
+source of type Prometheus, or ask it directly:</p>
 <p><code>curl 'http://localhost:9090/api/v1/query?query=up'</code></p>
 <ul>
 <li><a href=\"/api/v1/targets\">Targets</a></li>

@@ -83,7 +83,10 @@ mod tests {
     proptest! {
         #[test]
         fn lists_round_trip(
-            gaps in proptest::collection::vec(prop_oneof![Just(0_u32), 0_u32..200, 0_u32..9999], 0..300)
+            gaps in proptest::collection::vec(
+                prop_oneof![Just(0_u32), 0_u32..200, 0_u32..9999],
+                0..300,
+            )
         ) {
             let mut ordinals = Vec::new();
             let mut next = 0;

@@ -77,8 +77,8 @@ proptest! {
         }
         for (name, value) in series.iter().flatten().chain([("a", "nope"), ("nope", "x")]) {
             let view = index.view();
-            let hits: Vec<u32> =
-                (0..).zip(&series).filter(|(_, l)| l.get(name) == Some(value)).map(|p| p.0).collect();
+            let holders = (0..).zip(&series).filter(|(_, l)| l.get(name) == Some(value));
+            let hits: Vec<u32> = holders.map(|(ordinal, _)| ordinal).collect();
             prop_assert_eq!(view.postings(name, value).iter().collect::<Vec<_>>(), hits.clone());
             prop_assert_eq!(view.postings_len(name, value), hits.len() as u64);
             prop_assert!(view.finish().is_ok());
@@ -90,8 +90,8 @@ proptest! {
                 values.push(value.to_owned());
                 true
             });
-            let mut expected: Vec<&str> =
-                series.iter().filter_map(|l| l.get("a")).filter(|v| v.starts_with(prefix)).collect();
+            let all = series.iter().filter_map(|l| l.get("a"));
+            let mut expected: Vec<&str> = all.filter(|v| v.starts_with(prefix)).collect();
             expected.sort_unstable();
             expected.dedup();
             prop_assert_eq!(values, expected);
