@@ -12,7 +12,7 @@ use source::{Source, closing_brace, read_all, words};
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 const COLUMNS_MAX: usize = 100;
-const FOLDERS: [&str; 4] = ["src", "tests", "benches", "fuzz/fuzz_targets"];
+const FOLDERS: [&str; 5] = ["src", "tests", "benches", "examples", "fuzz/fuzz_targets"];
 
 /// Names under which anything could stand.
 const EMPTY_NAMES: [&str; 9] =
