@@ -173,7 +173,7 @@ fn children(source: &Source, is_root: bool) -> Vec<(String, bool)> {
 
 fn is_root(path: &str) -> bool {
     matches!(path, "src/lib.rs" | "src/main.rs")
-        || ["tests/", "benches/", "fuzz/fuzz_targets/"]
+        || ["tests/", "benches/", "examples/", "fuzz/fuzz_targets/"]
             .iter()
             .any(|folder| path.strip_prefix(folder).is_some_and(|rest| !rest.contains('/')))
 }
