@@ -1,79 +1,9 @@
 //! The program as its users meet it: flags, exit status, start, reload, stop.
 #![cfg(feature = "server")]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+mod program;
 
-fn narthex(folder: &Path, flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_narthex"));
-    command.current_dir(folder).args(flags).stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn outcome(folder: &Path, flags: &[&str]) -> (i32, String) {
-    let Output { status, stdout, stderr } = narthex(folder, flags).output().expect("it starts");
-    let text = [stdout, stderr].concat();
-    (status.code().expect("it ends by itself"), String::from_utf8_lossy(&text).into_owned())
-}
-
-/// A running server; killed if a test forgets to end it.
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    /// Starts on a free port and waits until queries are answered.
-    fn start(folder: &Path, flags: &[&str]) -> Self {
-        let all = [&["--web.listen-address=127.0.0.1:0"][..], flags].concat();
-        let mut child = narthex(folder, &all).spawn().expect("it starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let mut address = String::new();
-        for line in lines.by_ref() {
-            let line = line.expect("log lines are text");
-            if let Some((_, rest)) = line.split_once("msg=Listening address=") {
-                rest.clone_into(&mut address);
-            }
-            if line.contains("Ready to answer queries") {
-                break;
-            }
-        }
-        assert!(!address.is_empty(), "the log names the address");
-        // The log goes on; somebody has to take it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
-    }
-
-    /// The status line and everything after it.
-    fn request(&self, method: &str, path: &str) -> String {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            .expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        answer
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args([name, &pid]).status().expect("kill is there");
-        assert!(status.success());
-    }
-
-    fn exit_code(mut self) -> Option<i32> {
-        self.child.wait().expect("it ends").code()
-    }
-}
+use program::{Server, outcome};
 
 const CONFIG: &str = "global: {scrape_interval: 1h}\n";
 
