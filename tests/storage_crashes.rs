@@ -238,7 +238,10 @@ fn run(seed: u64, steps: usize) {
 #[test]
 fn what_was_acknowledged_is_there_after_any_end() {
     let runs = std::env::var("NARTHEX_CRASH_RUNS").ok().and_then(|runs| runs.parse().ok());
-    for seed in 1..=runs.unwrap_or(60) {
+    for seed in
+        std::env::var("NARTHEX_CRASH_FIRST").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+            ..=runs.unwrap_or(60)
+    {
         run(seed, 150);
     }
 }

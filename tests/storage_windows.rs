@@ -10,8 +10,7 @@ use narthex::db::{Database, Event, Observer, Options};
 use narthex::disk::{Clock, Disk, SimulatedClock, SimulatedDisk, StorageError};
 use narthex::head::{AppendError, GroupKey};
 use narthex::model::{Labels, Matcher, STALE_NAN_BITS, Samples, TimeRange};
-use narthex::promql::engine::{Engine, EngineOptions, Query, QueryOptions, QueryRange, Value};
-use narthex::promql::parse::{ParseOptions, parse};
+use narthex::promql::engine::{QueryRange, Value};
 use narthex::select::{Cancellation, Queryable};
 
 const DATA: &str = "/data";
@@ -140,7 +139,6 @@ fn read(db: &Database, matchers: &[Matcher], range: TimeRange) -> Model {
 }
 
 fn answers(db: &Database) -> Vec<Value> {
-    let engine = Engine::new(EngineOptions::default());
     let range = QueryRange { start_ms: START, end_ms: START + 8 * HOUR, step_ms: 61_000 };
     let queries = [
         "sum by (instance) (rate(requests_total[5m]))",
@@ -148,15 +146,7 @@ fn answers(db: &Database) -> Vec<Value> {
         "count(churn)",
         "increase(requests_total{i=\"3\"}[3h])",
     ];
-    let mut values = Vec::new();
-    for text in queries {
-        let ast = parse(text, &ParseOptions::default()).unwrap();
-        let query = Query { text, ast: &ast };
-        let options = QueryOptions::default();
-        let result = engine.range(db, query, range, &options, &Cancellation::new()).unwrap();
-        values.push(result.value);
-    }
-    values
+    queries.iter().map(|text| db.query_range(text, range).unwrap().value).collect()
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::head::{CommitOutcome, GroupKey, Head, HeadOptions, SeriesRef};
 use crate::model::Labels;
 
 pub use options::{Event, Observer, Options, Silent};
+pub use query::QueryTextError;
 pub use stats::{BlockStats, Cardinality, Stats};
 
 /// Name of the directory below the data path.

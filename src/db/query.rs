@@ -1,12 +1,15 @@
 //! A database as a source of queries.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::{Database, Shared};
 use crate::block::Block;
 use crate::disk::StorageError;
 use crate::index;
 use crate::model::{Matcher, TimeRange};
+use crate::promql::engine::{Engine, Query, QueryError, QueryOptions, QueryRange, QueryResult};
+use crate::promql::{ParseError, ParseOptions, parse};
 use crate::select::{Cancellation, MergedSeries, Queryable, SelectError, SeriesSet};
 
 impl Shared {
@@ -52,6 +55,54 @@ impl Shared {
             found.extend(self.ask(each, answer, &mut Vec::new())?.into_iter().flatten());
         }
         Ok(found.into_iter().collect())
+    }
+}
+
+/// Why a query given as text has no answer.
+#[derive(Debug)]
+pub enum QueryTextError {
+    /// It is not PromQL.
+    Parse(ParseError),
+    /// Its evaluation failed.
+    Query(QueryError),
+}
+
+impl fmt::Display for QueryTextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parse(error) => fmt::Display::fmt(error, f),
+            Self::Query(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl std::error::Error for QueryTextError {}
+
+/// Queries with the engine's default options; [`Engine`] takes the database as its source where
+/// others are wanted.
+impl Database {
+    /// Evaluates PromQL at one time.
+    pub fn query(&self, text: &str, t_ms: i64) -> Result<QueryResult, QueryTextError> {
+        let ast = parse(text, &ParseOptions::default()).map_err(QueryTextError::Parse)?;
+        let query = Query { text, ast: &ast };
+        let options = QueryOptions::default();
+        Engine::default()
+            .instant(self, query, t_ms, &options, &Cancellation::new())
+            .map_err(QueryTextError::Query)
+    }
+
+    /// Evaluates PromQL at each time of `range`.
+    pub fn query_range(
+        &self,
+        text: &str,
+        range: QueryRange,
+    ) -> Result<QueryResult, QueryTextError> {
+        let ast = parse(text, &ParseOptions::default()).map_err(QueryTextError::Parse)?;
+        let query = Query { text, ast: &ast };
+        let options = QueryOptions::default();
+        Engine::default()
+            .range(self, query, range, &options, &Cancellation::new())
+            .map_err(QueryTextError::Query)
     }
 }
 
