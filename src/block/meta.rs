@@ -74,10 +74,11 @@ impl Meta {
         let mut bytes = vec![0; len as usize];
         file.read_at(0, &mut bytes).map_err(|e| StorageError::io("read", &path, e))?;
         Self::parse(&bytes).map_err(|Unread { at, what, version }| match version {
-            Some(found) => {
+            // A version that rotted must not pass for a newer one, with which nothing starts.
+            Some(found) if checks(&bytes) => {
                 StorageError::TooNew { path: path.clone(), found, supported: BLOCK_VERSION }
             }
-            None => StorageError::corrupt(&path, at as u64, what),
+            _ => StorageError::corrupt(&path, at as u64, what),
         })
     }
 
@@ -148,6 +149,16 @@ impl Meta {
         }
         Ok(())
     }
+}
+
+/// Whether the last line but one of the text is the CRC of what stands before it, as in every
+/// version.
+fn checks(bytes: &[u8]) -> bool {
+    let Some(line) = bytes.windows(10).rposition(|part| part == b"\n  \"crc32\"") else {
+        return false;
+    };
+    let crc = crc32fast::hash(&bytes[..=line]);
+    bytes[line + 1..].starts_with(format!("  \"crc32\": \"{crc:08x}\"").as_bytes())
 }
 
 /// Members that must be there.

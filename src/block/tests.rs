@@ -145,13 +145,16 @@ fn no_flipped_bit_goes_unseen() {
     for file in ["meta.json", "index", "chunks", "columns"] {
         let path = dir.join(file);
         let bytes = disk.file_bytes(&path).unwrap();
-        for at in 0..bytes.len() {
+        let all_bits = if file == "meta.json" { bytes.len() * 8 } else { bytes.len() };
+        for n in 0..all_bits {
+            let (at, bit) = (n % bytes.len(), (n + n / bytes.len()) % 8);
             let mut damaged = bytes.clone();
-            damaged[at] ^= 1 << (at % 8);
+            damaged[at] ^= 1 << bit;
             disk.set_file_bytes(&path, damaged).unwrap();
             match read_all(&disk, &dir) {
                 Ok(found) => assert!(file == "meta.json" && found == model, "{file} at {at}"),
-                Err(StorageError::Corrupt { .. } | StorageError::TooNew { .. }) => {}
+                // Never a newer version: with such a one nothing starts.
+                Err(StorageError::Corrupt { .. }) => {}
                 Err(other) => panic!("{file} at {at}: {other}"),
             }
         }

@@ -85,7 +85,7 @@ fn visit_series(
             let ids: RoaringBitmap = stretch.iter().map(|(_, id)| *id).collect();
             let captured = head.capture(&ids, window, workshop.check)?;
             for index in in_label_order(&captured) {
-                captured.read(index, window, &mut samples)?;
+                captured.read_around(index, window, &mut samples, &mut |e| (workshop.damaged)(&e));
                 visit(captured.labels(index), &samples)?;
             }
         }

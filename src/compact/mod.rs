@@ -30,6 +30,9 @@ pub struct Workshop<'a> {
     pub window_ms: i64,
     /// Asked often; its error ends the work and what was written is removed.
     pub check: &'a dyn Fn() -> Result<(), StorageError>,
+    /// Told of parts of the head that do not check; a flush leaves them out, or no window would
+    /// ever be flushed again.
+    pub damaged: &'a dyn Fn(&StorageError),
 }
 
 impl std::fmt::Debug for Workshop<'_> {

@@ -4,6 +4,10 @@
 //! [`super::Database::maintain`]. A step that fails is told, counted and tried again later; it
 //! has changed nothing that counts.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +20,8 @@ use crate::model::TimeRange;
 
 /// Longest pause between two attempts of a step that fails.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// Damaged places that one flush tells of.
+const DAMAGE_TOLD_MAX: usize = 100;
 
 impl Shared {
     /// All that is due. Every step is tried; the first error is returned.
@@ -80,23 +86,31 @@ impl Shared {
     /// Writes what the head has within `range`, just sealed, as one block for each window, and
     /// lets the head go of it.
     fn write_out(&self, range: TimeRange) -> Result<(), StorageError> {
-        let check = self.check();
-        let windows = occupied_windows(&self.head, range, &self.workshop(&check))?;
-        for start_ms in windows {
+        let told = RefCell::default();
+        let (check, damaged) = (self.check(), |error: &_| self.tell_damage(&told, error));
+        let workshop = self.workshop(&check, &damaged);
+        for start_ms in occupied_windows(&self.head, range, &workshop)? {
             let end_ms = start_ms.saturating_add(self.options.block_duration_min_ms);
-            let max_ms = (end_ms - 1).min(range.max_ms);
-            self.write_window(TimeRange { min_ms: start_ms, max_ms })?;
+            let max_ms = end_ms.saturating_sub(1).min(range.max_ms);
+            self.write_window(TimeRange { min_ms: start_ms, max_ms }, &workshop)?;
         }
         self.head.truncate(range.max_ms.saturating_add(1))
     }
 
-    fn write_window(&self, window: TimeRange) -> Result<(), StorageError> {
+    /// Tells of damage in head files, each place once.
+    fn tell_damage(&self, told: &RefCell<BTreeSet<String>>, error: &StorageError) {
+        let text = format!("a flush leaves out samples: {error}");
+        let mut told = told.borrow_mut();
+        if told.len() < DAMAGE_TOLD_MAX && !told.contains(&text) {
+            self.options.observer.event(&Event::Warning(text.clone()));
+            told.insert(text);
+        }
+    }
+
+    fn write_window(&self, window: TimeRange, workshop: &Workshop<'_>) -> Result<(), StorageError> {
         let began = self.clock.monotonic();
         let ulid = self.blocks.fresh_ulid(self.clock.now_ms());
-        let Some(meta) = flush_window(&self.head, window, ulid, &self.workshop(&self.check()))?
-        else {
-            return Ok(());
-        };
+        let Some(meta) = flush_window(&self.head, window, ulid, workshop)? else { return Ok(()) };
         self.blocks.publish(&meta)?;
         self.counters.flushes.fetch_add(1, Ordering::Relaxed);
         self.options.observer.event(&Event::Flushed {
@@ -124,7 +138,7 @@ impl Shared {
         let chosen = list.iter().filter(|block| names.contains(&block.meta().ulid));
         let chosen: Vec<_> = chosen.cloned().collect();
         let ulid = self.blocks.fresh_ulid(self.clock.now_ms());
-        let meta = match merge_blocks(&chosen, ulid, &self.workshop(&self.check())) {
+        let meta = match merge_blocks(&chosen, ulid, &self.workshop(&self.check(), &|_| {})) {
             Err(StorageError::Corrupt { path, offset, what }) => {
                 // The damaged block rests from now on; the others find another plan.
                 let error = StorageError::Corrupt { path: path.clone(), offset, what };
@@ -165,12 +179,17 @@ impl Shared {
         }
     }
 
-    fn workshop<'a>(&'a self, check: &'a dyn Fn() -> Result<(), StorageError>) -> Workshop<'a> {
+    fn workshop<'a>(
+        &'a self,
+        check: &'a dyn Fn() -> Result<(), StorageError>,
+        damaged: &'a dyn Fn(&StorageError),
+    ) -> Workshop<'a> {
         Workshop {
             disk: &self.disk,
             blocks_dir: self.blocks.dir().to_owned(),
             window_ms: self.options.block_duration_min_ms,
             check,
+            damaged,
         }
     }
 
@@ -179,11 +198,25 @@ impl Shared {
         || self.check_open()
     }
 
+    /// [`Shared::maintain`], where a panic is a failure like any other: without maintenance
+    /// nothing would be flushed any more, and nobody would hear of it.
+    fn maintain_unwinding(&self) -> Result<(), StorageError> {
+        // What a panic leaves half done is what a failure may leave: every lock is taken again,
+        // and every step begins with what is there.
+        catch_unwind(AssertUnwindSafe(|| self.maintain())).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            let why = format!("panicked: {}", text.unwrap_or_default());
+            let source = std::io::Error::other(why);
+            self.told("maintenance", Err(StorageError::io("run", Path::new("maintenance"), source)))
+        })
+    }
+
     /// The body of the background thread.
     pub(super) fn run_maintenance(&self) {
         let mut pause = self.options.maintenance_interval;
         while !self.sleep(pause) {
-            pause = match self.maintain() {
+            pause = match self.maintain_unwinding() {
                 Ok(()) => self.options.maintenance_interval,
                 Err(StorageError::Closed) => return,
                 Err(_) => (pause * 2).min(PAUSE_MAX.max(self.options.maintenance_interval)),

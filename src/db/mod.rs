@@ -282,3 +282,6 @@ impl Appender {
         self.0.commit()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -242,12 +242,17 @@ impl Head {
     }
 
     /// Removes head files of which no group has a tile. The newest checkpoint does not name them.
+    /// One in which damage was met goes to `quarantine/`: what it held is in no block.
     fn drop_unused_files(&self) -> Result<(), StorageError> {
         let mut files = self.files();
         let unused: Vec<u64> =
             files.by_number.values().filter(|f| !f.is_in_use()).map(|f| f.number).collect();
         for number in unused {
             if let Some(file) = files.by_number.remove(&number) {
+                if file.is_damaged() {
+                    self.quarantine(&file.path, "damage was met in it when it was flushed")?;
+                    continue;
+                }
                 let removed = self.options.disk.remove_file(&file.path);
                 removed.map_err(|e| StorageError::io("remove", &file.path, e))?;
             }

@@ -193,7 +193,7 @@ impl<'a> Recovery<'a> {
 
 impl Head {
     /// Moves a file that does not check out of the way.
-    fn quarantine(&self, path: &Path, reason: &str) -> Result<(), StorageError> {
+    pub(super) fn quarantine(&self, path: &Path, reason: &str) -> Result<(), StorageError> {
         let options = &self.options;
         let dir = options.dir.join("quarantine");
         let created = options.disk.create_dir_all(&dir);

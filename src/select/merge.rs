@@ -2,7 +2,7 @@
 //!
 //! Series are merged by labels, samples by time; where two sources have a sample of the same time
 //! the head's wins, then the newer block's (they are equal unless someone wrote the time twice).
-//! A damaged part of a block is left out and told by [`SeriesSet::warnings`].
+//! A damaged part of a block or head file is left out and told by [`SeriesSet::warnings`].
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -106,14 +106,16 @@ impl MergedSeries {
         range: TimeRange,
         out: &mut Samples,
     ) -> Result<(), StorageError> {
-        let Some(block) = self.blocks.get(part.source as usize) else {
-            let head = self.head.as_ref().expect("BUG: the last source is the head");
-            return head.read(part.index as usize, range, out);
-        };
-        block.read(part.index as usize, range, out, &mut |error| {
+        let damaged = &mut |error: StorageError| {
             let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
             warnings.insert(format!("samples are missing: {error}"));
-        })
+        };
+        let Some(block) = self.blocks.get(part.source as usize) else {
+            let head = self.head.as_ref().expect("BUG: the last source is the head");
+            head.read_around(part.index as usize, range, out, damaged);
+            return Ok(());
+        };
+        block.read(part.index as usize, range, out, damaged)
     }
 }
 

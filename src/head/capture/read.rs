@@ -5,18 +5,34 @@ use std::sync::{Arc, PoisonError};
 use super::{Captured, CapturedGroup, CapturedSeries};
 use crate::disk::StorageError;
 use crate::head::deletion::hide;
-use crate::head::tile::TileRef;
+use crate::head::tile::{Entry, TileRef};
 use crate::model::{Samples, TimeRange};
 
 impl Captured {
-    /// Replaces the content of `out` by the samples of series `index` within `range`, times
-    /// strictly ascending, deleted ones left out.
+    /// As [`Captured::read_around`]; damage is an error.
     pub fn read(
         &self,
         index: usize,
         range: TimeRange,
         out: &mut Samples,
     ) -> Result<(), StorageError> {
+        let mut damage = None;
+        self.read_around(index, range, out, &mut |error| {
+            damage.get_or_insert(error);
+        });
+        damage.map_or(Ok(()), Err)
+    }
+
+    /// Replaces the content of `out` by the samples of series `index` within `range`, times
+    /// strictly ascending, deleted ones left out. A chunk that does not check is told to
+    /// `damaged` and left out.
+    pub fn read_around(
+        &self,
+        index: usize,
+        range: TimeRange,
+        out: &mut Samples,
+        damaged: &mut dyn FnMut(StorageError),
+    ) {
         out.clear();
         let series = &self.series[index];
         let mut scratch = Vec::new();
@@ -27,7 +43,7 @@ impl Captured {
             tiles.sort_by_key(|tile| (tile.file.number, tile.index));
         }
         for tile in tiles {
-            self.read_tile(tile, series.id, range, &mut scratch, out)?;
+            self.read_tile(tile, series.id, range, &mut scratch, out, damaged);
         }
         read_rows(&self.groups[series.group], series, range, out);
         let loose = series.loose.iter().flat_map(|(_, samples)| samples);
@@ -38,7 +54,6 @@ impl Captured {
         if let Some(ranges) = self.deletions.get(&series.id) {
             hide(out, ranges);
         }
-        Ok(())
     }
 
     /// Appends the samples that a tile has of `series`.
@@ -49,25 +64,40 @@ impl Captured {
         range: TimeRange,
         scratch: &mut Vec<f64>,
         out: &mut Samples,
-    ) -> Result<(), StorageError> {
+        damaged: &mut dyn FnMut(StorageError),
+    ) {
         let meta = tile.meta();
         let range = TimeRange { min_ms: range.min_ms.max(tile.clip_ms), max_ms: range.max_ms };
         if range.min_ms > range.max_ms || meta.min_ms > range.max_ms || meta.max_ms < range.min_ms {
-            return Ok(());
+            return;
         }
         for n in tile.file.find(tile.index, series) {
             let entry = tile.file.entry(tile.index, n);
-            let column = self.column(tile, entry.column)?;
-            let (start, count) = (entry.start as usize, entry.count as usize);
-            let times = &column[start..start + count];
-            let first = times.partition_point(|&t| t < range.min_ms);
-            let end = times.partition_point(|&t| t <= range.max_ms);
-            if first < end {
-                scratch.clear();
-                tile.file.read_values(tile.index, &entry, scratch)?;
-                out.timestamps.extend_from_slice(&times[first..end]);
-                out.values.extend_from_slice(&scratch[first..end]);
+            if let Err(error) = self.read_chunk(tile, &entry, range, scratch, out) {
+                damaged(error);
             }
+        }
+    }
+
+    /// Appends the samples of one chunk; after an error `out` is as before.
+    fn read_chunk(
+        &self,
+        tile: &TileRef,
+        entry: &Entry,
+        range: TimeRange,
+        scratch: &mut Vec<f64>,
+        out: &mut Samples,
+    ) -> Result<(), StorageError> {
+        let column = self.column(tile, entry.column)?;
+        let (start, count) = (entry.start as usize, entry.count as usize);
+        let times = &column[start..start + count];
+        let first = times.partition_point(|&t| t < range.min_ms);
+        let end = times.partition_point(|&t| t <= range.max_ms);
+        if first < end {
+            scratch.clear();
+            tile.file.read_values(tile.index, entry, scratch)?;
+            out.timestamps.extend_from_slice(&times[first..end]);
+            out.values.extend_from_slice(&scratch[first..end]);
         }
         Ok(())
     }

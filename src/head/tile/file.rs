@@ -1,7 +1,7 @@
 //! The reading side of a head file.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::{
     COLUMN_BYTES, END_MAGIC, ENTRY_BYTES, HEADER_BYTES, MAGIC, TRAILER_BYTES, TileMeta, VERSION,
@@ -20,6 +20,7 @@ pub(in crate::head) struct HeadFile {
     tiles: Vec<TileMeta>,
     /// Tiles that groups still have.
     tiles_in_use: AtomicU32,
+    is_damaged: AtomicBool,
 }
 
 /// A chunk of a tile's directory: the values of `count` samples of a series, whose times are
@@ -53,8 +54,9 @@ impl HeadFile {
     ) -> Result<Self, StorageError> {
         let mapped = disk.map(path).map_err(|e| StorageError::io("map", path, e))?;
         let tiles = read_footer(mapped.bytes(), path)?;
-        let tiles_in_use = AtomicU32::new(0);
-        let file = Self { number, path: path.to_owned(), mapped, tiles, tiles_in_use };
+        let (tiles_in_use, is_damaged) = (AtomicU32::new(0), AtomicBool::new(false));
+        let path = path.to_owned();
+        let file = Self { number, path, mapped, tiles, tiles_in_use, is_damaged };
         for index in 0..file.tiles.len() as u32 {
             file.check_tile(index)?;
         }
@@ -84,6 +86,11 @@ impl HeadFile {
 
     pub(in crate::head) fn is_in_use(&self) -> bool {
         self.tiles_in_use.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether a chunk or column was met that did not read.
+    pub(in crate::head) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Acquire)
     }
 
     /// Numbers of the entries of `series` in a tile.
@@ -153,12 +160,14 @@ impl HeadFile {
         let at = self.tile(tile).start + u64::from(at);
         let payload = &self.mapped.bytes()[at as usize..at as usize + len as usize];
         if crc32(payload) != crc {
+            self.is_damaged.store(true, Ordering::Release);
             return Err(StorageError::corrupt(&self.path, at, "the checksum of a chunk is wrong"));
         }
         Ok((at, payload))
     }
 
     fn damaged(&self, at: u64, error: &ChunkError) -> StorageError {
+        self.is_damaged.store(true, Ordering::Release);
         StorageError::corrupt(&self.path, at, error.to_string())
     }
 
@@ -241,11 +250,16 @@ fn read_footer(bytes: &[u8], path: &Path) -> Result<Vec<TileMeta>, StorageError>
     }
     let word = |at: u64| u32::from_le_bytes([0, 1, 2, 3].map(|i| bytes[at as usize + i]));
     let found = word(8);
-    if found != VERSION {
+    let has_end = bytes.ends_with(END_MAGIC);
+    if found > VERSION && !has_end {
         return Err(StorageError::TooNew { path: path.to_owned(), found, supported: VERSION });
     }
+    if found != VERSION {
+        // No checksum covers the header, but a newer version would end differently.
+        return Err(corrupt(8, "the version does not go with the file's end"));
+    }
     let trailer = len - TRAILER_BYTES;
-    if !bytes.ends_with(END_MAGIC) {
+    if !has_end {
         return Err(corrupt(trailer, "the file has no end"));
     }
     let start = trailer.checked_sub(u64::from(word(trailer))).filter(|&at| at >= HEADER_BYTES);

@@ -71,10 +71,25 @@ fn no_flipped_bit_and_no_cut_goes_unseen() {
         let mut bytes = good.clone();
         bytes[at] ^= 1 << (at % 8);
         disk.set_file_bytes(&path, bytes).unwrap();
-        assert!(read_all(&disk, &path).is_err(), "byte {at} of {}", good.len());
+        let read = read_all(&disk, &path);
+        // A version that rotted must not pass for a newer one, with which nothing starts.
+        let is_told = matches!(read, Err(StorageError::Corrupt { .. }));
+        assert!(is_told, "byte {at} of {}: {read:?}", good.len());
         disk.set_file_bytes(&path, good[..at].to_vec()).unwrap();
         assert!(HeadFile::open(&disk, &path, 7).is_err(), "cut at {at}");
     }
+}
+
+#[test]
+fn a_newer_version_is_told_by_its_number() {
+    let disk = SimulatedDisk::new(1);
+    let path = write(&disk);
+    let mut bytes = disk.file_bytes(&path).unwrap();
+    bytes[8] = 2;
+    bytes.extend_from_slice(b"HEN2");
+    disk.set_file_bytes(&path, bytes).unwrap();
+    let opened = HeadFile::open(&disk, &path, 7);
+    assert!(matches!(opened, Err(StorageError::TooNew { found: 2, .. })), "{opened:?}");
 }
 
 #[test]

@@ -1,0 +1,141 @@
+//! Tests of what the database does by itself when something is broken.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Database, Event, Observer, Options};
+use crate::disk::{Clock, Disk, SimulatedClock, SimulatedDisk};
+use crate::head::GroupKey;
+use crate::model::{Labels, Samples, TimeRange};
+use crate::select::{Cancellation, Queryable};
+
+const HOUR: i64 = 3_600_000;
+/// A multiple of two hours.
+const START: i64 = 1_699_999_200_000;
+
+/// Keeps what it hears; panics at the first flush where that is wanted.
+#[derive(Debug, Default)]
+struct Ears {
+    heard: Mutex<Vec<String>>,
+    panics_at_flush: AtomicBool,
+}
+
+impl Observer for Ears {
+    fn event(&self, event: &Event<'_>) {
+        self.heard.lock().unwrap().push(event.to_string());
+        if matches!(event, Event::Flushed { .. }) {
+            assert!(!self.panics_at_flush.swap(false, Ordering::AcqRel), "an ear that fell off");
+        }
+    }
+}
+
+impl Ears {
+    fn count(&self, text: &str) -> usize {
+        self.heard.lock().unwrap().iter().filter(|event| event.contains(text)).count()
+    }
+
+    /// Waits for the background thread; without an end only where the test has failed.
+    fn wait_for(&self, text: &str, count: usize) {
+        while self.count(text) < count {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+struct Bench {
+    disk: SimulatedDisk,
+    clock: SimulatedClock,
+    ears: Arc<Ears>,
+    options: Options,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let ears = Arc::new(Ears::default());
+        let observer: Arc<dyn Observer> = ears.clone();
+        let options = Options { background: false, observer, ..Options::default() };
+        Self { disk: SimulatedDisk::new(5), clock: SimulatedClock::new(START), ears, options }
+    }
+
+    fn open(&self) -> Database {
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        Database::open_with(disk, clock, "/data", self.options.clone()).unwrap()
+    }
+
+    /// Five series at `t`, each with the time as its value.
+    fn scrape(&self, db: &Database, t: i64) {
+        self.clock.set_now_ms(t);
+        let mut appender = db.appender(GroupKey::Embedded("a".to_owned())).unwrap();
+        for i in 0..5 {
+            let labels = Labels::from_pairs([("__name__", "m"), ("i", &i.to_string())]);
+            let series = appender.series(&labels).unwrap();
+            appender.append(series, t, (t - START) as f64 + f64::from(i) / 7.0);
+        }
+        assert_eq!(appender.commit().unwrap().accepted, 5);
+    }
+}
+
+/// All samples by series, and the warnings that came with them.
+fn read(db: &Database) -> (BTreeMap<(String, i64), u64>, Vec<String>) {
+    let set = db.select(&[], TimeRange::ALL, &Cancellation::new()).unwrap();
+    let (mut found, mut samples) = (BTreeMap::new(), Samples::default());
+    for index in 0..set.len() {
+        set.read(index, TimeRange::ALL, &mut samples).unwrap();
+        let name = set.labels(index).get("i").unwrap();
+        for (&t, value) in samples.timestamps.iter().zip(&samples.values) {
+            found.insert((name.to_owned(), t), value.to_bits());
+        }
+    }
+    (found, set.warnings())
+}
+
+#[test]
+fn a_damaged_chunk_of_the_head_holds_up_no_flush() {
+    let mut bench = Bench::new();
+    let db = bench.open();
+    for minute in 0..150 {
+        bench.scrape(&db, START + minute * 60_000);
+        db.maintain().unwrap();
+    }
+    let (before, _) = read(&db);
+    drop(db);
+    let dir = Path::new("/data/narthex/head");
+    let file: PathBuf = dir.join(&bench.disk.read_dir(dir).unwrap()[0].name);
+    bench.disk = bench.disk.kill();
+    let mut bytes = bench.disk.file_bytes(&file).unwrap();
+    bytes[40] ^= 4;
+    bench.disk.set_file_bytes(&file, bytes).unwrap();
+    let db = bench.open();
+    let (rest, warnings) = read(&db);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(rest.len() < before.len() && rest.iter().all(|(at, bits)| before[at] == *bits));
+    bench.scrape(&db, START + 4 * HOUR);
+    db.maintain().unwrap();
+    assert_eq!(db.stats().blocks.len(), 1);
+    assert_eq!(read(&db).0.len(), rest.len() + 5);
+    assert_eq!(bench.ears.count("a flush leaves out samples"), 1);
+    // The bytes are not thrown away: someone may still find something in them.
+    let aside = bench.disk.read_dir(Path::new("/data/narthex/quarantine")).unwrap();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+}
+
+#[test]
+fn a_panic_in_maintenance_is_told_and_maintenance_goes_on() {
+    let mut bench = Bench::new();
+    bench.options.background = true;
+    bench.options.maintenance_interval = Duration::from_millis(1);
+    bench.ears.panics_at_flush.store(true, Ordering::Release);
+    let db = bench.open();
+    bench.scrape(&db, START);
+    bench.scrape(&db, START + 4 * HOUR);
+    bench.ears.wait_for("panicked: an ear that fell off", 1);
+    bench.scrape(&db, START + 8 * HOUR);
+    bench.ears.wait_for("written as block", 3);
+    assert!(db.stats().maintenance_failures > 0);
+    assert_eq!(read(&db).0.len(), 15);
+    db.close().unwrap();
+}
