@@ -86,7 +86,7 @@ pub(super) fn push_integer(out: &mut Vec<u8>, number: i64) {
 }
 
 /// Milliseconds as seconds: whole ones as an integer, others with three decimals.
-pub(super) fn push_time(out: &mut Vec<u8>, t_ms: i64) {
+fn push_time(out: &mut Vec<u8>, t_ms: i64) {
     let magnitude = t_ms.unsigned_abs();
     if t_ms < 0 {
         out.push(b'-');
@@ -112,6 +112,29 @@ fn push_point_value(out: &mut Vec<u8>, value: f64) {
     out.extend_from_slice(b",\"");
     push_float(out, value, FloatStyle::Api);
     out.extend_from_slice(b"\"]");
+}
+
+/// `[time,"value"]` of a scalar. COMPAT: Prometheus writes the time of a scalar and of a string as
+/// a number in its shortest form, and a scalar's value without an exponent; samples are otherwise.
+pub(super) fn push_scalar(out: &mut Vec<u8>, t_ms: i64, value: f64) {
+    out.push(b'[');
+    push_shortest_time(out, t_ms);
+    out.extend_from_slice(b",\"");
+    push_float(out, value, FloatStyle::Plain);
+    out.extend_from_slice(b"\"]");
+}
+
+/// `[time,"text"]`
+pub(super) fn push_text(out: &mut Vec<u8>, t_ms: i64, text: &str) {
+    out.push(b'[');
+    push_shortest_time(out, t_ms);
+    out.push(b',');
+    push_str(out, text);
+    out.push(b']');
+}
+
+fn push_shortest_time(out: &mut Vec<u8>, t_ms: i64) {
+    push_float(out, t_ms as f64 / 1000.0, FloatStyle::Api);
 }
 
 /// Texts of the times of one grid, printed once and copied for each series.
@@ -175,6 +198,20 @@ mod tests {
             assert_eq!(text(|out| push_time(out, t_ms)), expected);
         }
         assert_eq!(text(|out| push_integer(out, i64::MIN)), "-9223372036854775808");
+    }
+
+    #[test]
+    fn scalars_and_strings_have_short_times_and_plain_values() {
+        for (t_ms, value, expected) in [
+            (1500, 1e30, "[1.5,\"1000000000000000000000000000000\"]"),
+            (1_795_417_017_250, 1e-7, "[1795417017.25,\"0.0000001\"]"),
+            (-1, f64::NAN, "[-0.001,\"NaN\"]"),
+            (0, -0.0, "[0,\"-0\"]"),
+            (7000, f64::INFINITY, "[7,\"+Inf\"]"),
+        ] {
+            assert_eq!(text(|out| push_scalar(out, t_ms, value)), expected);
+        }
+        assert_eq!(text(|out| push_text(out, 120, "a\"b")), "[0.12,\"a\\\"b\"]");
     }
 
     #[test]

@@ -170,16 +170,11 @@ fn print(
 fn print_value(sink: &mut Sink, value: &Value) -> Result<(), ApiError> {
     match value {
         Value::Scalar { t_ms, value } => {
-            json::push_point(sink.buffer(), *t_ms, *value);
+            json::push_scalar(sink.buffer(), *t_ms, *value);
             Ok(())
         }
         Value::String { t_ms, value } => {
-            let out = sink.buffer();
-            out.push(b'[');
-            json::push_time(out, *t_ms);
-            out.push(b',');
-            json::push_str(out, value);
-            out.push(b']');
+            json::push_text(sink.buffer(), *t_ms, value);
             Ok(())
         }
         Value::Vector(vector) => list(sink, vector, |out, sample| {
