@@ -80,23 +80,37 @@ impl Register {
     }
 
     /// Puts a series where the log or a checkpoint says it was. `false` where the id is taken by
-    /// another series. Labels that another id has: the log is older than the departure of that
-    /// series, which it does not tell, and names the one that came after it.
+    /// another series.
+    ///
+    /// The log does not tell when a series leaves, and a replay may begin before what the
+    /// checkpoint holds. So labels may be named with one id after another, and the last one
+    /// counts; one that the checkpoint had already gets its home back when its turn comes.
     pub(super) fn restore(&mut self, series: SeriesRef, labels: &Labels) -> bool {
         match self.find(labels) {
             Some(found) if found == series => return true,
-            Some(former) => {
-                self.remove(former.id.0, 0, 0);
+            Some(other) => {
+                let former = self.former.get(&other.id.0).cloned();
+                self.remove(other.id.0, 0, 0);
                 // Vacant ids are put to rest together when the recovery ends.
                 self.resting.pop();
+                if let Some(former) = former {
+                    self.former.insert(other.id.0, former);
+                }
             }
             None => {}
         }
-        let taken = self.records.get(series.id.0 as usize).is_some_and(|r| r.live);
-        if !taken {
-            self.place(series, labels, true);
+        let hash = self.hasher.hash_one(labels.as_bytes());
+        let record = self.records.get(series.id.0 as usize);
+        if record.is_some_and(|r| r.live) {
+            return false;
         }
-        !taken
+        let is_back = |r: &&Record| r.generation == series.generation && r.hash == hash;
+        let home = record.filter(is_back).map(|r| r.home);
+        self.place(series, labels, true);
+        if let Some(home) = home {
+            self.records[series.id.0 as usize].home = home;
+        }
+        true
     }
 
     fn place(&mut self, series: SeriesRef, labels: &Labels, logged: bool) {
