@@ -53,3 +53,15 @@ fn it_serves_reloads_and_stops() {
     assert!(server.request("POST", "/-/quit").starts_with("HTTP/1.1 200"));
     assert_eq!(server.exit_code(), Some(0));
 }
+
+/// Told to stop while the database is being opened, it stops.
+#[test]
+fn a_signal_during_the_start_is_not_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("prometheus.yml"), CONFIG).expect("a file");
+    for _ in 0..5 {
+        let server = Server::start_until(folder.path(), &[], "msg=Listening");
+        server.signal("-TERM");
+        assert_eq!(server.exit_code(), Some(0));
+    }
+}

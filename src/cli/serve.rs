@@ -35,6 +35,8 @@ const EXIT_FAILURE: u8 = 1;
 /// The command line or the configuration is wrong.
 const EXIT_USAGE: u8 = 2;
 
+/// How long an opening under way is waited for.
+const OPENING_GRACE: Duration = Duration::from_millis(500);
 /// How long scrapes under way are waited for.
 const SCRAPING_GRACE: Duration = Duration::from_millis(300);
 /// How long the HTTP server may take to end its connections.
@@ -164,22 +166,29 @@ async fn serve(
     let server = tokio::spawn(http::serve(listeners, Arc::clone(&service), stopping));
 
     let mut opening = open(settings, process);
-    let opened = tokio::select! {
-        opened = &mut opening => opened,
+    let (opened, is_told) = tokio::select! {
+        opened = &mut opening => (Some(opened), false),
         () = told_to_stop(process, &mut signals, &mut inbox) => {
-            // The opening cannot be broken off; it is waited for, then closed.
-            opening.await
+            (tokio::time::timeout(OPENING_GRACE, &mut opening).await.ok(), true)
         }
+    };
+    let Some(opened) = opened else {
+        // An opening that the end of the process breaks off loses nothing.
+        tracing::warn!("The database was still being opened");
+        return Ok(());
     };
     let database = opened
         .map_err(|error| format!("opening the database broke off: {error}"))?
         .map_err(|error| format!("opening the database: {error}"))?;
+    if is_told {
+        return stop_all(process, &stop, server, None, database).await;
+    }
     service.set_ready(database.clone());
     tracing::info!("Ready to answer queries");
     let following = start_scraping(process, &database);
     told_to_stop(process, &mut signals, &mut inbox).await;
     service.set_stopping();
-    stop_all(process, &stop, server, following, database).await
+    stop_all(process, &stop, server, Some(following), database).await
 }
 
 fn open(settings: &Settings, process: &Arc<Process>) -> JoinHandle<Result<Database, StorageError>> {
@@ -238,7 +247,7 @@ async fn stop_all(
     process: &Process,
     stop: &watch::Sender<bool>,
     server: JoinHandle<()>,
-    following: JoinHandle<()>,
+    following: Option<JoinHandle<()>>,
     database: Database,
 ) -> Result<(), String> {
     // Connections end while the last scrapes do.
@@ -249,7 +258,9 @@ async fn stop_all(
             tracing::warn!("Some scrapes did not end in time and are broken off");
         }
     }
-    following.abort();
+    if let Some(following) = following {
+        following.abort();
+    }
     if tokio::time::timeout(HTTP_GRACE, server).await.is_err() {
         tracing::warn!("Some connections did not end in time and are broken off");
     }

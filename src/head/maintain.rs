@@ -22,6 +22,7 @@ impl Head {
         self.check_open()?;
         let mut state = self.maintenance();
         let synced = self.syncer.tick().map(|_| ());
+        self.tell_sync_failures(&mut state);
         if let Err(error) = &synced {
             let error = error.to_string();
             self.options.observer.observe(Event::SyncFailed { error: &error });
@@ -44,6 +45,20 @@ impl Head {
         let checkpointed = self.checkpoint(&mut state);
         self.tell_failure("checkpoint", &checkpointed);
         self.log.close().and(checkpointed)
+    }
+
+    /// A failed sync that a new segment made good is no error to anyone, but the medium is ill.
+    fn tell_sync_failures(&self, state: &mut Maintenance) {
+        let log = self.log.stats();
+        let fresh = log.sync_failures - state.sync_failures_told;
+        if fresh == 0 {
+            return;
+        }
+        state.sync_failures_told = log.sync_failures;
+        let why = log.sync_failure.unwrap_or_default();
+        let error =
+            format!("{fresh} syncs failed, the records go to a new segment; the last: {why}");
+        self.options.observer.observe(Event::SyncFailed { error: &error });
     }
 
     fn is_checkpoint_due(&self, state: &Maintenance) -> bool {

@@ -46,6 +46,8 @@ pub(super) struct Maintenance {
     pub clip: Option<(i64, u64)>,
     /// Series that lived nowhere at the last truncation.
     pub homeless: HashSet<u32>,
+    /// Failed syncs of the log that the observer has heard of.
+    pub sync_failures_told: u64,
 }
 
 /// A group in the middle of being sealed.

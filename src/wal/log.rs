@@ -68,6 +68,8 @@ pub struct LogStats {
     pub syncs: u64,
     /// Syncs that failed.
     pub sync_failures: u64,
+    /// Why the last of them failed.
+    pub sync_failure: Option<String>,
     /// Appends that failed.
     pub append_failures: u64,
     /// Why the log takes no writes at the moment, if it does not.

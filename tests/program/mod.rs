@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 pub(crate) fn narthex(folder: &Path, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_narthex"));
@@ -37,6 +38,11 @@ impl Drop for Server {
 impl Server {
     /// Starts on a free port and waits until queries are answered.
     pub(crate) fn start(folder: &Path, flags: &[&str]) -> Self {
+        Self::start_until(folder, flags, "Ready to answer queries")
+    }
+
+    /// Starts on a free port and waits until the log has a line with `sign`.
+    pub(crate) fn start_until(folder: &Path, flags: &[&str], sign: &str) -> Self {
         let all = [&["--web.listen-address=127.0.0.1:0"][..], flags].concat();
         let mut child = narthex(folder, &all).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
@@ -46,13 +52,13 @@ impl Server {
             if let Some((_, rest)) = line.split_once("msg=Listening address=") {
                 rest.clone_into(&mut address);
             }
-            is_ready = line.contains("Ready to answer queries");
+            is_ready = line.contains(sign);
             if is_ready {
                 break;
             }
             log = log + &line + "\n";
         }
-        assert!(is_ready && !address.is_empty(), "it gets ready and names its address:\n{log}");
+        assert!(is_ready && !address.is_empty(), "no line {sign:?} or no address:\n{log}");
         // The log goes on; somebody has to take it.
         std::thread::spawn(move || lines.for_each(drop));
         Self { child, address }
@@ -74,7 +80,14 @@ impl Server {
         assert!(status.success());
     }
 
+    /// Waits for the end, for half a minute at most. `None`: a signal ended it.
     pub(crate) fn exit_code(mut self) -> Option<i32> {
-        self.child.wait().expect("it ends").code()
+        for _ in 0..3000 {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end");
     }
 }

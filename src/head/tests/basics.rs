@@ -1,6 +1,7 @@
 //! Short scenarios.
 
 use super::*;
+use crate::disk::{Call, Crash, Fault};
 use crate::head::AppendError;
 use crate::model::stale_nan;
 
@@ -187,4 +188,19 @@ fn deletions_hide_what_stands_before_them() {
     checkpoint(&head);
     bench.disk = bench.disk.kill();
     assert_eq!(values(&bench.open(), "1"), expected);
+}
+
+#[test]
+fn a_failed_sync_loses_nothing_and_is_told() {
+    let mut bench = Bench::new(3);
+    let head = bench.open();
+    push(&head, "a", &[("1", T0, 1.0)]).unwrap();
+    bench.disk.fail_nth_of(Call::Sync, 1, Fault::Once);
+    bench.clock.advance(Duration::from_secs(1));
+    head.maintain(T0).unwrap();
+    head.maintain(T0).unwrap();
+    assert_eq!(bench.heard.count("SyncFailed"), 1, "{:?}", bench.heard.all());
+    bench.disk = bench.disk.crash(Crash::Strict);
+    drop(head);
+    assert_eq!(values(&bench.open(), "1"), [(0, 1.0)]);
 }

@@ -110,13 +110,17 @@ impl Log {
         let result = handle.sync();
         let mut state = self.lock();
         state.syncing = false;
-        if result.is_ok() {
-            state.stats.syncs += 1;
-            state.mark_synced(end);
-            self.write_marker(&mut state);
-        } else {
-            state.stats.sync_failures += 1;
-            state.current = None;
+        match result {
+            Ok(()) => {
+                state.stats.syncs += 1;
+                state.mark_synced(end);
+                self.write_marker(&mut state);
+            }
+            Err(error) => {
+                state.stats.sync_failures += 1;
+                state.stats.sync_failure = Some(error.to_string());
+                state.current = None;
+            }
         }
         self.changed.notify_all();
         state

@@ -114,6 +114,7 @@ fn a_failed_sync_is_answered_with_a_new_file() {
         disk.fail_nth_of(Call::Sync, 1, Fault::Once);
         log.sync().unwrap();
         assert_eq!((log.stats().sync_failures, log.segments().len()), (1, 2));
+        assert!(log.stats().sync_failure.is_some());
         append(&log, &[record(4)]).unwrap();
         assert_eq!(records(&disk), [record(1), record(2), record(3), record(4)]);
         assert_eq!(records(&disk.crash(Crash::Strict)), [record(1), record(2), record(3)]);
