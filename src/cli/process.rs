@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -222,12 +222,8 @@ impl Control for Process {
         self.metrics.render(&self.figures())
     }
 
-    fn observe_request(&self, handler: &str, status: u16, took: Duration) {
-        self.metrics.observe_request(handler, status, took);
-    }
-
-    fn observe_query(&self, took: Duration) {
-        self.metrics.observe_query(took);
+    fn counts(&self) -> &Metrics {
+        &self.metrics
     }
 
     fn active_targets(&self) -> Vec<TargetStatus> {

@@ -25,6 +25,8 @@ pub struct Appender {
     key: GroupKey,
     /// Lower bound, fixed when the appender was opened; [`NO_TIME`]: the head was empty.
     min_valid_ms: i64,
+    /// Newest time when the appender was opened; what is late is told by it.
+    newest_ms: Option<i64>,
     samples: Vec<Sample>,
 }
 
@@ -39,7 +41,9 @@ impl Head {
     /// Begins a commit of the source `key`.
     pub fn appender(self: &Arc<Self>, key: &GroupKey) -> Appender {
         let min_valid_ms = self.open_appenders.enter(|| self.min_valid_ms());
-        Appender { head: Arc::clone(self), key: key.clone(), min_valid_ms, samples: Vec::new() }
+        let newest_ms = self.newest_ms();
+        let samples = Vec::new();
+        Appender { head: Arc::clone(self), key: key.clone(), min_valid_ms, newest_ms, samples }
     }
 }
 
@@ -74,7 +78,8 @@ impl Appender {
     pub fn commit(self) -> Result<CommitOutcome, StorageError> {
         let Some(first) = self.samples.first() else { return Ok(CommitOutcome::default()) };
         self.head.check_open()?;
-        let limits = Limits::new(&self.head, &self.key, self.min_valid_ms, first.t_ms);
+        let opened = (self.min_valid_ms, self.newest_ms);
+        let limits = Limits::new(&self.head, &self.key, opened, first.t_ms);
         Commit::new(&self.head, &self.key, &self.samples, limits).run()
     }
 }

@@ -8,6 +8,7 @@
 
 mod api;
 mod cors;
+mod counted;
 mod health;
 mod json;
 mod page;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{MatchedPath, Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -18,9 +19,10 @@ use super::params::Params;
 use super::reply::{self, ApiError, ErrorKind};
 use super::service::{Lifecycle, Service};
 use super::stream::{Sink, answer};
-use super::{cors, health, page};
+use super::{cors, counted::Counted, health, page};
 use crate::remote::BODY_BYTES_MAX;
 use crate::select::Cancellation;
+use crate::telemetry::QuerySlice;
 
 /// Greatest size of a form; a query's text is limited by the parser besides.
 const FORM_BYTES_MAX: usize = 10 << 20;
@@ -57,6 +59,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/-/reload", post(reload).put(reload))
         .route("/-/quit", post(quit).put(quit))
         .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(&service), observe))
         .with_state(service)
 }
@@ -73,27 +76,31 @@ async fn quit(State(service): Shared) -> Response {
     health::quit(&service)
 }
 
+async fn method_not_allowed() -> Response {
+    reply::text(405, "Method Not Allowed\n")
+}
+
 /// The API before the database is open: 503 as plain text.
 async fn when_ready(State(service): Shared, request: Request, next: Next) -> Response {
-    if request.method() == Method::OPTIONS {
-        return reply::empty(204);
-    }
     match service.lifecycle() {
         Lifecycle::Ready => next.run(request).await,
         _ => health::unavailable(&service),
     }
 }
 
-/// Counts every request, and adds the headers that every answer carries.
+/// Has every answer counted, and adds the headers that every answer carries.
 async fn observe(State(service): Shared, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let headers = request.headers().clone();
-    let mut response = next.run(request).await;
+    // COMPAT: what a browser asks before it asks is answered whatever the path below the API.
+    let asks_first =
+        request.method() == Method::OPTIONS && request.uri().path().starts_with("/api/v1/");
+    let mut response = if asks_first { reply::empty(204) } else { next.run(request).await };
     cors::allow(service.settings.cors_origin.as_ref(), &headers, response.headers_mut());
-    let handler = path.as_deref().unwrap_or("other");
-    service.control.observe_request(handler, response.status().as_u16(), began.elapsed());
-    response
+    let handler = path.unwrap_or_else(|| "other".to_owned());
+    let status = response.status().as_u16();
+    response.map(|body| Body::new(Counted::new(body, service, handler, status, began)))
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {
@@ -181,9 +188,12 @@ fn json_handler(
 
 async fn label_values(
     State(service): Shared,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
+    let Ok(Path(name)) = name else {
+        return reply::error(&ApiError::bad_data("invalid label name: not UTF-8"));
+    };
     let work = move |service: &Service, params: &Params, sink: &mut Sink, stop: &Cancellation| {
         series::values(service, &name, params, sink, stop)
     };
@@ -208,14 +218,17 @@ async fn run_query(service: Arc<Service>, request: Request, work: impl Work) -> 
         Ok(timeout) => timeout,
         Err(error) => return reply::error(&error),
     };
-    let deadline = Instant::now() + timeout;
+    let running = service.control.counts().query_begins();
+    let queued = Instant::now();
+    let deadline = queued + timeout;
     let place = service.query_places().acquire_owned();
     let Ok(Ok(place)) = tokio::time::timeout_at(deadline.into(), place).await else {
         let error = ApiError::new(ErrorKind::Timeout, "query timed out in query queue");
         return reply::error(&error);
     };
+    service.control.counts().observe_query_slice(QuerySlice::QueueTime, queued.elapsed());
     answer(JSON, gzip, Cancellation::at(deadline), move |sink, cancellation| {
-        let _place = place;
+        let _held = (place, running);
         work(&service, &params, sink, cancellation)
     })
     .await

@@ -13,6 +13,7 @@ use crate::db::Database;
 use crate::promql::engine::Engine;
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
+use crate::telemetry::Metrics;
 
 /// What the flags decide.
 #[derive(Debug, Clone)]
@@ -61,10 +62,8 @@ pub trait Control: Send + Sync + fmt::Debug {
     fn runtime_info(&self) -> Vec<(&'static str, String)>;
     /// Own metrics as text exposition.
     fn metrics(&self) -> String;
-    /// Counts a finished request for the own metrics: handler, status, seconds, bytes.
-    fn observe_request(&self, handler: &str, status: u16, took: Duration);
-    /// Counts a query for the own metrics.
-    fn observe_query(&self, took: Duration);
+    /// Where requests, queries and pushes are counted.
+    fn counts(&self) -> &Metrics;
     /// Targets being scraped.
     fn active_targets(&self) -> Vec<TargetStatus>;
     /// Targets that relabelling dropped, and how many there are for each pool.

@@ -310,7 +310,7 @@ impl Evaluator<'_> {
         let span = match self.ast.expr(unwrap_parens(self.ast, args[0])) {
             // COMPAT: what is said about a subquery has the position of the whole query.
             Expr::Subquery { .. } => Span::default(),
-            _ => self.ast.node(args[0]).span,
+            _ => self.ast.node(unwrap_parens(self.ast, args[0])).span,
         };
         for name in observed.no_counters.into_iter().flatten() {
             self.annotations.info(
@@ -354,7 +354,7 @@ impl Evaluator<'_> {
             return Ok(aggregation.finish(&self.budget));
         }
         let param = param.expect("BUG: the parser asks for the parameter");
-        let span = self.ast.node(param).span;
+        let span = self.ast.node(unwrap_parens(self.ast, param)).span;
         if *op == AggregateOp::CountValues {
             let Operand::String(label) = self.take(param, grid)? else {
                 unreachable!("BUG: the parser checked types")

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use super::labels::{canonical, describe};
-use crate::db::Database;
+use crate::db::{Appender, Database};
 use crate::disk::StorageError;
 use crate::head::{AppendError, GroupKey, SeriesRef};
 use crate::model::Labels;
@@ -205,9 +205,17 @@ impl Intake {
         self.batches.entry(source).or_default().push(push);
     }
 
+    /// All appenders are opened before the first one commits: what is too old is decided by what
+    /// was stored when the request began, and not by its own other sources.
     fn store(&mut self, database: &Database) -> Result<(), StorageError> {
+        let mut opened = Vec::with_capacity(self.batches.len());
         for ((job, instance), pushes) in std::mem::take(&mut self.batches) {
-            self.store_batch(database, &GroupKey::Push { job, instance }, &pushes)?;
+            let source = GroupKey::Push { job, instance };
+            let appender = database.appender(&source)?;
+            opened.push((source, appender, pushes));
+        }
+        for (source, appender, pushes) in opened {
+            self.store_batch(database, &source, appender, &pushes)?;
         }
         Ok(())
     }
@@ -216,8 +224,10 @@ impl Intake {
         &mut self,
         database: &Database,
         source: &GroupKey,
+        appender: Appender,
         pushes: &[Push],
     ) -> Result<(), StorageError> {
+        let mut opened = Some(appender);
         let mut remaining: Vec<(usize, usize)> = pushes
             .iter()
             .enumerate()
@@ -225,7 +235,10 @@ impl Intake {
             .collect();
         // A series can leave the head between look-up and commit; it is looked up once more.
         for attempt in 0..2 {
-            let mut appender = database.appender(source.clone())?;
+            let mut appender = match opened.take() {
+                Some(appender) => appender,
+                None => database.appender(source)?,
+            };
             let mut known: Option<(usize, SeriesRef)> = None;
             for &(push, sample) in &remaining {
                 let series = match known {

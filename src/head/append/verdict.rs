@@ -34,16 +34,21 @@ pub(super) enum Verdict {
 }
 
 impl Limits {
-    /// Limits of an appender opened with the bound `min_valid_ms`, whose first sample is at
-    /// `first_ms`.
-    pub(super) fn new(head: &Head, key: &GroupKey, min_valid_ms: i64, first_ms: i64) -> Self {
+    /// Limits of an appender whose lower bound and newest time at its opening are given, and whose
+    /// first sample is at `first_ms`.
+    pub(super) fn new(
+        head: &Head,
+        key: &GroupKey,
+        (min_valid_ms, newest_ms): (i64, Option<i64>),
+        first_ms: i64,
+    ) -> Self {
         let options = &head.options;
         let min_valid_ms = if min_valid_ms == NO_TIME {
             first_ms.saturating_sub(options.window_ms / 2)
         } else {
             min_valid_ms
         };
-        let newest_ms = head.newest_ms().unwrap_or(first_ms);
+        let newest_ms = newest_ms.unwrap_or(first_ms);
         let window_ms = options.out_of_order_window_ms;
         Self {
             min_valid_ms,

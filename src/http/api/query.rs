@@ -37,6 +37,15 @@ fn options(params: &Params) -> Result<QueryOptions, ApiError> {
     })
 }
 
+/// Counts an evaluated query; gives the time that it took.
+fn count(service: &Service, result: &QueryResult, began: Instant) -> Duration {
+    let took = began.elapsed();
+    let counts = service.control.counts();
+    counts.observe_query(took);
+    counts.add_query_samples(result.stats.total_queryable_samples);
+    took
+}
+
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
@@ -52,14 +61,14 @@ pub(in crate::http) fn instant(
     let t_ms = params.time_or("time", now_ms())?;
     let options = options(params)?;
     let text = params.text("query");
-    let began = Instant::now();
     let ast = parse(text, &service.settings.parse)
         .map_err(|error| ApiError::invalid_parameter("query", &error.to_string()))?;
     let query = Query { text, ast: &ast };
     let source = service.database().ok_or_else(super::status::not_ready)?;
+    let began = Instant::now();
     let result = service.engine().instant(source, query, t_ms, &options, cancellation)?;
-    service.control.observe_query(began.elapsed());
-    print(sink, result, limit, params.text("stats"), began.elapsed())
+    let took = count(service, &result, began);
+    print(sink, result, limit, params.text("stats"), took)
 }
 
 /// `/api/v1/query_range`
@@ -93,7 +102,6 @@ pub(in crate::http) fn range(
     }
     let options = options(params)?;
     let text = params.text("query");
-    let began = Instant::now();
     let ast = parse(text, &service.settings.parse)
         .map_err(|error| ApiError::invalid_parameter("query", &error.to_string()))?;
     let value_type = ast.node(ast.root).value_type;
@@ -109,6 +117,7 @@ pub(in crate::http) fn range(
     }
     let query = Query { text, ast: &ast };
     let source = service.database().ok_or_else(super::status::not_ready)?;
+    let began = Instant::now();
     // Steps are whole milliseconds inside; what is shorter is one.
     let step_ms = (step_ns / 1_000_000).max(1);
     let engine = service.engine();
@@ -119,8 +128,8 @@ pub(in crate::http) fn range(
         &options,
         cancellation,
     )?;
-    service.control.observe_query(began.elapsed());
-    print(sink, result, limit, params.text("stats"), began.elapsed())
+    let took = count(service, &result, began);
+    print(sink, result, limit, params.text("stats"), took)
 }
 
 fn print(

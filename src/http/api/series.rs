@@ -12,28 +12,20 @@ use crate::http::stream::Sink;
 use crate::model::go_quote;
 use crate::model::{EscapingScheme, NameScheme};
 use crate::model::{Labels, Matcher};
-use crate::promql::ast::{Expr, TimeModifiers};
-use crate::promql::parse::parse;
+use crate::promql::parse_selector;
 use crate::select::{Cancellation, Queryable};
 
-/// The selectors of `match[]`.
+/// The selectors of `match[]`. One that every series passes is refused: asking for everything is
+/// asking without `match[]`.
 fn matcher_sets(service: &Service, params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
-    params
-        .all("match[]")
-        .map(|text| {
-            let ast = parse(text, &service.settings.parse)
-                .map_err(|error| ApiError::bad_data(error.to_string()))?;
-            match ast.expr(ast.root) {
-                Expr::Selector(selector) if selector.modifiers == TimeModifiers::default() => {
-                    Ok(selector.matchers.clone())
-                }
-                _ => Err(ApiError::bad_data(format!(
-                    "1:1: parse error: {} is no plain series selector",
-                    go_quote(text)
-                ))),
-            }
-        })
-        .collect()
+    let parsed: Result<Vec<_>, _> =
+        params.all("match[]").map(|text| parse_selector(text, &service.settings.parse)).collect();
+    let sets = parsed.map_err(|error| ApiError::bad_data(error.to_string()))?;
+    // COMPAT: the text is Prometheus's.
+    if sets.iter().any(|matchers| matchers.iter().all(|matcher| matcher.matches(""))) {
+        return Err(ApiError::bad_data("match[] must contain at least one non-empty matcher"));
+    }
+    Ok(sets)
 }
 
 fn database(service: &Service) -> Result<&Database, ApiError> {

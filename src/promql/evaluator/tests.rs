@@ -411,6 +411,17 @@ fn annotations_have_positions() {
         result.warnings,
         ["PromQL warning: quantile value should be between 0 and 1, got -1 (1:20)"]
     );
+    // Parentheses around an argument are not its place.
+    for (query, expected) in [
+        ("quantile((2), requests_total)", "got 2 (1:11)"),
+        ("quantile_over_time(((-1)), (gauge[1m]))", "got -1 (1:22)"),
+        ("histogram_quantile((2), requests_total)", "got 2 (1:21)"),
+    ] {
+        let result = instant(&store, query, 10).unwrap();
+        assert!(result.warnings.iter().any(|text| text.ends_with(expected)), "{query} {result:?}");
+    }
+    let result = instant(&store, "rate((gauge[1m]))", 10).unwrap();
+    assert!(result.infos[0].ends_with(": \"gauge\" (1:7)"), "{:?}", result.infos);
 }
 
 #[test]

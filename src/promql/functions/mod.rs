@@ -23,6 +23,7 @@ use super::annotations::Annotations;
 use super::ast::{Ast, Expr, NodeId, Span};
 use super::columns::{Column, Grid, Operand, Vector};
 use super::engine::QueryError;
+use super::plan::unwrap_parens;
 
 /// How a function is evaluated.
 #[derive(Debug, Clone, Copy)]
@@ -69,9 +70,9 @@ impl Call<'_> {
         }
     }
 
-    /// Where argument `index` stands in the text.
+    /// Where argument `index` stands in the text, parentheses around it left out.
     pub fn argument_span(&self, index: usize) -> Span {
-        self.ast.node(self.argument(index)).span
+        self.ast.node(unwrap_parens(self.ast, self.argument(index))).span
     }
 
     /// Where the call stands in the text.
