@@ -27,7 +27,7 @@ fn store(series: usize) -> MemoryStore {
         let (job, instance) = (format!("job-{}", index % 10), format!("10.0.0.{index}:9100"));
         for (name, samples) in [("counter_total", &counters), ("gauge", &gauges)] {
             let labels = [("__name__", name), ("job", &job), ("instance", &instance)];
-            store.append(&Labels::from_pairs(labels), samples).unwrap();
+            store.append(&Labels::from_pairs(labels), samples).expect("the samples are in order");
         }
     }
     store
@@ -59,13 +59,13 @@ fn queries(c: &mut Criterion) {
         ("quantile/day", "quantile(0.9, gauge)", day),
         ("subquery/hour", "max_over_time(rate(counter_total[1m])[5m:15s])", hour),
     ] {
-        let ast = parse(text, &ParseOptions::default()).unwrap();
+        let ast = parse(text, &ParseOptions::default()).expect("the query is well-formed");
         let query = Query { text, ast: &ast };
         let range = QueryRange { start_ms, end_ms, step_ms };
         group.bench_function(name, |b| {
             b.iter(|| {
                 let (options, cancellation) = (QueryOptions::default(), Cancellation::new());
-                engine.range(&store, query, range, &options, &cancellation).unwrap()
+                engine.range(&store, query, range, &options, &cancellation).expect("it evaluates")
             });
         });
     }

@@ -12,7 +12,7 @@ use narthex::promql::script::{MemoryStore, Report, Runner, Script};
 
 fn run_folder(folder: &Path, engine: &Engine) -> Report {
     let mut paths: Vec<PathBuf> = match fs::read_dir(folder) {
-        Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+        Ok(entries) => entries.map(|entry| entry.expect("the folder is readable").path()).collect(),
         Err(_) => Vec::new(),
     };
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
@@ -20,8 +20,8 @@ fn run_folder(folder: &Path, engine: &Engine) -> Report {
     let options = ParseOptions { experimental_functions: true, ..ParseOptions::default() };
     let mut total = Report::default();
     for path in paths {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let text = fs::read_to_string(&path).unwrap();
+        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
         let script = Script::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut store = MemoryStore::default();
         let mut runner = Runner::new(&mut store, engine, options);

@@ -51,7 +51,7 @@ impl World {
             background: false,
             retention_ms: 0,
             sync_interval,
-            out_of_order_window_ms: if seed % 3 == 0 { 0 } else { 3 * 60 * MINUTE },
+            out_of_order_window_ms: if seed.is_multiple_of(3) { 0 } else { 3 * 60 * MINUTE },
             ..Options::default()
         };
         let label = |i: usize| {
@@ -121,12 +121,14 @@ impl World {
     }
 
     fn found(&self, db: &Database) -> Points {
-        let set = db.select(&[], TimeRange::ALL, &Cancellation::new()).unwrap();
+        let set =
+            db.select(&[], TimeRange::ALL, &Cancellation::new()).expect("the data is readable");
         let mut points = Points::new();
         let mut samples = Samples::default();
         for at in 0..set.len() {
-            let i = self.series.iter().position(|labels| labels == set.labels(at)).unwrap();
-            set.read(at, TimeRange::ALL, &mut samples).unwrap();
+            let known = self.series.iter().position(|labels| labels == set.labels(at));
+            let i = known.expect("only appended series are found");
+            set.read(at, TimeRange::ALL, &mut samples).expect("the samples are readable");
             for (t, value) in samples.timestamps.iter().zip(&samples.values) {
                 points.insert((i, *t), value.to_bits());
             }
@@ -230,7 +232,7 @@ fn run(seed: u64, steps: usize) {
         db = world.step(db);
     }
     let db = world.restart(db, 1);
-    db.compact_all().unwrap();
+    db.compact_all().expect("the disk is healthy");
     let must = world.acknowledged.clone();
     world.check(&db, &must);
 }

@@ -26,13 +26,13 @@ struct Ears(Mutex<Vec<String>>);
 
 impl Observer for Ears {
     fn event(&self, event: &Event<'_>) {
-        self.0.lock().unwrap().push(event.to_string());
+        self.0.lock().expect("no observer panics").push(event.to_string());
     }
 }
 
 impl Ears {
     fn heard(&self, text: &str) -> bool {
-        self.0.lock().unwrap().iter().any(|event| event.contains(text))
+        self.0.lock().expect("no observer panics").iter().any(|event| event.contains(text))
     }
 }
 
@@ -56,18 +56,18 @@ impl Bench {
     fn open(&self) -> Database {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        Database::open_with(disk, clock, DATA, self.options.clone()).unwrap()
+        Database::open_with(disk, clock, DATA, self.options.clone()).expect("it opens")
     }
 
     /// Appends what must be accepted.
     fn append(&mut self, db: &Database, source: &str, samples: &[(Labels, i64, f64)]) {
-        let mut appender = db.appender(GroupKey::Embedded(source.to_owned())).unwrap();
+        let mut appender = db.appender(GroupKey::Embedded(source.to_owned())).expect("it is open");
         for (labels, t, value) in samples {
-            let series = appender.series(labels).unwrap();
+            let series = appender.series(labels).expect("the labels are valid");
             appender.append(series, *t, *value);
             self.model.entry(labels.clone()).or_default().insert(*t, value.to_bits());
         }
-        let outcome = appender.commit().unwrap();
+        let outcome = appender.commit().expect("the disk is healthy");
         assert_eq!(outcome.rejected, []);
         assert_eq!(outcome.accepted, samples.len());
     }
@@ -122,12 +122,12 @@ fn within(model: &Model, range: TimeRange) -> Model {
 }
 
 fn read(db: &Database, matchers: &[Matcher], range: TimeRange) -> Model {
-    let set = db.select(matchers, range, &Cancellation::new()).unwrap();
+    let set = db.select(matchers, range, &Cancellation::new()).expect("the data is readable");
     let mut model = Model::new();
     let mut samples = Samples::default();
     for i in 0..set.len() {
         assert!(i == 0 || set.labels(i - 1) < set.labels(i), "series out of order");
-        set.read(i, range, &mut samples).unwrap();
+        set.read(i, range, &mut samples).expect("the samples are readable");
         assert!(samples.timestamps.is_sorted_by(|a, b| a < b));
         let bits = samples.values.iter().map(|value| value.to_bits());
         let pairs: BTreeMap<i64, u64> = samples.timestamps.iter().copied().zip(bits).collect();
@@ -146,7 +146,7 @@ fn answers(db: &Database) -> Vec<Value> {
         "count(churn)",
         "increase(requests_total{i=\"3\"}[3h])",
     ];
-    queries.iter().map(|text| db.query_range(text, range).unwrap().value).collect()
+    queries.iter().map(|text| db.query_range(text, range).expect("it evaluates").value).collect()
 }
 
 #[test]

@@ -444,7 +444,9 @@ mod tests {
             SeriesEntry { id: 0, generation: 3, labels: b"abc" },
             SeriesEntry { id: u32::MAX, generation: 0, labels: b"" },
         ];
-        entries.iter().for_each(|&e| write_series(&mut out, e));
+        for entry in entries {
+            write_series(&mut out, entry);
+        }
         let mut cursor = Cursor::new(&out);
         assert_eq!(read_series(&mut cursor), Ok(Some(entries[0])));
         assert_eq!(read_series(&mut cursor), Ok(Some(entries[1])));

@@ -1,5 +1,7 @@
 //! Window functions against a walk over each window by itself, bit for bit.
 
+#![expect(clippy::unnecessary_wraps, reason = "the type of all walks")]
+
 use proptest::prelude::*;
 
 use super::window::window_function;
