@@ -248,6 +248,11 @@ pub fn check_round_trip(text: &str) {
         return;
     }
     let printed = ast.to_string();
+    // Bytes that an escape made and that are no UTF-8 stand in strings as U+FFFD, which the
+    // grammar refuses as a character.
+    if printed.contains(char::REPLACEMENT_CHARACTER) {
+        return;
+    }
     match parse(&printed, &options) {
         Ok(again) => assert_eq!(again.nodes.len(), ast.nodes.len(), "{text} as {printed}"),
         // Canonical spelling is longer than the shortest.
