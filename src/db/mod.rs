@@ -15,7 +15,8 @@ mod query;
 mod stats;
 
 use std::borrow::Borrow;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -56,6 +57,8 @@ struct Shared {
     options: Options,
     head: Arc<Head>,
     blocks: BlockStore,
+    /// Head files in which readers found damage, and what.
+    head_damage: Mutex<BTreeMap<PathBuf, String>>,
     /// Held by whoever does maintenance.
     maintenance: Mutex<()>,
     is_closed: AtomicBool,
@@ -124,6 +127,7 @@ impl Database {
             options,
             head,
             blocks,
+            head_damage: Mutex::default(),
             maintenance: Mutex::default(),
             is_closed: AtomicBool::new(false),
             wake: Default::default(),

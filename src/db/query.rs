@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, PoisonError};
 
-use super::{Database, Shared};
+use super::{Database, Event, Shared};
 use crate::block::Block;
 use crate::disk::StorageError;
 use crate::index;
 use crate::model::{Matcher, TimeRange};
 use crate::promql::engine::{Engine, Query, QueryError, QueryOptions, QueryRange, QueryResult};
 use crate::promql::{ParseError, ParseOptions, parse};
-use crate::select::{Cancellation, MergedSeries, Queryable, SelectError, SeriesSet};
+use crate::select::{
+    Cancellation, DamageObserver, MergedSeries, Queryable, SelectError, SeriesSet,
+};
 
 impl Shared {
     /// Whether the head may have samples within `range`.
@@ -55,6 +58,21 @@ impl Shared {
             found.extend(self.ask(each, answer, &mut Vec::new())?.into_iter().flatten());
         }
         Ok(found.into_iter().collect())
+    }
+}
+
+impl DamageObserver for Shared {
+    /// Tells once for each block and head file; a damaged block rests from then on.
+    fn found_damage(&self, error: &StorageError) {
+        let StorageError::Corrupt { path, .. } = error else { return };
+        if let Some(block) = self.blocks.list().iter().find(|b| path.starts_with(b.dir())) {
+            return self.blocks.note_damage(block, &error.to_string());
+        }
+        let mut known = self.head_damage.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.insert(path.clone(), error.to_string()).is_none() {
+            drop(known);
+            self.options.observer.event(&Event::Warning(format!("{error}; it is left out")));
+        }
     }
 }
 
@@ -130,7 +148,8 @@ impl Queryable for Database {
             let selection = shared.ask(block, answer, &mut warnings)?;
             selections.extend(selection.filter(|selection| !selection.is_empty()));
         }
-        Ok(Box::new(MergedSeries::new(head, selections, warnings)))
+        let observer: Arc<dyn DamageObserver> = shared.clone();
+        Ok(Box::new(MergedSeries::new(head, selections, warnings).telling(observer)))
     }
 
     fn label_names(

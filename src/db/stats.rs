@@ -1,6 +1,7 @@
 //! Figures about a database: what it holds, what it did, where the cardinality lies.
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
@@ -26,7 +27,7 @@ pub struct Stats {
     pub blocks: Vec<BlockStats>,
     /// The head's own figures.
     pub head: HeadStats,
-    /// Blocks that are not served or in which damage was found, and why.
+    /// Blocks that are not served, blocks and head files in which damage was found, and why.
     pub quarantined: Vec<(PathBuf, String)>,
     /// Samples accepted.
     pub samples_appended: u64,
@@ -108,7 +109,7 @@ impl Shared {
             wal_bytes: head.log.bytes,
             head_file_bytes: head.head_file_bytes,
             blocks,
-            quarantined: self.blocks.troubles(),
+            quarantined: self.troubles(),
             samples_appended: head.samples_appended,
             series_created: head.series_created,
             series_removed: head.series_removed,
@@ -118,6 +119,15 @@ impl Shared {
             blocks_expired: count(&self.counters.blocks_expired),
             head,
         }
+    }
+}
+
+impl Shared {
+    /// What is damaged or not served, and why.
+    fn troubles(&self) -> Vec<(PathBuf, String)> {
+        let in_head = self.head_damage.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_head = in_head.iter().map(|(path, why)| (path.clone(), why.clone()));
+        self.blocks.troubles().into_iter().chain(in_head).collect()
     }
 }
 

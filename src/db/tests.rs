@@ -124,6 +124,72 @@ fn a_damaged_chunk_of_the_head_holds_up_no_flush() {
 }
 
 #[test]
+fn damage_that_a_reader_meets_is_told_once() {
+    let mut bench = Bench::new();
+    let db = bench.open();
+    for minute in 0..120 {
+        bench.scrape(&db, START + minute * 60_000);
+    }
+    bench.scrape(&db, START + 4 * HOUR);
+    db.maintain().unwrap();
+    let (before, _) = read(&db);
+    assert_eq!(db.stats().blocks.len(), 1);
+    let chunks = Path::new("/data/narthex/blocks").join(&db.stats().blocks[0].name).join("chunks");
+    drop(db);
+    bench.disk = bench.disk.kill();
+    let mut bytes = bench.disk.file_bytes(&chunks).unwrap();
+    bytes[40] ^= 4;
+    bench.disk.set_file_bytes(&chunks, bytes).unwrap();
+    let db = bench.open();
+    assert_eq!((bench.ears.count("damaged"), db.stats().quarantined.len()), (0, 0));
+    for _ in 0..3 {
+        let (rest, warnings) = read(&db);
+        assert!(rest.len() < before.len() && rest.iter().all(|(at, bits)| before[at] == *bits));
+        assert!(!warnings.is_empty());
+    }
+    assert_eq!(bench.ears.count("is damaged"), 1);
+    assert_eq!(db.stats().quarantined.len(), 1);
+}
+
+/// What was sealed stays, the loss of the rest is told, and what comes later is kept.
+#[test]
+fn a_log_that_is_gone_is_told_and_begins_anew() {
+    for is_removed in [true, false] {
+        let mut bench = Bench::new();
+        let db = bench.open();
+        for minute in 0..130 {
+            bench.scrape(&db, START + minute * 60_000);
+        }
+        bench.scrape(&db, START + 4 * HOUR);
+        db.maintain().unwrap();
+        bench.scrape(&db, START + 4 * HOUR + 60_000);
+        let (before, _) = read(&db);
+        drop(db);
+        bench.disk = bench.disk.kill();
+        let dir = Path::new("/data/narthex/wal");
+        for entry in bench.disk.read_dir(dir).unwrap() {
+            let path = dir.join(entry.name);
+            if is_removed {
+                bench.disk.remove_file(&path).unwrap();
+            } else {
+                let bytes = bench.disk.file_bytes(&path).unwrap()[..100].to_vec();
+                bench.disk.set_file_bytes(&path, bytes).unwrap();
+            }
+        }
+        let db = bench.open();
+        assert_eq!(bench.ears.count("the log ends"), 1, "{:?}", bench.ears.heard);
+        let (rest, _) = read(&db);
+        assert!(rest.len() < before.len() && rest.iter().all(|(at, bits)| before[at] == *bits));
+        bench.scrape(&db, START + 5 * HOUR);
+        let (now, _) = read(&db);
+        assert_eq!(now.len(), rest.len() + 5);
+        drop(db);
+        bench.disk = bench.disk.kill();
+        assert_eq!(read(&bench.open()).0, now);
+    }
+}
+
+#[test]
 fn a_panic_in_maintenance_is_told_and_maintenance_goes_on() {
     let mut bench = Bench::new();
     bench.options.background = true;

@@ -187,6 +187,14 @@ impl<'a> Recovery<'a> {
                 Item::Damage(damage) => self.head.tell(&damage.path, &damage.to_string()),
             }
         }
+        let missing = self.head.log.stats().missing_records;
+        if missing > 0 {
+            let what = format!(
+                "the log ends {missing} records before the place where the checkpoint goes on; \
+                 what was not sealed is missing"
+            );
+            self.head.tell(&dir, &what);
+        }
         Ok(())
     }
 }

@@ -2,17 +2,25 @@
 //!
 //! Series are merged by labels, samples by time; where two sources have a sample of the same time
 //! the head's wins, then the newer block's (they are equal unless someone wrote the time twice).
-//! A damaged part of a block or head file is left out and told by [`SeriesSet::warnings`].
+//! A damaged part of a block or head file is left out and told by [`SeriesSet::warnings`], and
+//! to whoever looks after the files.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{SelectError, SeriesSet};
 use crate::block::Selection;
 use crate::disk::StorageError;
 use crate::head::Captured;
 use crate::model::{Labels, Samples, TimeRange};
+
+/// Hears of damage that readers come across.
+pub trait DamageObserver: fmt::Debug + Send + Sync {
+    /// Called once for each place and set, from whichever thread reads.
+    fn found_damage(&self, error: &StorageError);
+}
 
 /// Where a part of a series lies.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +42,7 @@ pub struct MergedSeries {
     /// Where the parts of each series end.
     ends: Vec<u32>,
     warnings: Mutex<BTreeSet<String>>,
+    observer: Option<Arc<dyn DamageObserver>>,
 }
 
 impl MergedSeries {
@@ -47,9 +56,17 @@ impl MergedSeries {
             parts: Vec::new(),
             ends: Vec::new(),
             warnings: Mutex::new(warnings.into_iter().collect()),
+            observer: None,
         };
         merged.merge();
         merged
+    }
+
+    /// Has `observer` told of damage too.
+    #[must_use]
+    pub fn telling(mut self, observer: Arc<dyn DamageObserver>) -> Self {
+        self.observer = Some(observer);
+        self
     }
 
     /// Fills labels and parts.
@@ -108,7 +125,11 @@ impl MergedSeries {
     ) -> Result<(), StorageError> {
         let damaged = &mut |error: StorageError| {
             let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-            warnings.insert(format!("samples are missing: {error}"));
+            let is_news = warnings.insert(format!("samples are missing: {error}"));
+            drop(warnings);
+            if let (true, Some(observer)) = (is_news, &self.observer) {
+                observer.found_damage(&error);
+            }
         };
         let Some(block) = self.blocks.get(part.source as usize) else {
             let head = self.head.as_ref().expect("BUG: the last source is the head");

@@ -64,6 +64,8 @@ pub struct LogStats {
     pub unsynced_bytes: u64,
     /// Records appended since it was opened.
     pub appended_records: u64,
+    /// Records before the position given when it was opened that it did not have any more.
+    pub missing_records: u64,
     /// Syncs that worked.
     pub syncs: u64,
     /// Syncs that failed.

@@ -44,6 +44,7 @@ pub(super) fn recover(
     read_end(disk, dir, clock, segments, salt, &mut state);
     if state.next_sequence < after.sequence {
         // Records that were synced are gone; their numbers stay theirs.
+        state.stats.missing_records = after.sequence - state.next_sequence;
         state.unsynced.clear();
         state.next_sequence = after.sequence;
         state.synced = after.sequence;
