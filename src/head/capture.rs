@@ -133,10 +133,14 @@ impl Head {
             })
         };
         let mut series = Vec::new();
-        let register = self.register_read();
+        let mut register = self.register_read();
         for (n, id) in ids.iter().enumerate() {
             if n % SLOTS_PER_LOCK == 0 {
+                // Whoever waits to write comes first; everything else waits behind it. What moves
+                // meanwhile is found out when its group is copied.
+                drop(register);
                 check()?;
+                register = self.register_read();
             }
             let home = register.home_of(id).filter(|home| home.group != HOMELESS);
             let Some(home) = home else { continue };

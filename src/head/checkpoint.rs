@@ -26,6 +26,8 @@ pub(super) mod checkpoint_kind {
     pub(in crate::head) const GROUP_STATE: u8 = 17;
     /// Former homes of a series.
     pub(in crate::head) const FORMER: u8 = 18;
+    /// Numbers that were given to groups and series.
+    pub(in crate::head) const NUMBERS: u8 = 19;
 }
 
 /// Bounds and numbers of the head.
@@ -182,6 +184,9 @@ impl Head {
         for (kind, body) in &bodies {
             writer.append(*kind, body)?;
         }
+        // Commits went on: what the tables know of them must not be more than the log keeps, or a
+        // sample that a loss of power took would be refused when it is sent again.
+        self.log.sync()?;
         let (droppable, bytes) = writer.commit()?;
         state.is_checkpoint_due = false;
         state.checkpointed_at = self.options.clock.monotonic();
@@ -212,6 +217,10 @@ impl Head {
 
     /// Series, former homes, deletions.
     fn write_tables(&self, writer: &mut CheckpointWriter) -> Result<(), StorageError> {
+        let mut numbers = Vec::new();
+        write_uvarint(&mut numbers, u64::from(self.groups_read().numbers_end()));
+        write_uvarint(&mut numbers, u64::from(self.register_read().ids_end()));
+        writer.append(checkpoint_kind::NUMBERS, &numbers)?;
         let ids: Vec<u32> = self.register_read().ids().collect();
         let mut result = Ok(());
         // Some series at a time, so that new ones need not wait for all.

@@ -97,11 +97,10 @@ impl Head {
         }
         self.remove_homeless(&mut state);
         self.forget_former();
-        if let Some(oldest_ms) = self.oldest_ms() {
-            self.bounds.oldest_ms.store(oldest_ms, Ordering::Release);
-        } else {
-            self.bounds.oldest_ms.store(newest_ms, Ordering::Release);
-        }
+        let oldest_ms = self.oldest_ms().unwrap_or(newest_ms);
+        self.bounds.oldest_ms.store(oldest_ms, Ordering::Release);
+        // Again, for commits that went between: theirs must not be left above their samples.
+        self.bounds.oldest_ms.fetch_min(self.oldest_ms().unwrap_or(newest_ms), Ordering::AcqRel);
         {
             let register = self.register_read();
             let oldest_ms = self.bounds.oldest_ms.load(Ordering::Acquire);

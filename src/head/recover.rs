@@ -26,8 +26,10 @@ use super::stats::Counters;
 use super::table::GroupTable;
 use super::tile::{HeadFile, HeadFiles, TEMPORARY_ENDING, file_number};
 use super::{Bounds, Event, Head, HeadOptions};
-use crate::disk::StorageError;
-use crate::wal::{self, CheckpointReader, Item, Log, LogOptions, Position, Replay, Syncer};
+use crate::disk::{Disk, StorageError};
+use crate::wal::{
+    self, CheckpointReader, Damage, DamageKind, Item, Log, LogOptions, Position, Replay, Syncer,
+};
 
 /// Rebuilds the tables of a head that nobody else sees yet.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ struct Recovery<'a> {
     state: HeadState,
     /// How far the log was applied, by group.
     tails: HashMap<u32, Tail>,
+    /// Ids below were given to series, whether they are there or not.
+    ids_end: u32,
     records: u64,
     samples: u64,
 }
@@ -53,12 +57,11 @@ impl Head {
         synced.map_err(|e| StorageError::io("sync", &options.dir, e))?;
         let (checkpoint, damages) =
             wal::read_newest(&options.disk, &options.dir.join("checkpoint"))?;
-        for damage in damages {
-            let what = damage.to_string();
-            options.observer.observe(Event::Damaged { path: &damage.path, what: &what });
-        }
         let after = checkpoint.as_ref().map_or(Position::START, CheckpointReader::position);
         let head = Arc::new(Self::empty(options, after)?);
+        for damage in damages {
+            head.put_aside(&damage);
+        }
         let mut recovery = Recovery::new(&head);
         if let Some(mut checkpoint) = checkpoint {
             recovery.read_checkpoint(&mut checkpoint)?;
@@ -129,7 +132,7 @@ impl<'a> Recovery<'a> {
             next_file: 1,
             files: Vec::new(),
         };
-        Self { head, state, tails: HashMap::new(), records: 0, samples: 0 }
+        Self { head, state, tails: HashMap::new(), ids_end: 0, records: 0, samples: 0 }
     }
 
     /// Opens the head files that count, removes what is left of unfinished work, and puts damaged
@@ -151,9 +154,10 @@ impl<'a> Recovery<'a> {
                 }
                 continue;
             };
-            match HeadFile::open(&*options.disk, &path, number) {
+            let read = read_through(&*options.disk, &path);
+            match read.and_then(|()| HeadFile::open(&*options.disk, &path, number)) {
                 Ok(file) => files.push(Arc::new(file)),
-                Err(error @ StorageError::Corrupt { .. }) => {
+                Err(error @ (StorageError::Corrupt { .. } | StorageError::Io { op: READ, .. })) => {
                     self.head.quarantine(&path, &error.to_string())?;
                 }
                 Err(error) => return Err(error),
@@ -199,7 +203,39 @@ impl<'a> Recovery<'a> {
     }
 }
 
+/// What is tried where a medium does not give the bytes of a file.
+const READ: &str = "read";
+
+/// Reads a file to its end, each part twice where the first try fails. A page that the medium
+/// does not give is an error here; met in the map of the file it would end the process.
+fn read_through(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    let file = disk.open(path).map_err(|e| StorageError::io("open", path, e))?;
+    let len = file.len().map_err(|e| StorageError::io("stat", path, e))?;
+    let mut buffer = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(1 << 20)];
+    let mut at = 0;
+    while at < len {
+        let count = (len - at).min(buffer.len() as u64);
+        let part = &mut buffer[..count as usize];
+        let read = file.read_at(at, part).or_else(|_| file.read_at(at, part));
+        read.map_err(|e| StorageError::io(READ, path, e))?;
+        at += count;
+    }
+    Ok(())
+}
+
 impl Head {
+    /// Tells of a damaged checkpoint and moves it out of the way: while it lies there it would
+    /// count as one to fall back to.
+    fn put_aside(&self, damage: &Damage) {
+        let what = damage.to_string();
+        self.tell(&damage.path, &what);
+        if damage.kind == DamageKind::Rotten
+            && let Err(error) = self.quarantine(&damage.path, &what)
+        {
+            self.tell(&damage.path, &format!("it stays where it is: {error}"));
+        }
+    }
+
     /// Moves a file that does not check out of the way.
     pub(super) fn quarantine(&self, path: &Path, reason: &str) -> Result<(), StorageError> {
         let options = &self.options;

@@ -268,10 +268,15 @@ impl Register {
         });
     }
 
-    /// After a recovery: no id up to `greatest` that is vacant may be used before the segments
+    /// Number of ids, vacant ones included: no series ever had one from here on.
+    pub(super) fn ids_end(&self) -> u32 {
+        self.records.len() as u32
+    }
+
+    /// After a recovery: no id below `end` that is vacant may be used before the segments
     /// and head files of now are gone, and generations go on.
-    pub(super) fn rest_vacant(&mut self, greatest: Option<u32>, segment: u64, file: u64) {
-        let end = greatest.map_or(0, |id| id as usize + 1).max(self.records.len());
+    pub(super) fn rest_vacant(&mut self, end: u32, segment: u64, file: u64) {
+        let end = self.records.len().max(end as usize);
         while self.records.len() < end {
             self.records.push(Record::vacant());
         }

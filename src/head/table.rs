@@ -70,6 +70,8 @@ impl GroupKey {
 #[derive(Debug, Default)]
 pub(super) struct GroupTable {
     groups: Vec<Option<Arc<Group>>>,
+    /// No group ever had a number from here on, nor from the length of `groups` on.
+    numbers_end: u32,
     /// Groups of a source, the root first.
     by_source: HashMap<Vec<u8>, Vec<u32>>,
 }
@@ -86,12 +88,23 @@ impl GroupTable {
 
     /// A further group of the source; the first becomes its root.
     pub(super) fn add(&mut self, key: &GroupKey) -> Arc<Group> {
-        let id = self.groups.len() as u32;
+        let id = self.numbers_end();
+        self.groups.resize(id as usize, None);
         let siblings = self.by_source.entry(key.to_bytes()).or_default();
         siblings.push(id);
         let group = Group::new(id, siblings[0], key.clone());
         self.groups.push(Some(Arc::clone(&group)));
         group
+    }
+
+    /// The number of the next group.
+    pub(super) fn numbers_end(&self) -> u32 {
+        self.numbers_end.max(self.groups.len() as u32)
+    }
+
+    /// Numbers below `end` were given to groups that are gone.
+    pub(super) fn skip_numbers(&mut self, end: u32) {
+        self.numbers_end = self.numbers_end.max(end);
     }
 
     /// Puts a group where the log or a checkpoint says it was; the one there stays.

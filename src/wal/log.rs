@@ -344,8 +344,9 @@ impl State {
     /// the refused one back in its stead. A segment where that fails is given up.
     pub(super) fn roll_back(&mut self) {
         let Some(current) = &mut self.current else { return };
-        let cut = current.file.truncate(current.len).and_then(|()| current.file.sync());
-        if cut.is_ok() {
+        let cut = current.file.truncate(current.len);
+        // While another sync of the file runs, a failure is told to one of the two only.
+        if cut.is_ok() && !self.syncing && current.file.sync().is_ok() {
             self.mark_synced(self.next_sequence);
         } else {
             self.current = None;

@@ -30,10 +30,11 @@ impl Recovery<'_> {
         if let Some(flushed_ms) = self.head.options.flushed_until_ms {
             self.head.raise_lower(flushed_ms);
         }
-        let greatest = files.iter().filter_map(|file| file.series_max()).max();
+        let in_files = files.iter().filter_map(|file| file.series_max()).max();
+        let ids_end = self.ids_end.max(in_files.map_or(0, |id| id.saturating_add(1)));
         let next_file = self.head.files().next;
         let segment = self.head.log.end().segment;
-        self.head.register_write().rest_vacant(greatest, segment, next_file);
+        self.head.register_write().rest_vacant(ids_end, segment, next_file);
     }
 
     /// Below which time the samples of a file are in blocks.

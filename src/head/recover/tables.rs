@@ -60,6 +60,12 @@ impl Recovery<'_> {
                 self.state = HeadState::read(cursor)?;
                 Ok(())
             }
+            checkpoint_kind::NUMBERS => {
+                let (groups_end, ids_end) = (cursor.uvarint_u32()?, cursor.uvarint_u32()?);
+                self.head.groups_write().skip_numbers(groups_end);
+                self.ids_end = self.ids_end.max(ids_end);
+                Ok(())
+            }
             checkpoint_kind::GROUP_STATE => {
                 let state = GroupState::read(cursor)?;
                 self.apply_group_state(state)

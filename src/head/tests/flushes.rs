@@ -208,3 +208,108 @@ fn a_damaged_log_costs_what_was_damaged_and_is_told() {
     }
     assert!(told > 0);
 }
+
+#[test]
+fn a_series_that_came_again_is_found_after_the_log_named_the_one_before() {
+    let mut bench = Bench::new(31);
+    bench.clock.set_now_ms(T0 + 20_000_000);
+    let head = bench.open();
+    // Holds the log: its samples lie above the border of the flush.
+    push(&head, "b", &[("2", T0 + 7_300_000, 1.0)]).unwrap();
+    push(&head, "a", &[("1", T0 + 5_000_000, 1.0)]).unwrap();
+    let first = reference(&head, "1");
+    push(&head, "b", &[("2", T0 + 11_000_000, 2.0)]).unwrap();
+    let border = T0 + 7_200_000;
+    head.seal_window(border).unwrap().unwrap();
+    head.truncate(border).unwrap();
+    assert!(head.find(&labels("1")).is_none());
+    push(&head, "a", &[("1", T0 + 11_000_000, 3.0)]).unwrap();
+    let second = reference(&head, "1");
+    assert_ne!(first, second);
+    checkpoint(&head);
+    push(&head, "a", &[("1", T0 + 11_001_000, 4.0)]).unwrap();
+    let before = contents(&head);
+    assert_eq!(before.len(), 4);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    assert_eq!(reference(&head, "1"), second);
+    assert_eq!(contents(&head), before);
+}
+
+#[test]
+fn numbers_of_groups_and_series_are_not_used_again_after_a_restart() {
+    let mut bench = Bench::new(32);
+    bench.clock.set_now_ms(T0 + 20_000_000);
+    let head = bench.open();
+    push(&head, "a", &[("1", T0 + 7_300_000, 1.0)]).unwrap();
+    push(&head, "b", &[("2", T0 + 5_000_000, 1.0)]).unwrap();
+    let gone = reference(&head, "2");
+    let group_of = |head: &Head, name: &str| {
+        head.register_read().home_of(reference(head, name).id.0).unwrap().group
+    };
+    let gone_group = group_of(&head, "2");
+    push(&head, "a", &[("1", T0 + 11_000_000, 2.0)]).unwrap();
+    bench.clock.set_now_ms(T0 + 23_000_000);
+    let border = T0 + 7_200_000;
+    head.seal_window(border).unwrap().unwrap();
+    head.truncate(border).unwrap();
+    assert!(head.group(gone_group).is_none() && head.find(&labels("2")).is_none());
+    // Neither log nor head files name them after this.
+    seal_everything(&head);
+    checkpoint(&head);
+    bench.disk = bench.disk.kill();
+    let head = bench.open();
+    push(&head, "c", &[("3", T0 + 11_000_000, 3.0)]).unwrap();
+    assert!(reference(&head, "3").id > gone.id);
+    assert!(group_of(&head, "3") > gone_group);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_put_aside_and_does_not_count_as_one_to_fall_back_to() {
+    let mut bench = Bench::new(33);
+    let head = bench.open();
+    for i in 0..3 {
+        push(&head, "a", &[("1", T0 + i * 1000, i as f64)]).unwrap();
+        checkpoint(&head);
+    }
+    let before = contents(&head);
+    bench.disk = bench.disk.kill();
+    let dir = PathBuf::from("/data/checkpoint");
+    let names = |bench: &Bench, dir: &str| -> Vec<String> {
+        bench.disk.read_dir(dir.as_ref()).unwrap().into_iter().map(|entry| entry.name).collect()
+    };
+    assert_eq!(names(&bench, "/data/checkpoint"), ["00000002.ckpt", "00000003.ckpt"]);
+    let newest = dir.join("00000003.ckpt");
+    let mut bytes = bench.disk.file_bytes(&newest).unwrap();
+    bytes[60] ^= 1;
+    bench.disk.set_file_bytes(&newest, bytes).unwrap();
+    let head = bench.open();
+    assert_eq!(contents(&head), before);
+    assert_eq!(names(&bench, "/data/quarantine").len(), 1);
+    checkpoint(&head);
+    assert_eq!(names(&bench, "/data/checkpoint"), ["00000002.ckpt", "00000003.ckpt"]);
+}
+
+#[test]
+fn a_head_file_that_the_medium_does_not_read_is_put_aside() {
+    let mut bench = Bench::new(34);
+    let head = bench.open();
+    push(&head, "a", &[("1", T0, 1.0)]).unwrap();
+    seal_everything(&head);
+    checkpoint(&head);
+    push(&head, "a", &[("1", T0 + 1000, 2.0)]).unwrap();
+    drop(head);
+    // Find the read of the head file by its effect: each read fails in turn, twice.
+    let mut aside = 0;
+    for n in 1..200 {
+        bench.disk = bench.disk.kill();
+        let disk = bench.disk.fork(n);
+        disk.fail_nth_of(crate::disk::Call::ReadAt, n, crate::disk::Fault::Lasting);
+        let mut other = Bench::new(n);
+        other.disk = disk;
+        let Ok(head) = other.try_open() else { panic!("read {n} keeps the head shut") };
+        drop(head);
+        aside += usize::from(other.heard.count("Quarantined") > 0);
+    }
+    assert!(aside > 0);
+}

@@ -38,13 +38,24 @@ impl Log {
     /// Syncs, and refuses everything afterwards with [`StorageError::Closed`], also where the
     /// sync failed.
     pub fn close(&self) -> Result<(), StorageError> {
-        let state = self.lock();
+        let mut state = self.lock();
         if state.closed {
             return Ok(());
         }
-        let end = state.next_sequence;
-        let result = self.sync_until(state, end).map(drop);
-        let mut state = self.lock();
+        // Appends may go on while a sync runs, and what they got an answer for counts.
+        let result = loop {
+            let end = state.next_sequence;
+            match self.sync_until(state, end) {
+                Ok(locked) => state = locked,
+                Err(error) => {
+                    state = self.lock();
+                    break Err(error);
+                }
+            }
+            if state.synced >= state.next_sequence {
+                break Ok(());
+            }
+        };
         while state.syncing {
             state = self.wait(state);
         }
@@ -252,5 +263,34 @@ impl Syncer {
     fn sleep<'a>(&'a self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
         let slept = self.log.changed.wait_timeout(state, time);
         slept.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::{Call, Fault, SimulatedClock, SimulatedDisk};
+    use crate::wal::LogOptions;
+
+    #[test]
+    fn a_failed_append_takes_no_word_for_a_sync_that_runs() {
+        let disk = SimulatedDisk::new(1);
+        let clock = Arc::new(SimulatedClock::new(0));
+        let shared = Arc::new(disk.clone());
+        let options = LogOptions::default();
+        let log = Log::open(shared, Path::new("wal"), options, clock, Position::START).unwrap();
+        log.append(&[(1, b"one")]).unwrap();
+        // Another thread syncs. If that fails, the system tells it once: a second sync of the
+        // same file would say that all is well.
+        log.lock().syncing = true;
+        disk.fail_nth_of(Call::Append, 1, Fault::Once);
+        assert!(log.append(&[(1, b"two")]).is_err());
+        assert!(log.stats().unsynced_bytes > 0, "nobody knows yet whether it is on the medium");
+        log.lock().syncing = false;
+        log.append(&[(1, b"three")]).unwrap();
+        log.sync().unwrap();
+        assert_eq!(log.end().sequence, 2);
     }
 }
