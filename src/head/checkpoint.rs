@@ -191,11 +191,13 @@ impl Head {
         state.is_checkpoint_due = false;
         state.checkpointed_at = self.options.clock.monotonic();
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        self.log.drop_before(droppable.segment)?;
+        // The end of a log that takes no writes is in a segment that does not stand yet. Its
+        // number may not come true: after a crash the same records can go to an earlier one.
+        let first_segment = droppable.segment.min(position.segment);
+        self.log.drop_before(first_segment)?;
         self.drop_unused_files()?;
         let first_file = self.files().by_number.keys().next().copied().unwrap_or(u64::MAX);
-        self.register_write().release_ids(droppable.segment, first_file);
-        let first_segment = droppable.segment;
+        self.register_write().release_ids(first_segment, first_file);
         self.options.observer.observe(Event::Checkpointed { bytes, first_segment });
         Ok(())
     }
