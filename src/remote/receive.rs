@@ -3,7 +3,8 @@
 //! Both versions of the protocol are taken, floats only. What is acceptable of a request is
 //! stored, whatever else is wrong with it, and everything that was not stored is counted and the
 //! first of it named in a 400, so that a 2xx means "stored, all of it". Retrying senders do no
-//! harm: a sample that is there already with the same value is accepted.
+//! harm: a series' newest sample is accepted again if its value is the same, and older ones are
+//! refused as out of order, which ends the retries.
 //! COMPAT: statuses and headers as in the remote-write 1.0 and 2.0 specifications.
 
 use std::collections::HashMap;
