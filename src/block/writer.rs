@@ -49,7 +49,20 @@ impl BlockWriter {
         chunk_window_ms: i64,
     ) -> Result<Self, StorageError> {
         let temporary = blocks_dir.join(format!("{ulid}{TEMPORARY}"));
-        disk.create_dir_all(&temporary).map_err(|e| StorageError::io("create", &temporary, e))?;
+        Self::begin(disk, blocks_dir, &temporary, (ulid, min_ms, chunk_window_ms)).inspect_err(
+            |_| {
+                let _ = disk.remove_dir_all(&temporary);
+            },
+        )
+    }
+
+    fn begin(
+        disk: &Arc<dyn Disk>,
+        blocks_dir: &Path,
+        temporary: &Path,
+        (ulid, min_ms, chunk_window_ms): (Ulid, i64, i64),
+    ) -> Result<Self, StorageError> {
+        disk.create_dir_all(temporary).map_err(|e| StorageError::io("create", temporary, e))?;
         let disk_ref = &**disk;
         Ok(Self {
             disk: Arc::clone(disk),
@@ -59,7 +72,7 @@ impl BlockWriter {
             index: IndexWriter::create(disk_ref, &temporary.join(INDEX_FILE))?,
             chunks: UnitWriter::create(disk_ref, &temporary.join(CHUNK_FILE), CHUNKS)?,
             columns: ColumnWriter::create(disk_ref, &temporary.join(COLUMN_FILE), min_ms)?,
-            temporary,
+            temporary: temporary.to_owned(),
             range: None,
             samples: 0,
             chunk_count: 0,
@@ -114,7 +127,16 @@ impl BlockWriter {
 
     /// Makes the block durable and gives its description; `None` where it would hold nothing, in
     /// which case nothing is left behind. `parents` are the blocks whose place it takes.
+    /// After an error nothing is left behind either, as far as the medium goes along.
     pub fn finish(self, level: u32, parents: Vec<Ulid>) -> Result<Option<Meta>, StorageError> {
+        let (disk, temporary) = (Arc::clone(&self.disk), self.temporary.clone());
+        self.write_rest(level, parents).inspect_err(|_| {
+            // Every try has a name of its own: on a full disk what they leave would pile up.
+            let _ = disk.remove_dir_all(&temporary);
+        })
+    }
+
+    fn write_rest(self, level: u32, parents: Vec<Ulid>) -> Result<Option<Meta>, StorageError> {
         let (disk, temporary) = (self.disk, self.temporary);
         let Some(range) = self.range else {
             remove(&*disk, &temporary)?;

@@ -11,6 +11,9 @@ use crate::model::TimeRange;
 /// One hour in milliseconds.
 pub(crate) const HOUR_MS: i64 = 60 * 60 * 1000;
 
+/// Blocks hold times as 32 bits of milliseconds above their first.
+const BLOCK_SPAN_MAX_MS: i64 = 49 * 24 * HOUR_MS;
+
 /// How a database behaves. `Options::default()` suits a service that embeds it.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -61,7 +64,7 @@ impl Options {
             let month = 31 * 24 * HOUR_MS;
             if self.retention_ms > 0 { (self.retention_ms / 10).min(month) } else { month }
         });
-        limit.max(self.block_duration_min_ms)
+        limit.min(BLOCK_SPAN_MAX_MS).max(self.block_duration_min_ms)
     }
 }
 

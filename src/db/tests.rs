@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Database, Event, Observer, Options};
-use crate::disk::{Clock, Disk, SimulatedClock, SimulatedDisk};
+use crate::disk::{Clock, Disk, Fault, SimulatedClock, SimulatedDisk};
 use crate::head::GroupKey;
 use crate::model::{Labels, Samples, TimeRange};
 use crate::select::{Cancellation, Queryable};
@@ -204,4 +204,43 @@ fn a_panic_in_maintenance_is_told_and_maintenance_goes_on() {
     assert!(db.stats().maintenance_failures > 0);
     assert_eq!(read(&db).0.len(), 15);
     db.close().unwrap();
+}
+
+/// Tries have names of their own, so on a full disk what they leave behind would pile up.
+#[test]
+fn a_flush_that_fails_leaves_nothing_behind() {
+    let flush = |n: Option<u64>| {
+        let bench = Bench::new();
+        let db = bench.open();
+        bench.scrape(&db, START);
+        bench.scrape(&db, START + 4 * HOUR);
+        let before = bench.disk.calls();
+        if let Some(n) = n {
+            bench.disk.fail_nth(n, Fault::Once);
+        }
+        let done = db.maintain();
+        let calls = bench.disk.calls() - before;
+        for dir in ["blocks", "head"] {
+            let dir = Path::new("/data/narthex").join(dir);
+            for entry in bench.disk.read_dir(&dir).unwrap() {
+                assert!(!entry.name.ends_with(".tmp"), "call {n:?}, {done:?}: {}", entry.name);
+            }
+        }
+        bench.disk.heal();
+        db.maintain().unwrap();
+        assert!(!db.stats().blocks.is_empty());
+        assert_eq!(read(&db).0.len(), 10, "call {n:?}");
+        calls
+    };
+    let calls = flush(None);
+    for n in 1..=calls {
+        flush(Some(n));
+    }
+}
+
+#[test]
+fn no_block_is_planned_that_its_format_cannot_hold() {
+    let days = 24 * HOUR;
+    let options = Options { block_duration_max_ms: Some(100 * days), ..Options::default() };
+    assert!(options.block_duration_limit_ms() <= i64::from(u32::MAX));
 }

@@ -84,9 +84,11 @@ impl Head {
         if entries.is_empty() {
             return Ok(());
         }
+        // Held from before the record stands in the log: a checkpoint whose position lies behind
+        // the record has to find its entries in the table.
+        let mut deletions = self.deletions_write();
         self.log.append(&[(kind::DELETION, &body)])?;
         self.log.sync()?;
-        let mut deletions = self.deletions_write();
         for entry in entries {
             deletions.add(entry);
         }

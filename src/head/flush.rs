@@ -25,10 +25,16 @@ const GROUP_IDLE_MS: i64 = 20 * 60_000;
 
 impl Head {
     /// The oldest window (aligned to its length, closed at both ends) when it is due: the newest
-    /// sample lies half a window past its end.
+    /// sample lies half a window past its end, or a flush of it began and failed.
     pub fn flushable_window(&self) -> Option<TimeRange> {
         let TimeRange { min_ms, max_ms } = self.time_range()?;
         let window_ms = self.options.window_ms;
+        let flushing_ms = self.bounds.flushing_ms.load(Ordering::Acquire);
+        if flushing_ms != NO_TIME {
+            // It failed; with the bound raised, it would look as if it were done.
+            let min_ms = flushing_ms.saturating_sub(window_ms);
+            return Some(TimeRange { min_ms, max_ms: flushing_ms - 1 });
+        }
         // Late samples below the bound go with the next window.
         let oldest_ms = min_ms.max(self.bounds.lower_ms.load(Ordering::Acquire));
         let start_ms = oldest_ms.div_euclid(window_ms).checked_mul(window_ms)?;
@@ -43,6 +49,7 @@ impl Head {
     pub fn seal_window(&self, border_ms: i64) -> Result<Option<TimeRange>, StorageError> {
         self.check_open()?;
         let mut state = self.maintenance();
+        self.bounds.flushing_ms.store(border_ms, Ordering::Release);
         let raise = || self.raise_lower(border_ms);
         if !self.open_appenders.raise(border_ms, APPENDER_PATIENCE, raise) {
             let why = format!("appenders from before {border_ms} stay open; the flush waits");
@@ -87,6 +94,9 @@ impl Head {
             return Err(StorageError::Unwritable(why));
         };
         state.clip = Some((border_ms, file));
+        if self.bounds.flushing_ms.load(Ordering::Acquire) <= border_ms {
+            self.bounds.flushing_ms.store(NO_TIME, Ordering::Release);
+        }
         let newest_ms = self.newest_ms().unwrap_or(border_ms);
         let ended_ms = border_ms.min(newest_ms.saturating_sub(self.options.window_ms / 2));
         let now_ms = self.options.clock.now_ms();

@@ -175,6 +175,8 @@ struct Bounds {
     newest_ms: AtomicI64,
     /// What lies below was flushed, or is being flushed.
     lower_ms: AtomicI64,
+    /// Border of a flush that began and has not ended in a truncation.
+    flushing_ms: AtomicI64,
 }
 
 impl Head {
@@ -201,7 +203,8 @@ impl Head {
     }
 
     /// Calls `read` with the live index; series are [`SeriesId`] numbers. New series wait
-    /// meanwhile, samples of known ones do not. `read` must not call the head.
+    /// meanwhile, and once one waits, commits wait behind it: `read` should be short. It must not
+    /// call the head.
     pub fn with_index<T>(&self, read: impl FnOnce(&LiveIndex) -> T) -> T {
         read(&self.register_read().index)
     }

@@ -103,6 +103,7 @@ impl Head {
                 oldest_ms: AtomicI64::new(i64::MAX),
                 newest_ms: AtomicI64::new(NO_TIME),
                 lower_ms: AtomicI64::new(NO_TIME),
+                flushing_ms: AtomicI64::new(NO_TIME),
             },
             counters: Counters::default(),
             deletions: RwLock::new(Deletions::default()),

@@ -85,7 +85,7 @@ impl Head {
             let is_idle = now_ms.saturating_sub(writer.fed_at_ms) >= IDLE_MS;
             drop(writer);
             let data = group.data();
-            let sealed_rows = data.tiles.last().map_or(0, |tile| tile.meta().next_row);
+            let sealed_rows = data.tiles.last().map_or(data.first_row, |tile| tile.meta().next_row);
             let loose_max = LOOSE_MAX.min(ROWS_PER_SEAL as usize * data.columns.len().max(1));
             data.unsealed_len() > 0
                 && (holds_log

@@ -168,6 +168,7 @@ pub(in crate::head) struct HeadFileWriter {
     file: Box<dyn File>,
     written: u64,
     tiles: Vec<TileMeta>,
+    is_finished: bool,
 }
 
 impl HeadFileWriter {
@@ -186,10 +187,13 @@ impl HeadFileWriter {
         let mut file = created.map_err(|e| StorageError::io("create", &temporary, e))?;
         let mut header = MAGIC.to_vec();
         header.extend_from_slice(&VERSION.to_le_bytes());
-        file.append(&header).map_err(|e| StorageError::io("append", &temporary, e))?;
-        let dir = dir.to_owned();
-        let tiles = Vec::new();
-        Ok(Self { disk, dir, number, temporary, file, written: HEADER_BYTES, tiles })
+        let appended = file.append(&header);
+        let (dir, tiles) = (dir.to_owned(), Vec::new());
+        let written = HEADER_BYTES;
+        let writer =
+            Self { disk, dir, number, temporary, file, written, tiles, is_finished: false };
+        appended.map_err(|e| StorageError::io("append", &writer.temporary, e))?;
+        Ok(writer)
     }
 
     /// Adds a tile that covers the records of `group` up to `record` and its rows below
@@ -212,7 +216,7 @@ impl HeadFileWriter {
     }
 
     /// Makes the file durable and opens it.
-    pub(in crate::head) fn finish(self) -> Result<Arc<HeadFile>, StorageError> {
+    pub(in crate::head) fn finish(mut self) -> Result<Arc<HeadFile>, StorageError> {
         let mut out = Vec::new();
         for tile in &self.tiles {
             write_tile(&mut out, tile);
@@ -221,14 +225,25 @@ impl HeadFileWriter {
         out.extend_from_slice(&len.to_le_bytes());
         out.extend_from_slice(&crc.to_le_bytes());
         out.extend_from_slice(END_MAGIC);
-        let Self { temporary, dir, mut file, .. } = self;
-        let path = dir.join(file_name(self.number));
-        file.append(&out).map_err(|e| StorageError::io("append", &temporary, e))?;
-        file.sync().map_err(|e| StorageError::io("sync", &temporary, e))?;
-        let renamed = self.disk.rename(&temporary, &path);
-        renamed.map_err(|e| StorageError::io("rename", &temporary, e))?;
-        self.disk.sync_dir(&dir).map_err(|e| StorageError::io("sync", &dir, e))?;
+        let path = self.dir.join(file_name(self.number));
+        let temporary = &self.temporary;
+        self.file.append(&out).map_err(|e| StorageError::io("append", temporary, e))?;
+        self.file.sync().map_err(|e| StorageError::io("sync", temporary, e))?;
+        let renamed = self.disk.rename(temporary, &path);
+        renamed.map_err(|e| StorageError::io("rename", temporary, e))?;
+        self.is_finished = true;
+        self.disk.sync_dir(&self.dir).map_err(|e| StorageError::io("sync", &self.dir, e))?;
         Ok(Arc::new(HeadFile::open(&*self.disk, &path, self.number)?))
+    }
+}
+
+impl Drop for HeadFileWriter {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            // Each try has a number of its own: on a full disk what they leave would pile up. What
+            // stays nevertheless is removed at the next start.
+            let _ = self.disk.remove_file(&self.temporary);
+        }
     }
 }
 
