@@ -100,11 +100,14 @@ impl Annotations {
         self.notes.is_empty()
     }
 
-    /// Warnings and infos as the API shows them; positions are those in `query`.
+    /// Warnings and infos as the API shows them; positions are those in `query`. Warnings about
+    /// no place stand first: the API shows few, and missing data matters more than a quantile.
     pub fn render(&self, query: &str) -> (Vec<String>, Vec<String>) {
         let mut warnings = Vec::new();
         let mut infos = Vec::new();
-        for ((level, text), note) in &self.notes {
+        let (placeless, placed): (Vec<_>, Vec<_>) =
+            self.notes.iter().partition(|(_, note)| note.span.is_none());
+        for ((level, text), note) in placeless.into_iter().chain(placed) {
             let mut line = text.clone();
             if let Some(detail) = note.monotonicity {
                 line.push_str(&detail.to_string());
@@ -278,8 +281,9 @@ mod tests {
         notes.warn(Span { start: 0, end: 1 }, "a");
         notes.warn(Span { start: 5, end: 6 }, "a");
         notes.info(Span { start: 1, end: 2 }, "b");
+        notes.warn_raw("a block is left out");
         let (warnings, infos) = notes.render("abc\ndefg");
-        assert_eq!(warnings, ["PromQL warning: a (2:2)"]);
+        assert_eq!(warnings, ["a block is left out", "PromQL warning: a (2:2)"]);
         assert_eq!(infos, ["PromQL info: b (1:2)"]);
     }
 

@@ -17,6 +17,19 @@ use super::stream::Sink;
 /// COMPAT: the warning that follows a cut at `limit`.
 const TRUNCATED: &str = "results truncated due to limit";
 
+/// Warnings that one answer shows, and infos likewise.
+const NOTES_MAX: usize = 10;
+
+/// COMPAT: of many notes the first ten stand in the answer, then how many more there are.
+fn within_limit(kind: &str, texts: &[String]) -> Vec<String> {
+    let mut shown: Vec<String> = texts.iter().take(NOTES_MAX).cloned().collect();
+    let omitted = texts.len() - shown.len();
+    if omitted > 0 {
+        shown.push(format!("{omitted} more {kind} annotations omitted"));
+    }
+    shown
+}
+
 /// Prints the envelope of a success around `data`.
 fn success(
     sink: &mut Sink,
@@ -26,10 +39,10 @@ fn success(
 ) -> Result<(), ApiError> {
     sink.buffer().extend_from_slice(b"{\"status\":\"success\",\"data\":");
     data(sink)?;
-    for (name, texts) in [("warnings", warnings), ("infos", infos)] {
+    for (kind, texts) in [("warning", warnings), ("info", infos)] {
         if !texts.is_empty() {
-            sink.buffer().extend_from_slice(format!(",\"{name}\":").as_bytes());
-            json::push_strings(sink.buffer(), texts);
+            sink.buffer().extend_from_slice(format!(",\"{kind}s\":").as_bytes());
+            json::push_strings(sink.buffer(), &within_limit(kind, texts));
         }
     }
     sink.buffer().push(b'}');
@@ -52,4 +65,20 @@ fn list<T>(
     }
     sink.buffer().push(b']');
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_notes_are_shown_and_the_rest_is_counted() {
+        let texts: Vec<String> = (0..85).map(|i| format!("note {i}")).collect();
+        assert_eq!(within_limit("warning", &texts[..10]), texts[..10]);
+        let shown = within_limit("warning", &texts);
+        assert_eq!(shown[..10], texts[..10]);
+        assert_eq!(shown[10..], ["75 more warning annotations omitted"]);
+        assert_eq!(within_limit("info", &texts[..11])[10], "1 more info annotations omitted");
+        assert!(within_limit("info", &[]).is_empty());
+    }
 }

@@ -153,7 +153,8 @@ fn print(
             _ => false,
         };
     if truncated {
-        warnings.push(TRUNCATED.to_owned());
+        // First, so that other warnings do not crowd it out.
+        warnings.insert(0, TRUNCATED.to_owned());
     }
     let data = |sink: &mut Sink| {
         let head = format!("{{\"resultType\":\"{}\",\"result\":", value.value_type().as_str());
