@@ -302,8 +302,8 @@ impl Register {
 
     fn has_labels(&self, id: u32, labels: &Labels) -> bool {
         let symbols = &self.index.symbols;
-        let pairs = self.pairs_of(id).iter().map(|&(n, v)| (symbols.text(n), symbols.text(v)));
-        pairs.eq(labels.iter())
+        let text = |symbol| symbols.text(symbol).as_bytes();
+        self.pairs_of(id).iter().map(|&(n, v)| (text(n), text(v))).eq(labels.iter_bytes())
     }
 
     fn rewrite_pairs(&mut self) {

@@ -35,11 +35,17 @@ impl Labels {
     /// `None` unless the invariant of the type holds.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes;
-        let mut previous: Option<&str> = None;
+        let mut previous: Option<&[u8]> = None;
+        // One look at all bytes is much cheaper than one at each text.
+        let is_text = if bytes.is_ascii() { |_: &[u8]| true } else { is_utf8 };
         while !rest.is_empty() {
-            let name = take_str(&mut rest)?;
-            let value = take_str(&mut rest)?;
+            let name = take_bytes(&mut rest)?;
+            let value = take_bytes(&mut rest)?;
+            // UTF-8 has the order of its bytes.
             if value.is_empty() || previous.is_some_and(|p| p >= name) {
+                return None;
+            }
+            if !is_text(name) || !is_text(value) {
                 return None;
             }
             previous = Some(name);
@@ -57,9 +63,16 @@ impl Labels {
         LabelsIter { rest: &self.0 }
     }
 
+    /// The pairs as bytes, for comparisons: cheaper than [`Labels::iter`], in the same order.
+    pub fn iter_bytes(&self) -> LabelsBytes<'_> {
+        LabelsBytes { rest: &self.0 }
+    }
+
     /// The value of `name`; `None` where the set has no such label.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().take_while(|(n, _)| *n <= name).find(|(n, _)| *n == name).map(|(_, v)| v)
+        let name = name.as_bytes();
+        let (_, value) = self.iter_bytes().take_while(|(n, _)| *n <= name).find(|p| p.0 == name)?;
+        std::str::from_utf8(value).ok()
     }
 
     /// The value of `__name__`, or the empty string.
@@ -69,7 +82,7 @@ impl Labels {
 
     /// Number of pairs. Linear in the size of the set.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        self.iter_bytes().count()
     }
 
     /// Whether the set has no pair.
@@ -81,9 +94,13 @@ impl Labels {
     #[must_use]
     pub fn without(&self, drop: impl Fn(&str) -> bool) -> Self {
         let mut bytes = Vec::with_capacity(self.0.len());
-        for (name, value) in self.iter().filter(|(name, _)| !drop(name)) {
-            push_str(&mut bytes, name);
-            push_str(&mut bytes, value);
+        let mut rest = &self.0[..];
+        while !rest.is_empty() {
+            let pair = rest;
+            let (Some(name), Some(_)) = (take_str(&mut rest), take_bytes(&mut rest)) else { break };
+            if !drop(name) {
+                bytes.extend_from_slice(&pair[..pair.len() - rest.len()]);
+            }
         }
         Self(Arc::from(bytes))
     }
@@ -104,7 +121,7 @@ impl Ord for Labels {
         if Arc::ptr_eq(&self.0, &other.0) {
             return Ordering::Equal;
         }
-        self.iter().cmp(other.iter())
+        self.iter_bytes().cmp(other.iter_bytes())
     }
 }
 
@@ -147,6 +164,26 @@ impl<'a> Iterator for LabelsIter<'a> {
         }
         let name = take_str(&mut self.rest)?;
         let value = take_str(&mut self.rest)?;
+        Some((name, value))
+    }
+}
+
+/// Iterator over the pairs of a [`Labels`] as bytes.
+#[derive(Clone)]
+pub struct LabelsBytes<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for LabelsBytes<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let name = take_bytes(&mut self.rest)?;
+        let value = take_bytes(&mut self.rest)?;
         Some((name, value))
     }
 }
@@ -216,7 +253,31 @@ fn push_str(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
+fn is_utf8(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok()
+}
+
 fn take_str<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_bytes(rest)?).ok()
+}
+
+#[inline]
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = match rest.split_first()? {
+        (&byte, tail) if byte < 0x80 => {
+            *rest = tail;
+            usize::from(byte)
+        }
+        _ => take_length(rest)?,
+    };
+    let (text, tail) = rest.split_at_checked(length)?;
+    *rest = tail;
+    Some(text)
+}
+
+/// A length of more than one byte.
+#[cold]
+fn take_length(rest: &mut &[u8]) -> Option<usize> {
     let mut length = 0_usize;
     let mut shift = 0;
     loop {
@@ -225,19 +286,13 @@ fn take_str<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
         length |= usize::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             // A longer spelling of the same length would break "equal sets have equal bytes".
-            if byte == 0 && shift > 0 {
-                return None;
-            }
-            break;
+            return (byte > 0 || shift == 0).then_some(length);
         }
         shift += 7;
         if shift > 28 {
             return None;
         }
     }
-    let (text, tail) = rest.split_at_checked(length)?;
-    *rest = tail;
-    std::str::from_utf8(text).ok()
 }
 
 #[cfg(test)]
@@ -262,6 +317,20 @@ mod tests {
         assert_eq!(Labels::from_bytes(&[1, b'a', 0]), None);
         assert_eq!(Labels::from_bytes(&[0x81, 0, b'a', 1, b'1']), None);
         assert_eq!(Labels::from_bytes(&[200]), None);
+    }
+
+    #[test]
+    fn text_is_utf8_and_compared_by_bytes() {
+        let greek = Labels::from_pairs([("job", "α"), ("λ", "x"), ("z", "1")]);
+        assert_eq!(Labels::from_bytes(greek.as_bytes()), Some(greek.clone()));
+        assert_eq!(greek.get("λ"), Some("x"));
+        let (texts, bytes) = (greek.iter(), greek.iter_bytes());
+        assert!(texts.map(|(n, v)| (n.as_bytes(), v.as_bytes())).eq(bytes));
+        assert_eq!(greek.without(|name| name == "λ").to_string(), r#"{job="α", z="1"}"#);
+        assert_eq!(Labels::from_bytes(&[1, b'a', 1, 0xff]), None);
+        assert_eq!(Labels::from_bytes(&[1, 0xff, 1, b'a']), None);
+        // Together they are a letter, apart they are none.
+        assert_eq!(Labels::from_bytes(&[1, 0xce, 1, 0xb1]), None);
     }
 
     #[test]

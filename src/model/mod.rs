@@ -14,7 +14,7 @@ pub use duration::{
     DurationError, format_duration, format_go_duration, parse_duration, parse_go_duration,
 };
 pub use float_text::{FloatStyle, float_text, parse_float, push_float};
-pub use labels::{Labels, LabelsBuilder, LabelsIter};
+pub use labels::{Labels, LabelsBuilder, LabelsBytes, LabelsIter};
 pub use matcher::{MatchOp, Matcher};
 pub use name::{EscapingScheme, NameScheme, is_legacy_label_name, is_legacy_metric_name};
 pub use quote::go_quote;

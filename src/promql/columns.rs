@@ -40,6 +40,7 @@ impl Grid {
     }
 
     /// Time of step `step` in milliseconds.
+    #[inline]
     pub fn time_ms(&self, step: usize) -> i64 {
         self.start_ms.saturating_add(self.step_ms.saturating_mul(step as i64))
     }
@@ -86,12 +87,14 @@ impl Bitmap {
     }
 
     /// Whether `step` is in the set.
+    #[inline]
     pub fn get(&self, step: usize) -> bool {
         debug_assert!(step < self.len, "BUG: step outside the grid");
         self.words.is_empty() || self.words[step / 64] >> (step % 64) & 1 == 1
     }
 
     /// Puts `step` in.
+    #[inline]
     pub fn set(&mut self, step: usize) {
         if !self.words.is_empty() {
             self.words[step / 64] |= 1 << (step % 64);
@@ -99,6 +102,7 @@ impl Bitmap {
     }
 
     /// Takes `step` out.
+    #[inline]
     pub fn unset(&mut self, step: usize) {
         self.spell_out();
         self.words[step / 64] &= !(1 << (step % 64));
@@ -176,6 +180,7 @@ impl Bitmap {
         }
     }
 
+    #[inline]
     fn word(&self, index: usize) -> u64 {
         match self.words.get(index) {
             Some(word) => *word,
@@ -231,11 +236,13 @@ impl Column {
     }
 
     /// The value at `step`.
+    #[inline]
     pub fn get(&self, step: usize) -> Option<f64> {
         self.valid.get(step).then(|| self.values[step])
     }
 
     /// Sets the value at `step`.
+    #[inline]
     pub fn set(&mut self, step: usize, value: f64) {
         self.values[step] = value;
         self.valid.set(step);
@@ -295,16 +302,17 @@ impl Series {
 
 /// `labels` without the metric name (and the metric's type and unit).
 pub fn without_name(labels: &Labels) -> Labels {
-    if labels.iter().any(|(name, _)| is_metadata(name)) {
-        labels.without(is_metadata)
+    if labels.iter_bytes().any(|(name, _)| is_metadata(name)) {
+        labels.without(|name| is_metadata(name))
     } else {
         labels.clone()
     }
 }
 
 /// Whether a label tells what the metric is rather than where it comes from.
-pub fn is_metadata(name: &str) -> bool {
-    name == METRIC_NAME || name == "__type__" || name == "__unit__"
+pub fn is_metadata(name: impl AsRef<[u8]>) -> bool {
+    let name = name.as_ref();
+    name == METRIC_NAME.as_bytes() || name == b"__type__" || name == b"__unit__"
 }
 
 /// An instant vector over a grid. The order of the series is the order of an instant result.

@@ -40,6 +40,7 @@ pub enum Value<'a> {
 
 impl<'a> Value<'a> {
     /// The bytes of a string, message or packed field.
+    #[inline]
     pub fn bytes(self) -> Result<&'a [u8], WireError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
@@ -48,6 +49,7 @@ impl<'a> Value<'a> {
     }
 
     /// A `double`.
+    #[inline]
     pub fn double(self) -> Result<f64, WireError> {
         match self {
             Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
@@ -56,6 +58,7 @@ impl<'a> Value<'a> {
     }
 
     /// An `int64`, two's complement in a varint.
+    #[inline]
     pub fn int64(self) -> Result<i64, WireError> {
         match self {
             Self::Varint(value) => Ok(value as i64),
@@ -72,10 +75,12 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// The fields of `message`.
+    #[inline]
     pub fn new(message: &'a [u8]) -> Self {
         Self { cursor: Cursor::new(message) }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<(u32, Value<'a>), WireError> {
         let key = self.cursor.uvarint()?;
         let number = u32::try_from(key >> 3)
@@ -103,6 +108,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Value<'a>), WireError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.cursor.is_empty() {
             return None;

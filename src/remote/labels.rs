@@ -11,10 +11,10 @@ const LABELS_MAX: usize = 512;
 const NAME_BYTES_MAX: usize = 4096;
 const VALUE_BYTES_MAX: usize = 1 << 20;
 
-/// The labels of a pushed series, or what is wrong with them.
-pub(super) fn canonical(
-    series: &PushedSeries<'_>,
-    pairs: &mut Vec<(String, String)>,
+/// The labels of a pushed series, or what is wrong with them. `pairs` and `bytes` are scratch.
+pub(super) fn canonical<'a>(
+    series: &PushedSeries<'a>,
+    pairs: &mut Vec<(&'a [u8], &'a [u8])>,
     bytes: &mut Vec<u8>,
 ) -> Result<Labels, String> {
     if let Some(fault) = &series.fault {
@@ -26,45 +26,63 @@ pub(super) fn canonical(
             series.labels.len()
         ));
     }
-    pairs.clear();
     let mut has_name = false;
-    for (name, value) in &series.labels {
-        let (name, value) = (text("label name", name)?, text("label value", value)?);
-        if name.is_empty() {
-            return Err("a label name is empty".to_owned());
-        }
-        if name.len() > NAME_BYTES_MAX {
-            return Err(format!(
-                "a label name of {} bytes, more than the limit of {NAME_BYTES_MAX}",
-                name.len()
-            ));
-        }
-        if value.len() > VALUE_BYTES_MAX {
-            return Err(format!(
-                "a value of label {name:?} has {} bytes, more than the limit of {VALUE_BYTES_MAX}",
-                value.len()
-            ));
-        }
-        has_name |= name == METRIC_NAME && !value.is_empty();
-        pairs.push((name.to_owned(), value.to_owned()));
+    for &(name, value) in &series.labels {
+        check(name, value)?;
+        has_name |= name == METRIC_NAME.as_bytes() && !value.is_empty();
     }
     if !has_name {
         return Err("the metric name is missing".to_owned());
     }
-    pairs.sort_unstable();
-    if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(format!("label {:?} stands twice", pair[0].0));
+    pairs.clear();
+    pairs.extend_from_slice(&series.labels);
+    // Senders have sorted them. UTF-8 has the order of its bytes.
+    if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
+        pairs.sort_unstable();
+        if let Some(pair) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let name = String::from_utf8_lossy(pair[0].0);
+            return Err(format!("label {name:?} stands twice"));
+        }
     }
     bytes.clear();
     for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
-        write_bytes(bytes, name.as_bytes());
-        write_bytes(bytes, value.as_bytes());
+        write_bytes(bytes, name);
+        write_bytes(bytes, value);
     }
     Labels::from_bytes(bytes).ok_or_else(|| "labels are not sorted".to_owned())
 }
 
-fn text<'a>(what: &str, bytes: &'a [u8]) -> Result<&'a str, String> {
+/// Text within its limits.
+#[inline]
+fn check(name: &[u8], value: &[u8]) -> Result<(), String> {
+    text("label name", name)?;
+    text("label value", value)?;
+    if name.is_empty() {
+        return Err("a label name is empty".to_owned());
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(format!(
+            "a label name of {} bytes, more than the limit of {NAME_BYTES_MAX}",
+            name.len()
+        ));
+    }
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(format!(
+            "a value of label {:?} has {} bytes, more than the limit of {VALUE_BYTES_MAX}",
+            String::from_utf8_lossy(name),
+            value.len()
+        ));
+    }
+    Ok(())
+}
+
+#[inline]
+fn text(what: &str, bytes: &[u8]) -> Result<(), String> {
+    if bytes.is_ascii() {
+        return Ok(());
+    }
     std::str::from_utf8(bytes)
+        .map(|_| ())
         .map_err(|error| format!("a {what} is not UTF-8 from byte {} on", error.valid_up_to()))
 }
 

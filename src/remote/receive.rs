@@ -7,7 +7,9 @@
 //! refused as out of order, which ends the retries.
 //! COMPAT: statuses and headers as in the remote-write 1.0 and 2.0 specifications.
 
-use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+
+use hashbrown::{Equivalent, HashMap};
 
 use super::labels::{canonical, describe};
 use crate::db::{Appender, Database};
@@ -145,36 +147,62 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, String> {
     snap::raw::Decoder::new().decompress_vec(body).map_err(|e| format!("snappy: {e}"))
 }
 
-/// One series with its place among the batches.
-#[derive(Debug)]
-struct Push {
-    labels: Labels,
-    samples: Vec<(f64, i64)>,
+/// The series of one source with their samples, in the order of the request.
+#[derive(Debug, Default)]
+struct Batch {
+    job: String,
+    instance: String,
+    pushes: Vec<Labels>,
+    /// Index in `pushes`, value, milliseconds.
+    samples: Vec<(usize, f64, i64)>,
 }
 
 /// Everything of one request, gathered by source.
 #[derive(Debug, Default)]
 struct Intake {
-    batches: HashMap<(String, String), Vec<Push>>,
+    batches: Vec<Batch>,
+    by_source: HashMap<(String, String), usize>,
+    /// The batch of the series before: senders often send a source's series one after the other.
+    last: usize,
     stats: WriteStats,
     first_fault: Option<String>,
+}
+
+/// A borrowed key of [`Intake::by_source`].
+struct Source<'a>(&'a str, &'a str);
+
+impl Hash for Source<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.0, self.1).hash(state);
+    }
+}
+
+impl Equivalent<(String, String)> for Source<'_> {
+    fn equivalent(&self, key: &(String, String)) -> bool {
+        self.0 == key.0 && self.1 == key.1
+    }
 }
 
 impl Intake {
     /// The whole request is read before a sample is stored: a damaged one stores nothing.
     fn read(&mut self, version: Version, message: &[u8]) -> Result<(), WireError> {
         let (mut pairs, mut bytes) = (Vec::new(), Vec::new());
-        let visit = |series: &PushedSeries<'_>| self.take(series, &mut pairs, &mut bytes);
         match version {
-            Version::One => remote_write_v1::visit_series(message, visit).map(|_| ()),
-            Version::Two => remote_write_v2::visit_series(message, visit).map(|_| ()),
+            Version::One => remote_write_v1::visit_series(message, |series| {
+                self.take(series, &mut pairs, &mut bytes);
+            })
+            .map(|_| ()),
+            Version::Two => remote_write_v2::visit_series(message, |series| {
+                self.take(series, &mut pairs, &mut bytes);
+            })
+            .map(|_| ()),
         }
     }
 
-    fn take(
+    fn take<'a>(
         &mut self,
-        series: &PushedSeries<'_>,
-        pairs: &mut Vec<(String, String)>,
+        series: &PushedSeries<'a>,
+        pairs: &mut Vec<(&'a [u8], &'a [u8])>,
         bytes: &mut Vec<u8>,
     ) {
         self.stats.exemplars_dropped += series.exemplars;
@@ -198,25 +226,39 @@ impl Intake {
         if series.samples.is_empty() {
             return;
         }
-        let source = (
-            labels.get("job").unwrap_or("").to_owned(),
-            labels.get("instance").unwrap_or("").to_owned(),
-        );
-        let push = Push { labels, samples: series.samples.clone() };
-        self.batches.entry(source).or_default().push(push);
+        let batch = self.batch(&labels);
+        let push = batch.pushes.len();
+        batch.samples.extend(series.samples.iter().map(|&(value, t_ms)| (push, value, t_ms)));
+        batch.pushes.push(labels);
     }
 
-    /// All appenders are opened before the first one commits: what is too old is decided by what
-    /// was stored when the request began, and not by its own other sources.
+    /// The batch of the source that `labels` names.
+    fn batch(&mut self, labels: &Labels) -> &mut Batch {
+        let job = labels.get("job").unwrap_or("");
+        let instance = labels.get("instance").unwrap_or("");
+        let is_last = |batch: &Batch| batch.job == job && batch.instance == instance;
+        if !self.batches.get(self.last).is_some_and(is_last) {
+            self.last = if let Some(&known) = self.by_source.get(&Source(job, instance)) {
+                known
+            } else {
+                let (job, instance) = (job.to_owned(), instance.to_owned());
+                self.by_source.insert((job.clone(), instance.clone()), self.batches.len());
+                self.batches.push(Batch { job, instance, ..Batch::default() });
+                self.batches.len() - 1
+            };
+        }
+        &mut self.batches[self.last]
+    }
+
     fn store(&mut self, database: &Database) -> Result<(), StorageError> {
         let mut opened = Vec::with_capacity(self.batches.len());
-        for ((job, instance), pushes) in std::mem::take(&mut self.batches) {
+        for Batch { job, instance, pushes, samples } in std::mem::take(&mut self.batches) {
             let source = GroupKey::Push { job, instance };
             let appender = database.appender(&source)?;
-            opened.push((source, appender, pushes));
+            opened.push((source, appender, pushes, samples));
         }
-        for (source, appender, pushes) in opened {
-            self.store_batch(database, &source, appender, &pushes)?;
+        for (source, appender, pushes, samples) in opened {
+            self.store_batch(database, (&source, appender), &pushes, samples)?;
         }
         Ok(())
     }
@@ -224,43 +266,38 @@ impl Intake {
     fn store_batch(
         &mut self,
         database: &Database,
-        source: &GroupKey,
-        appender: Appender,
-        pushes: &[Push],
+        (source, appender): (&GroupKey, Appender),
+        pushes: &[Labels],
+        mut remaining: Vec<(usize, f64, i64)>,
     ) -> Result<(), StorageError> {
         let mut opened = Some(appender);
-        let mut remaining: Vec<(usize, usize)> = pushes
-            .iter()
-            .enumerate()
-            .flat_map(|(push, series)| (0..series.samples.len()).map(move |sample| (push, sample)))
-            .collect();
         // A series can leave the head between look-up and commit; it is looked up once more.
         for attempt in 0..2 {
             let mut appender = match opened.take() {
                 Some(appender) => appender,
                 None => database.appender(source)?,
             };
+            appender.reserve(remaining.len());
             let mut known: Option<(usize, SeriesRef)> = None;
-            for &(push, sample) in &remaining {
+            for &(push, value, t_ms) in &remaining {
                 let series = match known {
                     Some((last, series)) if last == push => series,
-                    _ => appender.series(&pushes[push].labels)?,
+                    _ => appender.series(&pushes[push])?,
                 };
                 known = Some((push, series));
-                let (value, t_ms) = pushes[push].samples[sample];
                 appender.append(series, t_ms, value);
             }
             let outcome = appender.commit()?;
             self.stats.samples_written += outcome.accepted;
             let mut again = Vec::new();
             for (index, error) in outcome.rejected {
-                let (push, sample) = remaining[index];
+                let (push, value, t_ms) = remaining[index];
                 if error == AppendError::UnknownSeries && attempt == 0 {
-                    again.push((push, sample));
+                    again.push((push, value, t_ms));
                     continue;
                 }
                 self.stats.samples_refused += 1;
-                let (labels, (_, t_ms)) = (&pushes[push].labels, pushes[push].samples[sample]);
+                let labels = &pushes[push];
                 self.first_fault
                     .get_or_insert_with(|| format!("{error}: series {labels}, time {t_ms} ms"));
             }

@@ -55,12 +55,16 @@ pub(in crate::http) fn series(
     let range = params.range()?;
     let sets = matcher_sets(service, params)
         .map_err(|error| ApiError::invalid_parameter("match[]", &error.message))?;
-    let mut found: BTreeSet<Labels> = BTreeSet::new();
+    let mut found: Vec<Labels> = Vec::new();
     for matchers in &sets {
         let set = database(service)?.select(matchers, range, cancellation)?;
         found.extend((0..set.len()).map(|i| set.labels(i).clone()));
     }
-    let mut found: Vec<Labels> = found.into_iter().collect();
+    if sets.len() > 1 {
+        // Each selection is in order and without duplicates; several are merged.
+        found.sort();
+        found.dedup();
+    }
     let warnings = cut(&mut found, limit);
     success(sink, |sink| list(sink, &found, json::push_labels), &warnings, &[])
 }

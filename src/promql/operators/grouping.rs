@@ -41,9 +41,9 @@ impl Grouping {
         self
     }
 
-    fn keeps(&self, name: &str) -> bool {
-        let named = self.names.iter().any(|known| known == name);
-        if self.without { !named && name != METRIC_NAME } else { named }
+    fn keeps(&self, name: &[u8]) -> bool {
+        let named = self.names.iter().any(|known| known.as_bytes() == name);
+        if self.without { !named && name != METRIC_NAME.as_bytes() } else { named }
     }
 
     /// Writes the labels that `labels` has within the clause, in their canonical bytes.
@@ -57,10 +57,10 @@ impl Grouping {
 }
 
 /// Appends the canonical bytes of those pairs of `labels` whose name is kept.
-pub(super) fn copy_pairs(labels: &Labels, out: &mut Vec<u8>, keep: impl Fn(&str) -> bool) {
+pub(super) fn copy_pairs(labels: &Labels, out: &mut Vec<u8>, keep: impl Fn(&[u8]) -> bool) {
     let bytes = labels.as_bytes();
     let mut start = 0;
-    for (name, value) in labels {
+    for (name, value) in labels.iter_bytes() {
         let end = start + encoded_len(name) + encoded_len(value);
         if keep(name) {
             out.extend_from_slice(&bytes[start..end]);
@@ -70,7 +70,7 @@ pub(super) fn copy_pairs(labels: &Labels, out: &mut Vec<u8>, keep: impl Fn(&str)
 }
 
 /// Bytes that a text takes among canonical label bytes: a LEB128 length, then the text.
-fn encoded_len(text: &str) -> usize {
+fn encoded_len(text: &[u8]) -> usize {
     let bits = usize::BITS - text.len().leading_zeros();
     text.len() + bits.div_ceil(7).max(1) as usize
 }

@@ -42,10 +42,10 @@ impl Signatures {
 
 /// The labels that make up the signature.
 pub(crate) fn matched_labels(matching: &VectorMatching, labels: &Labels) -> Labels {
-    labels.without(|name| !keeps(matching, name))
+    labels.without(|name| !keeps(matching, name.as_bytes()))
 }
 
-fn keeps(matching: &VectorMatching, name: &str) -> bool {
-    let named = matching.labels.iter().any(|label| label == name);
-    if matching.on { named } else { !named && name != METRIC_NAME }
+fn keeps(matching: &VectorMatching, name: &[u8]) -> bool {
+    let named = matching.labels.iter().any(|label| label.as_bytes() == name);
+    if matching.on { named } else { !named && name != METRIC_NAME.as_bytes() }
 }
