@@ -246,7 +246,17 @@ proptest! {
         }
         let log = open(&disk, &SimulatedClock::new(0), options(400, 1000)).unwrap();
         append(&log, &[record(99)]).unwrap();
+        // Going on loses nothing that was there. With several headers gone, records that were
+        // taken for a torn tail may come back: the new segment shows that they are none.
         let (after, _) = replay(&disk);
-        prop_assert_eq!(after, [found, vec![record(99)]].concat());
+        prop_assert_eq!(after.last(), Some(&record(99)));
+        let mut given = after.iter();
+        for record in &found {
+            prop_assert!(given.any(|r| r == record), "lost by going on");
+        }
+        let mut written = all.iter();
+        for record in &after[..after.len() - 1] {
+            prop_assert!(written.any(|r| r == record), "not written, or out of order");
+        }
     }
 }
