@@ -45,7 +45,7 @@ pub(super) fn push_strings(out: &mut Vec<u8>, texts: &[String]) {
 }
 
 /// `{"name":"value",…}`
-pub(super) fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
+pub fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
     push_object(out, labels.iter());
 }
 
@@ -139,7 +139,7 @@ fn push_shortest_time(out: &mut Vec<u8>, t_ms: i64) {
 
 /// Texts of the times of one grid, printed once and copied for each series.
 #[derive(Debug, Default)]
-pub(super) struct TimeTexts {
+pub struct TimeTexts {
     texts: Vec<u8>,
     /// Time, and where its text begins; ascending.
     starts: Vec<(i64, usize)>,
@@ -148,7 +148,7 @@ pub(super) struct TimeTexts {
 impl TimeTexts {
     /// `[[time,"value"],…]`. Series that share their times, as those of a range query do, are
     /// printed without formatting a time twice.
-    pub(super) fn push_points(&mut self, out: &mut Vec<u8>, samples: &Samples) {
+    pub fn push_points(&mut self, out: &mut Vec<u8>, samples: &Samples) {
         let mut next = 0;
         out.push(b'[');
         for (i, (&t_ms, &value)) in samples.timestamps.iter().zip(&samples.values).enumerate() {

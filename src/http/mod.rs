@@ -10,7 +10,7 @@ mod api;
 mod cors;
 mod counted;
 mod health;
-mod json;
+pub mod json;
 mod page;
 mod params;
 mod reply;

@@ -7,3 +7,6 @@ mod labels;
 mod receive;
 
 pub use receive::{BODY_BYTES_MAX, WriteReply, WriteRequest, WriteStats, receive};
+
+#[cfg(test)]
+mod tests;

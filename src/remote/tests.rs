@@ -1,0 +1,125 @@
+//! Requests as senders make them, and as they should not.
+
+use std::sync::Arc;
+
+use super::{WriteReply, WriteRequest, receive};
+use crate::db::{Database, Options};
+use crate::disk::{Clock, Disk, SimulatedClock, SimulatedDisk};
+use crate::model::{Matcher, Samples, TimeRange};
+use crate::protowire::field::{write_bytes, write_double, write_int64};
+use crate::select::{Cancellation, Queryable};
+
+const T: i64 = 1_700_000_000_000;
+
+fn database() -> Database {
+    let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
+    let clock: Arc<dyn Clock> = Arc::new(SimulatedClock::new(T));
+    let options = Options { background: false, out_of_order_window_ms: 0, ..Options::default() };
+    Database::open_with(disk, clock, "/data", options).unwrap()
+}
+
+fn series(labels: &[(&[u8], &[u8])], samples: &[(f64, i64)], out: &mut Vec<u8>) {
+    let mut message = Vec::new();
+    for (name, value) in labels {
+        let mut pair = Vec::new();
+        write_bytes(1, name, &mut pair);
+        write_bytes(2, value, &mut pair);
+        write_bytes(1, &pair, &mut message);
+    }
+    for &(value, t_ms) in samples {
+        let mut sample = Vec::new();
+        write_double(1, value, &mut sample);
+        write_int64(2, t_ms, &mut sample);
+        write_bytes(2, &sample, &mut message);
+    }
+    write_bytes(1, &message, out);
+}
+
+fn push(database: &Database, message: &[u8]) -> WriteReply {
+    let body = snap::raw::Encoder::new().compress_vec(message).unwrap();
+    let request = WriteRequest { content_type: None, content_encoding: None, body: &body };
+    receive(database, request)
+}
+
+fn stored(database: &Database) -> Vec<String> {
+    let range = TimeRange { min_ms: i64::MIN, max_ms: i64::MAX };
+    let set = database.select(&[] as &[Matcher], range, &Cancellation::new()).unwrap();
+    let mut samples = Samples::default();
+    let read = |index| {
+        set.read(index, range, &mut samples).unwrap();
+        let points: Vec<_> = samples.timestamps.iter().zip(&samples.values).collect();
+        format!("{} {points:?}", set.labels(index))
+    };
+    (0..set.len()).map(read).collect()
+}
+
+#[test]
+fn series_of_several_sources_come_to_their_own_in_any_order() {
+    let database = database();
+    let mut message = Vec::new();
+    let (a, b): (&[u8], &[u8]) = (b"a", b"b");
+    series(&[(b"__name__", b"up"), (b"job", a)], &[(1.0, T), (2.0, T + 1)], &mut message);
+    series(&[(b"__name__", b"up"), (b"job", b)], &[(3.0, T)], &mut message);
+    // Labels out of order, one of them empty; the source of the first series again.
+    series(&[(b"x", b""), (b"job", a), (b"__name__", b"down")], &[(4.0, T)], &mut message);
+    series(&[(b"__name__", b"up"), (b"job", a)], &[(5.0, T + 2)], &mut message);
+    series(&["λ".as_bytes(), b"__name__"].map(|n| (n, "ö".as_bytes())), &[(6.0, T)], &mut message);
+    let reply = push(&database, &message);
+    assert_eq!((reply.status, reply.stats.samples_written), (204, 6), "{}", reply.text);
+    let expected = [
+        format!(r#"{{__name__="down", job="a"}} [({T}, 4.0)]"#),
+        format!(r#"{{__name__="up", job="a"}} [({T}, 1.0), ({}, 2.0), ({}, 5.0)]"#, T + 1, T + 2),
+        format!(r#"{{__name__="up", job="b"}} [({T}, 3.0)]"#),
+        format!(r#"{{__name__="ö", λ="ö"}} [({T}, 6.0)]"#),
+    ];
+    assert_eq!(stored(&database), expected);
+    let mut again = Vec::new();
+    series(&[(b"__name__", b"up"), (b"job", a)], &[(5.0, T + 2)], &mut again);
+    assert_eq!(push(&database, &again).status, 204, "the newest sample, sent again");
+}
+
+#[test]
+fn labels_that_are_none_are_named_and_the_rest_is_stored() {
+    let name: (&[u8], &[u8]) = (b"__name__", b"m");
+    let long = vec![b'n'; 5000];
+    let cases: [(&[(&[u8], &[u8])], &str); 8] = [
+        (&[name, (b"a", b"1\xff")], "a label value is not UTF-8 from byte 1 on: series"),
+        (&[name, (b"\xce", b"\xb1")], "a label name is not UTF-8 from byte 0 on: series"),
+        (&[name, (b"", b"x")], "a label name is empty: series"),
+        (&[name, (&long, b"x")], "a label name of 5000 bytes, more than the limit of 4096: series"),
+        (&[(b"a", b"1")], "the metric name is missing: series"),
+        (&[(b"__name__", b"")], "the metric name is missing: series"),
+        (&[name, (b"a", b"1"), (b"a", b"2")], "label \"a\" stands twice: series"),
+        (&[(b"a", b"1"), name, (b"a", b"1")], "label \"a\" stands twice: series"),
+    ];
+    for (labels, fault) in cases {
+        let database = database();
+        let mut message = Vec::new();
+        series(labels, &[(1.0, T)], &mut message);
+        series(&[(b"__name__", b"good")], &[(2.0, T)], &mut message);
+        let reply = push(&database, &message);
+        assert_eq!(reply.status, 400);
+        assert!(reply.text.contains(fault), "{} has no {fault:?}", reply.text);
+        let stats = reply.stats;
+        let counts = (stats.samples_written, stats.samples_refused, stats.series_invalid);
+        assert_eq!(counts, (1, 1, 1));
+        assert_eq!(stored(&database), [format!(r#"{{__name__="good"}} [({T}, 2.0)]"#)]);
+    }
+}
+
+#[test]
+fn refused_samples_are_counted_and_the_first_is_named() {
+    let database = database();
+    let mut message = Vec::new();
+    let samples = [(1.0, T), (2.0, T), (3.0, T - 1), (4.0, T + 1)];
+    series(&[(b"__name__", b"m")], &samples, &mut message);
+    let reply = push(&database, &message);
+    assert_eq!(reply.status, 400);
+    let stats = reply.stats;
+    assert_eq!((stats.samples_written, stats.samples_refused), (2, 2));
+    let first = format!("duplicate sample for timestamp: series {{__name__=\"m\"}}, time {T} ms");
+    assert!(reply.text.contains(&first), "{}", reply.text);
+    // Half a message stores nothing.
+    let reply = push(&database, &message[..message.len() - 3]);
+    assert_eq!((reply.status, reply.stats.samples_written), (400, 0));
+}
