@@ -82,6 +82,7 @@ fn series_of_several_sources_come_to_their_own_in_any_order() {
 fn labels_that_are_none_are_named_and_the_rest_is_stored() {
     let name: (&[u8], &[u8]) = (b"__name__", b"m");
     let long = vec![b'n'; 5000];
+    #[expect(clippy::type_complexity, reason = "a table of labels and what is said of them")]
     let cases: [(&[(&[u8], &[u8])], &str); 8] = [
         (&[name, (b"a", b"1\xff")], "a label value is not UTF-8 from byte 1 on: series"),
         (&[name, (b"\xce", b"\xb1")], "a label name is not UTF-8 from byte 0 on: series"),
