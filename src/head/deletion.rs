@@ -53,17 +53,7 @@ impl Deletions {
 
 /// Takes the samples within `ranges` out of `samples`.
 pub(super) fn hide(samples: &mut Samples, ranges: &[TimeRange]) {
-    let mut kept = 0;
-    for i in 0..samples.len() {
-        let t_ms = samples.timestamps[i];
-        if !ranges.iter().any(|range| range.contains(t_ms)) {
-            samples.timestamps[kept] = t_ms;
-            samples.values[kept] = samples.values[i];
-            kept += 1;
-        }
-    }
-    samples.timestamps.truncate(kept);
-    samples.values.truncate(kept);
+    samples.retain(|t_ms| !ranges.iter().any(|range| range.contains(t_ms)));
 }
 
 impl Head {

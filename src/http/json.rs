@@ -217,8 +217,16 @@ mod tests {
     #[test]
     fn points_of_several_series_share_their_times() {
         let mut times = TimeTexts::default();
-        let full = Samples { timestamps: vec![1000, 2000, 3000], values: vec![1.0, 2.5, f64::NAN] };
-        let part = Samples { timestamps: vec![2000, 2500, 4000], values: vec![1e21, 0.0, -0.0] };
+        let full = Samples {
+            timestamps: vec![1000, 2000, 3000],
+            values: vec![1.0, 2.5, f64::NAN],
+            ..Samples::default()
+        };
+        let part = Samples {
+            timestamps: vec![2000, 2500, 4000],
+            values: vec![1e21, 0.0, -0.0],
+            ..Samples::default()
+        };
         let printed = text(|out| {
             times.push_points(out, &full);
             times.push_points(out, &part);

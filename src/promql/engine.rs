@@ -333,8 +333,11 @@ fn finish(evaluator: &Evaluator<'_>, query: Query<'_>, value: Value) -> QueryRes
 /// A column's values with their times.
 pub(super) fn samples_of(column: &Column, grid: Grid) -> Samples {
     let count = column.valid.count();
-    let mut samples =
-        Samples { timestamps: Vec::with_capacity(count), values: Vec::with_capacity(count) };
+    let mut samples = Samples {
+        timestamps: Vec::with_capacity(count),
+        values: Vec::with_capacity(count),
+        ..Samples::default()
+    };
     column.iter().for_each(|(step, value)| samples.push(grid.time_ms(step), value));
     samples
 }

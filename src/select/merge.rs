@@ -179,30 +179,29 @@ pub fn merge_samples(older: &mut Samples, newer: &mut Samples) {
         return;
     };
     if last < first {
-        older.timestamps.extend_from_slice(&newer.timestamps);
-        older.values.extend_from_slice(&newer.values);
+        older.extend_from(newer, 0..newer.len());
         return;
     }
     let keep = older.timestamps.partition_point(|&t| t < first);
-    let tail = Samples {
-        timestamps: older.timestamps.split_off(keep),
-        values: older.values.split_off(keep),
-    };
+    let mut tail = Samples::default();
+    tail.extend_from(older, keep..older.len());
+    older.truncate(keep);
+    // Whole runs at a time: overlaps are rare, and short where they happen.
     let (mut a, mut b) = (0, 0);
     while a < tail.len() && b < newer.len() {
-        let (t_a, t_b) = (tail.timestamps[a], newer.timestamps[b]);
-        if t_a < t_b {
-            older.push(t_a, tail.values[a]);
-        } else {
-            older.push(t_b, newer.values[b]);
-            b += 1;
-        }
-        a += usize::from(t_a <= t_b);
+        let t_b = newer.timestamps[b];
+        let before = a + tail.timestamps[a..].partition_point(|&t| t < t_b);
+        older.extend_from(&tail, a..before);
+        a = before + usize::from(tail.timestamps.get(before) == Some(&t_b));
+        let end = match tail.timestamps.get(a) {
+            Some(&t_a) => b + newer.timestamps[b..].partition_point(|&t| t < t_a),
+            None => newer.len(),
+        };
+        older.extend_from(newer, b..end.max(b + 1));
+        b = end.max(b + 1);
     }
-    older.timestamps.extend_from_slice(&tail.timestamps[a..]);
-    older.values.extend_from_slice(&tail.values[a..]);
-    older.timestamps.extend_from_slice(&newer.timestamps[b..]);
-    older.values.extend_from_slice(&newer.values[b..]);
+    older.extend_from(&tail, a..tail.len());
+    older.extend_from(newer, b..newer.len());
 }
 
 #[cfg(test)]
