@@ -39,6 +39,8 @@ pub struct Replay {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     segments: Vec<Segment>,
+    /// For each segment, with which sequence it begins; `None` where nothing tells.
+    firsts: Vec<Option<u64>>,
     /// For each segment, the first sequence that a newer one has again.
     limits: Vec<Option<u64>>,
     /// Index of the segment that is read, or will be.
@@ -68,20 +70,32 @@ impl Replay {
         segments: Vec<Segment>,
         from: Position,
     ) -> Self {
+        let salt = segments.iter().find_map(|s| s.good_header().map(|header| header.salt));
+        let salt = salt.or_else(|| segment::read_salt(&disk, dir));
+        let firsts = first_sequences(&disk, &segments, salt, from.sequence);
         let mut limits = vec![None; segments.len()];
         let mut limit: Option<u64> = None;
-        for (slot, segment) in limits.iter_mut().zip(&segments).rev() {
+        for (slot, first) in limits.iter_mut().zip(&firsts).rev() {
             *slot = limit;
-            let first = segment.good_header().map(|header| header.first_sequence);
-            limit = [limit, first].into_iter().flatten().min();
+            limit = [limit, *first].into_iter().flatten().min();
         }
         let is_done = |limit: &Option<u64>| limit.is_some_and(|limit| limit <= from.sequence);
         let at = limits.iter().take_while(|limit| is_done(limit)).count();
-        let salt = segments.iter().find_map(|s| s.good_header().map(|header| header.salt));
         let bytes = segments[at..].iter().map(|segment| segment.bytes).sum();
-        let dir = dir.to_owned();
-        let next = from.sequence;
-        Self { disk, dir, segments, limits, at, walk: None, next, from, salt, bytes, bytes_done: 0 }
+        Self {
+            disk,
+            dir: dir.to_owned(),
+            segments,
+            firsts,
+            limits,
+            at,
+            walk: None,
+            next: from.sequence,
+            from,
+            salt,
+            bytes,
+            bytes_done: 0,
+        }
     }
 
     /// The next record or damage; `None` at the end.
@@ -159,28 +173,31 @@ impl Replay {
     /// Starts the walk through the segment at `self.at`, or leaves it out; says what is wrong.
     fn begin_segment(&mut self) -> Option<Damage> {
         let segment = self.segments[self.at].clone();
-        let limit = self.limits[self.at];
-        let file = match segment.header {
-            HeaderState::TooNew(_) => return Some(self.leave_out(DamageKind::TooNew)),
-            HeaderState::Unreadable if self.salt.is_none() => {
-                return Some(self.leave_out(DamageKind::NoHeader));
-            }
-            _ => segment::open(&self.disk, &segment.path),
+        if matches!(segment.header, HeaderState::TooNew(_)) {
+            return Some(self.leave_out(DamageKind::TooNew));
+        }
+        let Some(salt) = self.salt else { return Some(self.leave_out(DamageKind::NoHeader)) };
+        let Ok(file) = segment::open(&self.disk, &segment.path) else {
+            return Some(self.leave_out(DamageKind::MissingSegment));
         };
-        let Ok(file) = file else { return Some(self.leave_out(DamageKind::MissingSegment)) };
-        let window = Window::new(file, segment.bytes);
-        let Some(header) = segment.good_header() else {
-            return Some(self.begin_without_header(window, &segment, limit));
-        };
-        let first = header.first_sequence;
-        let mut walk = Walk::new(window, header.salt, first, self.bounds(limit, first));
+        let known = self.firsts[self.at];
+        let bounds = self.bounds(known.unwrap_or(0));
+        let mut walk =
+            Walk::new(Window::new(file, segment.bytes), salt, known.unwrap_or(self.next), bounds);
+        let first = known.unwrap_or_else(|| walk.resolve_first());
+        let first = self.limits[self.at].map_or(first, |limit| limit.min(first));
         if segment.number == self.from.segment && first <= self.from.sequence {
             walk.skip_to(self.from.offset, self.from.sequence);
         }
         self.walk = Some(walk);
-        let missing = first.checked_sub(self.next).filter(|records| *records > 0)?;
-        self.next = first;
-        Some(Damage {
+        let missing = first.saturating_sub(self.next);
+        self.next = self.next.max(first);
+        if segment.good_header().is_none() {
+            let len = RECORDS_START.min(segment.bytes);
+            let (path, kind) = (segment.path, DamageKind::NoHeader);
+            return Some(Damage { path, offset: 0, len, records: missing, kind });
+        }
+        (missing > 0).then(|| Damage {
             path: self.dir.clone(),
             offset: 0,
             len: 0,
@@ -189,32 +206,12 @@ impl Replay {
         })
     }
 
-    /// The salt is that of the other segments; where counting begins, the first frame shows.
-    fn begin_without_header(
-        &mut self,
-        window: Window,
-        segment: &Segment,
-        limit: Option<u64>,
-    ) -> Damage {
-        let salt = self.salt.unwrap_or(0);
-        let hint = if self.next == 0 { limit.unwrap_or(0) } else { self.next };
-        let mut walk = Walk::new(window, salt, hint, self.bounds(limit, 0));
-        walk.resolve_first();
-        self.walk = Some(walk);
-        Damage {
-            path: segment.path.clone(),
-            offset: 0,
-            len: RECORDS_START.min(segment.bytes),
-            records: 0,
-            kind: DamageKind::NoHeader,
-        }
-    }
-
     /// `first` is what the segment itself vouches for: everything before it.
-    fn bounds(&self, limit: Option<u64>, first: u64) -> Bounds {
-        let next = self.segments.get(self.at + 1);
-        let is_next_good = next.is_some_and(|segment| segment.good_header().is_some());
-        Bounds { limit, covered: limit.filter(|_| is_next_good).unwrap_or(first) }
+    fn bounds(&self, first: u64) -> Bounds {
+        let limit = self.limits[self.at];
+        let is_next_known = self.firsts.get(self.at + 1).is_some_and(Option::is_some);
+        let covered = limit.filter(|_| is_next_known).unwrap_or(first);
+        Bounds { limit, covered, is_newest: self.at + 1 == self.segments.len() }
     }
 
     fn leave_out(&mut self, kind: DamageKind) -> Damage {
@@ -225,4 +222,26 @@ impl Replay {
         self.end_segment();
         Damage { path, offset: 0, len, records, kind }
     }
+}
+
+/// With which sequence each segment begins: what its header says, else its first record.
+fn first_sequences(
+    disk: &Arc<dyn Disk>,
+    segments: &[Segment],
+    salt: Option<u32>,
+    from: u64,
+) -> Vec<Option<u64>> {
+    let good = |segment: &Segment| segment.good_header().map(|header| header.first_sequence);
+    // Only the upper half of a sequence is taken from its neighbours.
+    let mut hint = segments.iter().find_map(good).unwrap_or(from);
+    let first = |segment: &Segment| {
+        let first = good(segment).or_else(|| {
+            let file = segment::open(disk, &segment.path).ok()?;
+            let mut window = Window::new(file, segment.bytes);
+            Walk::first_sequence(&mut window, salt?, hint)
+        });
+        hint = first.unwrap_or(hint);
+        first
+    };
+    segments.iter().map(first).collect()
 }

@@ -96,6 +96,47 @@ pub(super) fn path_of(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}{EXTENSION}"))
 }
 
+/// Name of the file that has the salt once more: with it a segment is read whose own header, and
+/// that of every other one, is gone.
+const SALT_NAME: &str = "salt";
+
+const SALT_MAGIC: [u8; 8] = *b"NXSALT\r\n";
+
+/// Magic (8), salt (4), CRC (4).
+const SALT_LEN: usize = 16;
+
+/// The salt of the log in `dir` as its own file tells it, if that checks.
+pub(super) fn read_salt(disk: &Arc<dyn Disk>, dir: &Path) -> Option<u32> {
+    let path = dir.join(SALT_NAME);
+    if !disk.exists(&path) {
+        return None;
+    }
+    let file = open(disk, &path).ok()?;
+    let mut bytes = [0; SALT_LEN];
+    file.read_at(0, &mut bytes).or_else(|_| file.read_at(0, &mut bytes)).ok()?;
+    let (checked, crc) = bytes.split_last_chunk::<4>()?;
+    let (magic, salt) = checked.split_last_chunk::<4>()?;
+    let is_good = magic == SALT_MAGIC && crc32fast::hash(checked) == u32::from_le_bytes(*crc);
+    is_good.then(|| u32::from_le_bytes(*salt))
+}
+
+/// Writes the file with the salt, durably.
+pub(super) fn write_salt(disk: &Arc<dyn Disk>, dir: &Path, salt: u32) -> std::io::Result<()> {
+    let path = dir.join(SALT_NAME);
+    let unfinished = dir.join("salt.tmp");
+    if disk.exists(&unfinished) {
+        disk.remove_file(&unfinished)?;
+    }
+    let mut file = disk.create(&unfinished)?;
+    let mut bytes = SALT_MAGIC.to_vec();
+    bytes.extend_from_slice(&salt.to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    file.append(&bytes)?;
+    file.sync()?;
+    disk.rename(&unfinished, &path)?;
+    disk.sync_dir(dir)
+}
+
 /// The segments in `dir`, oldest first, and the names of files that were never finished.
 /// A missing directory has none.
 pub(super) fn list(

@@ -5,6 +5,10 @@
 //! be trusted, else at every byte. In the newest segment what follows damage counts only up to
 //! what a sync marker covers: beyond that it may be the end of a log that lost power, whose
 //! sectors came to the medium in any order, and going on would leave a hole.
+//!
+//! INVARIANT: what is taken of the records below some sequence does not depend on whether a newer
+//! segment begins at that sequence, so that a start finds what the start before it found: the
+//! newest segment ends at its first doubt, which is where the next segment begins.
 
 use super::frame::{self, FrameHeader, HEADER_LEN, KIND_MARKER};
 use super::segment::RECORDS_START;
@@ -47,6 +51,9 @@ pub(super) struct Bounds {
     pub(super) limit: Option<u64>,
     /// See [`Walk`].
     pub(super) covered: u64,
+    /// Whether no other segment follows, readable or not: only then may power have been lost
+    /// while this one was written.
+    pub(super) is_newest: bool,
 }
 
 #[derive(Debug)]
@@ -56,11 +63,13 @@ pub(super) struct Walk {
     offset: u64,
     /// Sequence of the next record.
     expected: u64,
-    /// First sequence that is void here because a newer segment has it; `None` in the newest.
+    /// First sequence that is void here because a newer segment has it; `None` where none is
+    /// known to.
     limit: Option<u64>,
-    /// Sequence up to which this segment must have the records: the limit, unless a segment
-    /// without header comes before the one that sets it; in the newest, what a marker known so
-    /// far covers.
+    is_newest: bool,
+    /// Sequence up to which this segment must have the records: the limit, unless a segment of
+    /// which nobody knows where it begins comes before the one that sets it; in the newest, what
+    /// a marker known so far covers.
     covered: u64,
     /// Whether the markers of the whole segment are known.
     markers_known: bool,
@@ -70,10 +79,10 @@ pub(super) struct Walk {
 impl Walk {
     /// Begins at `offset` with the record `expected`.
     pub(super) fn new(window: Window, salt: u32, expected: u64, bounds: Bounds) -> Self {
-        let Bounds { limit, covered } = bounds;
-        let (markers_known, ended) = (limit.is_some(), false);
+        let Bounds { limit, covered, is_newest } = bounds;
+        let (markers_known, ended) = (!is_newest, false);
         let offset = RECORDS_START;
-        Self { window, salt, offset, expected, limit, covered, markers_known, ended }
+        Self { window, salt, offset, expected, limit, is_newest, covered, markers_known, ended }
     }
 
     /// Goes on at `offset` with the record `expected`, if a record stands there or could.
@@ -86,14 +95,28 @@ impl Walk {
         }
     }
 
-    /// Takes the count from the first frame, for a segment whose header is lost; what was given
-    /// as the first sequence is near it.
-    pub(super) fn resolve_first(&mut self) {
-        let salt = self.salt;
-        let bytes = self.window.at(self.offset, HEADER_LEN);
-        if let Some(header) = bytes.and_then(|bytes| frame::parse_header(salt, bytes)) {
-            self.expected = frame::resolve(header.sequence_low, self.expected);
+    /// Sequence of the frame with which the records begin, if it checks; the one nearest to
+    /// `hint`.
+    pub(super) fn first_sequence(window: &mut Window, salt: u32, hint: u64) -> Option<u64> {
+        whole_frame(window, salt, RECORDS_START)
+            .map(|header| frame::resolve(header.sequence_low, hint))
+    }
+
+    /// Takes the count from the first frame that checks, for a segment of which nobody knows
+    /// where it begins; what was given as the first sequence is near it. Returns with which
+    /// sequence the walk begins now.
+    pub(super) fn resolve_first(&mut self) -> u64 {
+        let (start, salt) = (self.offset, self.salt);
+        let last = self.window.len().saturating_sub(HEADER_LEN as u64);
+        let window = &mut self.window;
+        let found = (start..=last).find_map(|at| Some((at, whole_frame(window, salt, at)?)));
+        if let Some((at, header)) = found {
+            let sequence = frame::resolve(header.sequence_low, self.expected);
+            // What the bytes before it may have held was lost; more was not.
+            let room = (at - start).div_ceil(HEADER_LEN as u64);
+            self.expected = sequence.min(self.expected.max(sequence.saturating_sub(room)));
         }
+        self.expected
     }
 
     /// Sequence of the next record; after the end, where the log goes on.
@@ -161,7 +184,7 @@ impl Walk {
     /// Leaves out the bytes from `offset` to the next frame, or to the end.
     fn step_over(&mut self, offset: u64, next: Option<(u64, u64)>) -> Step {
         let file_len = self.window.len();
-        let is_newest = self.limit.is_none();
+        let is_newest = self.is_newest;
         if !self.markers_known {
             self.markers_known = true;
             self.collect_markers(next);
@@ -245,4 +268,14 @@ impl Walk {
             self.frame_at(at, expected, ahead).map(|found| (at, found.sequence))
         })
     }
+}
+
+/// The header of the frame at `offset`, if header and payload check; of whatever sequence.
+fn whole_frame(window: &mut Window, salt: u32, offset: u64) -> Option<FrameHeader> {
+    let header = frame::parse_header(salt, window.at(offset, HEADER_LEN)?)?;
+    if header.kind > KIND_MAX && header.kind != KIND_MARKER {
+        return None;
+    }
+    let frame = window.at(offset, HEADER_LEN + header.len)?;
+    frame::payload_checks(salt, &header, frame).then_some(header)
 }

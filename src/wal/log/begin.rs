@@ -30,8 +30,7 @@ pub(super) fn recover(
         // They hold nothing that counts; one that stays takes room and no more.
         let _ = disk.remove_file(&path);
     }
-    let salt = segments.iter().find_map(|s| s.good_header().map(|header| header.salt));
-    let salt = salt.unwrap_or_else(frame::random_salt);
+    let salt = settle_salt(disk, dir, &segments);
     let mut state = State::new();
     state.next_number = segments.last().map_or(1, |segment| segment.number + 1);
     state.segments = segments
@@ -41,7 +40,7 @@ pub(super) fn recover(
             (segment.number, KnownSegment { bytes: segment.bytes, first_sequence })
         })
         .collect();
-    read_end(disk, dir, clock, segments, salt, &mut state);
+    read_end(disk, dir, clock, segments, (salt, after), &mut state);
     if state.next_sequence < after.sequence {
         // Records that were synced are gone; their numbers stay theirs.
         state.stats.missing_records = after.sequence - state.next_sequence;
@@ -57,12 +56,13 @@ fn read_end(
     dir: &Path,
     clock: &dyn Clock,
     mut segments: Vec<Segment>,
-    salt: u32,
+    (salt, after): (u32, Position),
     state: &mut State,
 ) {
     let newest = segments.iter().rposition(|segment| segment.good_header().is_some());
     let segments = segments.split_off(newest.unwrap_or(0));
-    let first = segments.first().and_then(Segment::good_header).map_or(0, |h| h.first_sequence);
+    let header = segments.first().and_then(Segment::good_header);
+    let first = header.map_or(after.sequence, |header| header.first_sequence);
     let from = Position { sequence: first, segment: 0, offset: 0 };
     let mut replay = Replay::over(Arc::clone(disk), dir, segments, from);
     state.synced = first;
@@ -72,7 +72,10 @@ fn read_end(
                 let mut bytes = Vec::with_capacity(frame::HEADER_LEN + len);
                 let payload = replay.payload(position, len);
                 frame::encode(salt, kind, position.sequence, payload, &mut bytes);
-                if state.unsynced.is_empty() {
+                let goes_on = |batch: &Batch| batch.end_sequence == position.sequence;
+                if !state.unsynced.back().is_some_and(goes_on) {
+                    // What is missing between was on the medium once, and so was all before it.
+                    state.unsynced.clear();
                     state.synced = position.sequence;
                 }
                 let end_sequence = position.sequence + 1;
@@ -91,6 +94,19 @@ fn read_end(
     if state.unsynced.is_empty() {
         state.synced = state.next_sequence;
     }
+}
+
+/// The salt of the log: that of its segments, else what its own file says, else a new one. The
+/// file is written where it says something else.
+fn settle_salt(disk: &Arc<dyn Disk>, dir: &Path, segments: &[Segment]) -> u32 {
+    let known = segments.iter().find_map(|s| s.good_header().map(|header| header.salt));
+    let noted = segment::read_salt(disk, dir);
+    let salt = known.or(noted).unwrap_or_else(frame::random_salt);
+    if noted != Some(salt) {
+        // It is a second copy: what stops it here stops the segment too, and is told there.
+        let _ = segment::write_salt(disk, dir, salt);
+    }
+    salt
 }
 
 /// A segment that has no name yet.

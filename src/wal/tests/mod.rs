@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::disk::{SimulatedClock, SimulatedDisk, StorageError};
+use crate::disk::{Disk as _, Entry, SimulatedClock, SimulatedDisk, StorageError};
 
 /// A record as the tests compare it.
 type Record = (u8, Vec<u8>);
@@ -77,6 +77,13 @@ fn records(disk: &SimulatedDisk) -> Vec<Record> {
     let (records, damages) = replay(disk);
     assert_eq!(damages, []);
     records
+}
+
+/// The segments as they lie in the directory.
+fn segment_files(disk: &SimulatedDisk) -> Vec<Entry> {
+    let mut entries = disk.read_dir(dir()).unwrap();
+    entries.retain(|entry| entry.name != "salt");
+    entries
 }
 
 /// Small random numbers from a seed.
