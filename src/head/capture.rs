@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::column::ColumnSnapshot;
+use super::deletion::Hidden;
 use super::group::{Data, Group};
 use super::register::{HOMELESS, Home};
 use super::tile::TileRef;
@@ -34,7 +35,7 @@ pub struct Captured {
     series: Vec<CapturedSeries>,
     groups: Vec<CapturedGroup>,
     columns: RwLock<DecodedColumns>,
-    deletions: HashMap<u32, Vec<TimeRange>>,
+    deletions: HashMap<u32, Vec<Hidden>>,
 }
 
 /// Timestamp columns of tiles that were decoded: by file, tile and column.

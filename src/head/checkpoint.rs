@@ -244,12 +244,7 @@ impl Head {
         if !former.is_empty() {
             writer.append(checkpoint_kind::FORMER, &former)?;
         }
-        let mut deletions = Vec::new();
-        self.deletions_read().write(&mut deletions);
-        if !deletions.is_empty() {
-            writer.append(kind::DELETION, &deletions)?;
-        }
-        Ok(())
+        self.deletions_read().write(&mut |body| writer.append(kind::DELETION, body))
     }
 
     /// Removes head files of which no group has a tile. The newest checkpoint does not name them.
@@ -274,9 +269,13 @@ impl Head {
 
 /// Adds what a checkpoint says of a group, and lowers `position` to its oldest unsealed record.
 fn group_bodies(group: &Group, position: &mut Position, bodies: &mut Vec<(u8, Vec<u8>)>) {
-    let writer = group.writer();
+    let mut writer = group.writer();
     if writer.is_gone || (writer.slots.is_empty() && !writer.is_logged) {
         return;
+    }
+    if writer.unsealed_from.is_some() && group.data().unsealed_len() == 0 {
+        // All that no seal covers was deleted: nothing is left that would ever be sealed.
+        writer.forget_unsealed();
     }
     if let Some(from) = writer.unsealed_from {
         *position = (*position).min(from);

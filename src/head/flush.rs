@@ -111,11 +111,7 @@ impl Head {
         self.bounds.oldest_ms.store(oldest_ms, Ordering::Release);
         // Again, for commits that went between: theirs must not be left above their samples.
         self.bounds.oldest_ms.fetch_min(self.oldest_ms().unwrap_or(newest_ms), Ordering::AcqRel);
-        {
-            let register = self.register_read();
-            let oldest_ms = self.bounds.oldest_ms.load(Ordering::Acquire);
-            self.deletions_write().forget(oldest_ms, |series| register.is_live(series));
-        }
+        self.forget_deletions();
         let checkpointed = self.checkpoint(&mut state);
         self.tell_failure("checkpoint", &checkpointed);
         checkpointed

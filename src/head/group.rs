@@ -155,6 +155,13 @@ impl Writer {
         self.records_in_epoch = 0;
     }
 
+    /// Nothing of the records so far is left; they need not be read again.
+    pub(super) fn forget_unsealed(&mut self) {
+        self.sealed_record = self.stored_record;
+        self.unsealed_from = None;
+        self.begin_epoch();
+    }
+
     /// The record that was begun stands at or after `position`.
     pub(super) fn stored(&mut self, position: Position, now_ms: i64) {
         self.stored_record = self.record;

@@ -142,7 +142,7 @@ impl<'a> Recovery<'a> {
         let options = &self.head.options;
         let entries = options.disk.read_dir(dir).map_err(|e| StorageError::io("list", dir, e))?;
         let mut files = Vec::new();
-        let mut next = self.state.next_file;
+        let mut next = self.state.next_file.max(self.head.files().next);
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             let path = dir.join(&entry.name);
             let number = file_number(&entry.name);

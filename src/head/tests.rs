@@ -1,6 +1,7 @@
 //! Tests of the head as a whole, on the simulated disk.
 
 mod basics;
+mod deletions;
 mod flushes;
 mod model;
 

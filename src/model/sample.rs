@@ -150,9 +150,16 @@ impl Samples {
 
     /// Keeps the samples whose times `keep` says yes to.
     pub fn retain(&mut self, keep: impl Fn(i64) -> bool) {
-        let mut kept = 0;
-        let mut histograms = std::mem::take(&mut self.histograms).into_iter().peekable();
-        for i in 0..self.len() {
+        self.retain_from(0, keep);
+    }
+
+    /// Keeps the samples before index `begin`, and of the others those whose times `keep` says
+    /// yes to.
+    pub fn retain_from(&mut self, begin: usize, keep: impl Fn(i64) -> bool) {
+        let mut kept = begin;
+        let first = self.histograms.partition_point(|entry| (entry.0 as usize) < begin);
+        let mut histograms = self.histograms.split_off(first).into_iter().peekable();
+        for i in begin..self.len() {
             let histogram = histograms.next_if(|entry| entry.0 as usize == i);
             let t_ms = self.timestamps[i];
             if !keep(t_ms) {

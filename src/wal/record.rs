@@ -166,6 +166,8 @@ pub struct DeletionEntry {
     pub min_ms: i64,
     /// Last hidden millisecond.
     pub max_ms: i64,
+    /// Head files with smaller numbers hold what is hidden; what stands in later ones came after.
+    pub below_file: u64,
 }
 
 /// Appends an entry to the body of a deletion record.
@@ -173,6 +175,7 @@ pub fn write_deletion(out: &mut Vec<u8>, entry: DeletionEntry) {
     write_uvarint(out, u64::from(entry.id));
     write_varint(out, entry.min_ms);
     write_varint(out, entry.max_ms);
+    write_uvarint(out, entry.below_file);
 }
 
 /// Reads the next entry of a deletion record; `None` at its end.
@@ -181,7 +184,8 @@ pub fn read_deletion(cursor: &mut Cursor<'_>) -> Result<Option<DeletionEntry>, R
         return Ok(None);
     }
     let id = cursor.uvarint_u32()?;
-    Ok(Some(DeletionEntry { id, min_ms: cursor.varint()?, max_ms: cursor.varint()? }))
+    let (min_ms, max_ms) = (cursor.varint()?, cursor.varint()?);
+    Ok(Some(DeletionEntry { id, min_ms, max_ms, below_file: cursor.uvarint()? }))
 }
 
 /// What stands before the rows of a rows record.
@@ -456,7 +460,7 @@ mod tests {
         let mut out = Vec::new();
         write_shape(&mut out, &shape);
         assert_eq!(read_shape(&mut Cursor::new(&out)), Ok(shape));
-        let entry = DeletionEntry { id: 7, min_ms: i64::MIN, max_ms: i64::MAX };
+        let entry = DeletionEntry { id: 7, min_ms: i64::MIN, max_ms: i64::MAX, below_file: 300 };
         let mut out = Vec::new();
         write_deletion(&mut out, entry);
         assert_eq!(read_deletion(&mut Cursor::new(&out)), Ok(Some(entry)));

@@ -4,7 +4,6 @@ use std::sync::{Arc, PoisonError};
 
 use super::{Captured, CapturedGroup, CapturedSeries};
 use crate::disk::StorageError;
-use crate::head::deletion::hide;
 use crate::head::tile::{Entry, TileRef};
 use crate::model::{Samples, TimeRange};
 
@@ -51,9 +50,6 @@ impl Captured {
             out.push(t_ms, f64::from_bits(bits));
         }
         put_in_order(out);
-        if let Some(ranges) = self.deletions.get(&series.id) {
-            hide(out, ranges);
-        }
     }
 
     /// Appends the samples that a tile has of `series`.
@@ -71,11 +67,16 @@ impl Captured {
         if range.min_ms > range.max_ms || meta.min_ms > range.max_ms || meta.max_ms < range.min_ms {
             return;
         }
+        let begin = out.len();
         for n in tile.file.find(tile.index, series) {
             let entry = tile.file.entry(tile.index, n);
             if let Err(error) = self.read_chunk(tile, &entry, range, scratch, out) {
                 damaged(error);
             }
+        }
+        if let Some(hidden) = self.deletions.get(&series) {
+            let shows = |t_ms| !hidden.iter().any(|h| h.hides(tile.file.number, t_ms));
+            out.retain_from(begin, shows);
         }
     }
 

@@ -50,9 +50,8 @@ impl Recovery<'_> {
                 self.apply_shape(&shape)
             }
             kind::DELETION => {
-                let mut deletions = self.head.deletions_write();
                 while let Some(entry) = read_deletion(cursor)? {
-                    deletions.add(entry);
+                    self.head.replay_deletion(entry);
                 }
                 Ok(())
             }
