@@ -74,7 +74,7 @@ fn timestamps(c: &mut Criterion) {
     let stray = |i: usize| if noise(i).is_multiple_of(5) { noise(i) % 100 } else { 0 };
     let jitter: Vec<i64> = (0..SAMPLES).map(|i| (i * 15_000) as i64 + stray(i) as i64).collect();
     let mut payload = Vec::new();
-    encode_timestamps(&jitter, &mut payload);
+    encode_timestamps(&jitter, Coder::Fast, &mut payload);
     eprintln!("timestamps: {:.3} bytes a row", payload.len() as f64 / SAMPLES as f64);
     let mut group = c.benchmark_group("chunk/timestamps");
     group.throughput(Throughput::Elements(SAMPLES as u64));

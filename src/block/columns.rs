@@ -10,7 +10,7 @@ use std::path::Path;
 
 use hashbrown::HashMap;
 
-use crate::chunk::{decode_timestamps, encode_timestamps};
+use crate::chunk::{Coder, decode_timestamps, encode_timestamps};
 use crate::disk::{Disk, StorageError};
 use crate::encoding::cursor::Cursor;
 use crate::index::units::{Kind, UnitFile, UnitWriter};
@@ -71,7 +71,7 @@ impl ColumnWriter {
             return Err(StorageError::Unwritable(what));
         };
         self.payload.clear();
-        encode_timestamps(timestamps, &mut self.payload);
+        encode_timestamps(timestamps, Coder::Dense, &mut self.payload);
         self.directory.extend_from_slice(&self.file.position().to_le_bytes()[..6]);
         self.directory.extend_from_slice(&(timestamps.len() as u16).to_le_bytes());
         self.directory.extend_from_slice(&min.to_le_bytes());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{Block, BlockWriter, Selection, Ulid};
+use crate::chunk::Coder;
 use crate::disk::{Crash, Disk, Fault, SimulatedDisk, StorageError};
 use crate::model::{Labels, Matcher, Samples, TimeRange};
 
@@ -29,8 +30,17 @@ fn pairs(samples: &Samples) -> Vec<(i64, u64)> {
 }
 
 fn write(disk: &Arc<dyn Disk>, model: &Model, window: i64) -> Result<PathBuf, StorageError> {
+    write_under(disk, model, window, Coder::Dense)
+}
+
+fn write_under(
+    disk: &Arc<dyn Disk>,
+    model: &Model,
+    window: i64,
+    coder: Coder,
+) -> Result<PathBuf, StorageError> {
     let dir = Path::new(DIR);
-    let mut writer = BlockWriter::create(disk, dir, Ulid::new(NOW, None), NOW, window)?;
+    let mut writer = BlockWriter::create(disk, dir, Ulid::new(NOW, None), NOW, window, coder)?;
     for (labels, samples) in model {
         writer.add(labels, &columns(samples))?;
     }
@@ -104,9 +114,10 @@ proptest! {
         model in arbitrary_model(),
         from in 0..9 * HOUR,
         len in 0..9 * HOUR,
+        coder in prop_oneof![Just(Coder::Fast), Just(Coder::Dense)],
     ) {
         let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
-        let dir = write(&disk, &model, 2 * HOUR).unwrap();
+        let dir = write_under(&disk, &model, 2 * HOUR, coder).unwrap();
         prop_assert_eq!(read_all(&*disk, &dir).unwrap(), model.clone());
         let block = Arc::new(Block::open(&*disk, &dir).unwrap());
         prop_assert_eq!(block.meta().samples, model.values().map(Vec::len).sum::<usize>() as u64);

@@ -28,6 +28,7 @@ pub struct BlockWriter {
     temporary: PathBuf,
     ulid: Ulid,
     chunk_window_ms: i64,
+    coder: Coder,
     index: IndexWriter,
     chunks: UnitWriter,
     columns: ColumnWriter,
@@ -41,44 +42,50 @@ pub struct BlockWriter {
 impl BlockWriter {
     /// Begins a block in `blocks_dir` whose samples are not below `min_ms`. Chunks are cut at
     /// multiples of `chunk_window_ms`, so that series with the same times share columns.
+    /// `coder` is fast for what is merged soon, dense for what stays.
     pub fn create(
         disk: &Arc<dyn Disk>,
         blocks_dir: &Path,
         ulid: Ulid,
         min_ms: i64,
         chunk_window_ms: i64,
+        coder: Coder,
     ) -> Result<Self, StorageError> {
         let temporary = blocks_dir.join(format!("{ulid}{TEMPORARY}"));
-        Self::begin(disk, blocks_dir, &temporary, (ulid, min_ms, chunk_window_ms)).inspect_err(
-            |_| {
-                let _ = disk.remove_dir_all(&temporary);
-            },
-        )
-    }
-
-    fn begin(
-        disk: &Arc<dyn Disk>,
-        blocks_dir: &Path,
-        temporary: &Path,
-        (ulid, min_ms, chunk_window_ms): (Ulid, i64, i64),
-    ) -> Result<Self, StorageError> {
-        disk.create_dir_all(temporary).map_err(|e| StorageError::io("create", temporary, e))?;
-        let disk_ref = &**disk;
+        let begun = Self::begin(disk, &temporary, min_ms).inspect_err(|_| {
+            let _ = disk.remove_dir_all(&temporary);
+        });
+        let (index, chunks, columns) = begun?;
         Ok(Self {
             disk: Arc::clone(disk),
             blocks_dir: blocks_dir.to_owned(),
+            temporary,
             ulid,
             chunk_window_ms: chunk_window_ms.max(1),
-            index: IndexWriter::create(disk_ref, &temporary.join(INDEX_FILE))?,
-            chunks: UnitWriter::create(disk_ref, &temporary.join(CHUNK_FILE), CHUNKS)?,
-            columns: ColumnWriter::create(disk_ref, &temporary.join(COLUMN_FILE), min_ms)?,
-            temporary: temporary.to_owned(),
+            coder,
+            index,
+            chunks,
+            columns,
             range: None,
             samples: 0,
             chunk_count: 0,
             refs: Vec::new(),
             payload: Vec::new(),
         })
+    }
+
+    fn begin(
+        disk: &Arc<dyn Disk>,
+        temporary: &Path,
+        min_ms: i64,
+    ) -> Result<(IndexWriter, UnitWriter, ColumnWriter), StorageError> {
+        disk.create_dir_all(temporary).map_err(|e| StorageError::io("create", temporary, e))?;
+        let disk = &**disk;
+        Ok((
+            IndexWriter::create(disk, &temporary.join(INDEX_FILE))?,
+            UnitWriter::create(disk, &temporary.join(CHUNK_FILE), CHUNKS)?,
+            ColumnWriter::create(disk, &temporary.join(COLUMN_FILE), min_ms)?,
+        ))
     }
 
     /// Adds a series above all before it; one without samples is left out.
@@ -109,7 +116,7 @@ impl BlockWriter {
         let column = self.columns.number(times)?;
         for (i, values) in values.chunks(CHUNK_SAMPLES).enumerate() {
             self.payload.clear();
-            encode_values(values, Coder::Fast, &mut self.payload);
+            encode_values(values, self.coder, &mut self.payload);
             let offset = self.chunks.position();
             self.chunks.write(&self.payload)?;
             let start = (i * CHUNK_SAMPLES) as u32;

@@ -19,28 +19,27 @@ const SAMPLED: usize = 48;
 /// # Panics
 /// If there are no values, or more than [`SAMPLES_PER_CHUNK_MAX`].
 pub fn encode_values(values: &[f64], coder: Coder, out: &mut Vec<u8>) {
-    let Coder::Fast = coder;
     assert!(
         (1..=SAMPLES_PER_CHUNK_MAX).contains(&values.len()),
         "BUG: a chunk has 1 to {SAMPLES_PER_CHUNK_MAX} samples"
     );
     let first = values[0].to_bits();
     if values.iter().all(|value| value.to_bits() == first) {
-        encode_constant(values[0], out);
+        encode_constant(values[0], coder, out);
     } else if let Some(decimals) = Decimals::of(values) {
-        decimals.write(out);
+        decimals.write(coder, out);
     } else {
-        encode_floats(values, out);
+        encode_floats(values, coder, out);
     }
 }
 
 /// Appends the payload of any number of values that are all `value`.
-pub(super) fn encode_constant(value: f64, out: &mut Vec<u8>) {
+pub(super) fn encode_constant(value: f64, coder: Coder, out: &mut Vec<u8>) {
     const CONSTANT_BYTES: usize = 9;
     let start = out.len();
     if let Some((int, exponent)) = decimal::shortest(value) {
         write_decimal_head(kind::DECIMAL, exponent, out);
-        ints::encode(&[int], out);
+        ints::encode(&[int], coder, out);
         if out.len() - start < CONSTANT_BYTES {
             return;
         }
@@ -60,9 +59,9 @@ pub(super) fn write_decimal_head(kind: u8, exponent: u8, out: &mut Vec<u8>) {
 }
 
 /// Takes out what is not finite, for that would ruin the deltas of the rest.
-fn encode_floats(values: &[f64], out: &mut Vec<u8>) {
+fn encode_floats(values: &[f64], coder: Coder, out: &mut Vec<u8>) {
     if values.iter().all(|value| value.is_finite()) {
-        float_forms::encode(values, out);
+        float_forms::encode(values, coder, out);
         return;
     }
     let mut list = Exceptions::default();
@@ -78,7 +77,7 @@ fn encode_floats(values: &[f64], out: &mut Vec<u8>) {
     }
     out.push(kind::EXCEPT);
     list.write(out);
-    float_forms::encode(&finite, out);
+    float_forms::encode(&finite, coder, out);
 }
 
 /// Values as integers at one exponent.
@@ -120,14 +119,14 @@ impl Decimals {
         Some(Self { exponent, ints, exceptions })
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, coder: Coder, out: &mut Vec<u8>) {
         if self.exceptions.values() == 0 {
             write_decimal_head(kind::DECIMAL, self.exponent, out);
         } else {
             write_decimal_head(kind::DECIMAL_EXCEPT, self.exponent, out);
             self.exceptions.write(out);
         }
-        ints::encode(&self.ints, out);
+        ints::encode(&self.ints, coder, out);
     }
 }
 

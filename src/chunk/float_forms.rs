@@ -4,7 +4,7 @@
 //! so the time goes where bytes are saved most.
 
 use super::encode::{encode_constant, write_decimal_head};
-use super::{ints, kind};
+use super::{Coder, ints, kind};
 use crate::encoding::bitpack::width_of;
 use crate::encoding::decimal;
 use crate::encoding::delta::ordered_bits;
@@ -17,16 +17,16 @@ const WORDS_MAX: usize = 64;
 const WORDS_SHARE: usize = 4;
 
 /// Appends the smallest payload of `values`, which are finite.
-pub(super) fn encode(values: &[f64], out: &mut Vec<u8>) {
+pub(super) fn encode(values: &[f64], coder: Coder, out: &mut Vec<u8>) {
     let first = values[0].to_bits();
     if values.iter().all(|value| value.to_bits() == first) {
-        encode_constant(values[0], out);
+        encode_constant(values[0], coder, out);
         return;
     }
     let start = out.len();
-    encode_bits(values, out);
-    keep_smaller(start, out, |out| encode_dictionary(values, out));
-    keep_smaller(start, out, |out| encode_ulps(values, out));
+    encode_bits(values, coder, out);
+    keep_smaller(start, out, |out| encode_dictionary(values, coder, out));
+    keep_smaller(start, out, |out| encode_ulps(values, coder, out));
     if out.len() - start > 1 + values.len() * 8 {
         out.truncate(start);
         out.push(kind::RAW);
@@ -44,15 +44,15 @@ fn keep_smaller(start: usize, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>
     }
 }
 
-fn encode_bits(values: &[f64], out: &mut Vec<u8>) {
+fn encode_bits(values: &[f64], coder: Coder, out: &mut Vec<u8>) {
     out.push(kind::BITS);
     let bits: Vec<i64> = values.iter().map(|value| ordered_bits(*value)).collect();
-    ints::encode(&bits, out);
+    ints::encode(&bits, coder, out);
 }
 
 /// Writes the distinct values in ascending order and which of them each value is. False where
 /// they are too many.
-fn encode_dictionary(values: &[f64], out: &mut Vec<u8>) -> bool {
+fn encode_dictionary(values: &[f64], coder: Coder, out: &mut Vec<u8>) -> bool {
     let most = WORDS_MAX.min(values.len() / WORDS_SHARE);
     let mut words: Vec<i64> = Vec::with_capacity(most);
     for value in values {
@@ -70,13 +70,13 @@ fn encode_dictionary(values: &[f64], out: &mut Vec<u8>) -> bool {
         .collect();
     out.push(kind::DICTIONARY);
     write_uvarint(out, words.len() as u64);
-    ints::encode(&words, out);
-    ints::encode(&indexes, out);
+    ints::encode(&words, coder, out);
+    ints::encode(&indexes, coder, out);
     true
 }
 
 /// Writes the nearest decimals at one exponent, and how many floats lie between.
-fn encode_ulps(values: &[f64], out: &mut Vec<u8>) -> bool {
+fn encode_ulps(values: &[f64], coder: Coder, out: &mut Vec<u8>) -> bool {
     let Some(exponent) = ulps_exponent(values) else {
         return false;
     };
@@ -84,9 +84,9 @@ fn encode_ulps(values: &[f64], out: &mut Vec<u8>) -> bool {
         values.iter().map(|value| split(*value, exponent)).unzip();
     write_decimal_head(kind::DECIMAL_ULPS, exponent, out);
     let mut stream = Vec::with_capacity(values.len() * 4);
-    ints::encode(&ints, &mut stream);
+    ints::encode(&ints, coder, &mut stream);
     write_bytes(out, &stream);
-    ints::encode(&ulps, out);
+    ints::encode(&ulps, coder, out);
     true
 }
 

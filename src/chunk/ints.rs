@@ -4,27 +4,32 @@
 //!
 //! | header bits | meaning |
 //! |---|---|
-//! | 0–1 | 0 constant; 1 linear: the step follows (varint); 2 coded |
-//! | 2 | coded: 0 PFOR, 1 reserved |
+//! | 0–1 | 0 constant; 1 linear: the step follows (varint); 2 coded; 3 coded in four streams |
+//! | 2 | coded: 0 [`super::pfor`], 1 [`super::huffman`]; in four streams: 1 |
 //! | 3–5 | coded: the [`Residual`] |
 //! | 6 | coded: the greatest common divisor of all steps follows (uvarint) |
 //! | 7 | coded: the residual's center follows (varint), else 0 |
 //!
-//! then, coded, `n - 1` residuals in blocks of [`super::pfor`]. Values count from the first one in
+//! then, coded, `n - 1` residuals. Values count from the first one in
 //! units of the divisor; all arithmetic wraps, so every sequence of `i64` has its stream, and wild
 //! bytes give some sequence.
 
+mod write;
+
 use super::ChunkError;
-use super::pfor::{self, NO_WIDTHS, Widths};
-use crate::encoding::bitpack::{BLOCK, width_of};
+use super::{huffman, pfor};
+use crate::encoding::bitpack::BLOCK;
 use crate::encoding::cursor::Cursor;
-use crate::encoding::varint::{unzigzag, write_uvarint, write_varint, zigzag};
+use crate::encoding::varint::unzigzag;
+
+pub(super) use write::encode;
 
 const CONSTANT: u8 = 0;
 const LINEAR: u8 = 1;
 const CODED: u8 = 2;
+const CODED_IN_FOUR: u8 = 3;
 const KIND_MASK: u8 = 3;
-const CODER_RESERVED: u8 = 1 << 2;
+const HUFFMAN: u8 = 1 << 2;
 const RESIDUAL_SHIFT: u8 = 3;
 const HAS_DIVISOR: u8 = 1 << 6;
 const HAS_CENTER: u8 = 1 << 7;
@@ -53,133 +58,6 @@ const RESIDUALS: [Residual; 5] = [
     Residual::DeltaOfDelta,
 ];
 
-/// Appends the stream of `values`, which are not empty.
-pub(super) fn encode(values: &[i64], out: &mut Vec<u8>) {
-    let first = values[0];
-    let mut deltas: Vec<i64> = values.windows(2).map(|w| w[1].wrapping_sub(w[0])).collect();
-    let step = deltas.first().copied().unwrap_or(0);
-    if deltas.iter().all(|delta| *delta == step) {
-        out.push(if step == 0 { CONSTANT } else { LINEAR });
-        write_varint(out, first);
-        if step != 0 {
-            write_varint(out, step);
-        }
-        return;
-    }
-    let divisor = common_divisor(&deltas);
-    if divisor > 1 {
-        for delta in &mut deltas {
-            *delta /= divisor as i64;
-        }
-    }
-    let (residual, center) = choose(&deltas);
-    let mut header = CODED | (residual as u8) << RESIDUAL_SHIFT;
-    header |= if divisor > 1 { HAS_DIVISOR } else { 0 };
-    header |= if center == 0 { 0 } else { HAS_CENTER };
-    out.push(header);
-    write_varint(out, first);
-    if divisor > 1 {
-        write_uvarint(out, divisor);
-    }
-    if center != 0 {
-        write_varint(out, center);
-    }
-    write_residuals(&deltas, residual, center, out);
-}
-
-/// The greatest number that divides all of `deltas`; 1 where it is not worth its byte.
-fn common_divisor(deltas: &[i64]) -> u64 {
-    let mut divisor = 0_u64;
-    for delta in deltas {
-        let mut rest = delta.unsigned_abs();
-        if rest == 0 {
-            continue;
-        }
-        if divisor == 0 {
-            divisor = rest;
-        }
-        // Euclid's algorithm, of which a common multiple takes one step.
-        rest %= divisor;
-        while rest != 0 {
-            (divisor, rest) = (rest, divisor % rest);
-        }
-        if divisor == 1 {
-            break;
-        }
-    }
-    if divisor > i64::MAX as u64 { 1 } else { divisor }
-}
-
-/// The residual that packs smallest by its widths over the whole stream, and its center.
-fn choose(deltas: &[i64]) -> (Residual, i64) {
-    let mut value = 0_i64;
-    let (mut delta_min, mut value_min) = (i64::MAX, 0);
-    for delta in deltas {
-        value = value.wrapping_add(*delta);
-        delta_min = delta_min.min(*delta);
-        value_min = value_min.min(value);
-    }
-    let centers = [0, delta_min, middle(deltas), value_min, 0];
-    let mut widths = [NO_WIDTHS; RESIDUALS.len()];
-    let (mut value, mut before) = (0_i64, 0);
-    for &delta in deltas {
-        value = value.wrapping_add(delta);
-        count(&mut widths[0], zigzag(delta));
-        count(&mut widths[1], delta.wrapping_sub(delta_min) as u64);
-        count(&mut widths[2], zigzag(value.wrapping_sub(centers[2])));
-        count(&mut widths[3], value.wrapping_sub(value_min) as u64);
-        count(&mut widths[4], zigzag(delta.wrapping_sub(before)));
-        before = delta;
-    }
-    let bits = |i: usize| {
-        let (_, packed) = pfor::best_width(&widths[i], deltas.len());
-        let center_bits =
-            if centers[i] == 0 { 0 } else { 8 + usize::from(width_of(zigzag(centers[i]))) };
-        packed + center_bits
-    };
-    let best = (0..RESIDUALS.len()).min_by_key(|i| bits(*i)).unwrap_or(0);
-    (RESIDUALS[best], centers[best])
-}
-
-#[inline]
-fn count(widths: &mut Widths, residual: u64) {
-    widths[usize::from(width_of(residual))] += 1;
-}
-
-/// About the median of the values, from some of them.
-fn middle(deltas: &[i64]) -> i64 {
-    const PICKED: usize = 32;
-    let stride = deltas.len().div_ceil(PICKED);
-    let mut picked = [0_i64; PICKED];
-    let mut value = 0_i64;
-    let mut n = 0;
-    for chunk in deltas.chunks(stride) {
-        value = chunk.iter().fold(value, |sum, delta| sum.wrapping_add(*delta));
-        picked[n] = value;
-        n += 1;
-    }
-    *picked[..n].select_nth_unstable(n / 2).1
-}
-
-fn write_residuals(deltas: &[i64], residual: Residual, center: i64, out: &mut Vec<u8>) {
-    let mut block = [0_u64; BLOCK];
-    let (mut value, mut before) = (0_i64, center);
-    for chunk in deltas.chunks(BLOCK) {
-        for (place, &delta) in block.iter_mut().zip(chunk) {
-            value = value.wrapping_add(delta);
-            *place = match residual {
-                Residual::Delta => zigzag(delta),
-                Residual::DeltaMin => delta.wrapping_sub(center) as u64,
-                Residual::Value => zigzag(value.wrapping_sub(center)),
-                Residual::ValueMin => value.wrapping_sub(center) as u64,
-                Residual::DeltaOfDelta => zigzag(delta.wrapping_sub(before)),
-            };
-            before = delta;
-        }
-        pfor::write_block(&block[..chunk.len()], out);
-    }
-}
-
 /// A stream whose header was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stream {
@@ -191,7 +69,22 @@ pub(super) struct Stream {
 enum Body {
     Constant,
     Linear { step: i64 },
-    Coded { residual: Residual, divisor: u64, center: i64 },
+    Coded(Coded),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Coded {
+    residual: Residual,
+    divisor: u64,
+    center: i64,
+    packing: Packing,
+}
+
+/// How residuals lie in the bytes.
+#[derive(Debug, Clone, Copy)]
+enum Packing {
+    Blocks,
+    Codes { in_four: bool },
 }
 
 impl Stream {
@@ -205,10 +98,17 @@ impl Stream {
         let body = match kind {
             CONSTANT if is_plain => Body::Constant,
             LINEAR if is_plain => Body::Linear { step: cursor.varint()? },
-            CODED if header & CODER_RESERVED == 0 && usize::from(residual) < RESIDUALS.len() => {
+            CODED | CODED_IN_FOUR if usize::from(residual) < RESIDUALS.len() => {
+                let in_four = kind == CODED_IN_FOUR;
+                let packing = match header & HUFFMAN {
+                    0 if in_four => return Err(ChunkError::NeedsNewerReader(header)),
+                    0 => Packing::Blocks,
+                    _ => Packing::Codes { in_four },
+                };
+                let residual = RESIDUALS[usize::from(residual)];
                 let divisor = if header & HAS_DIVISOR == 0 { 1 } else { cursor.uvarint()? };
                 let center = if header & HAS_CENTER == 0 { 0 } else { cursor.varint()? };
-                Body::Coded { residual: RESIDUALS[usize::from(residual)], divisor, center }
+                Body::Coded(Coded { residual, divisor, center, packing })
             }
             _ => return Err(ChunkError::NeedsNewerReader(header)),
         };
@@ -222,7 +122,7 @@ impl Stream {
 
     /// Whether the values need no residuals: constant or linear.
     pub(super) fn is_straight(&self) -> bool {
-        !matches!(self.body, Body::Coded { .. })
+        !matches!(self.body, Body::Coded(_))
     }
 
     /// Gives the first `n` values to `sink`, in order, at most [`BLOCK`] at once. The stream must
@@ -235,7 +135,7 @@ impl Stream {
         of: usize,
         mut sink: impl FnMut(&[i64]),
     ) -> Result<(), ChunkError> {
-        let Body::Coded { residual, divisor, center } = self.body else {
+        let Body::Coded(coded) = self.body else {
             self.straight_values(n, sink);
             return Ok(());
         };
@@ -243,6 +143,28 @@ impl Stream {
             return Ok(());
         }
         sink(&[self.first]);
+        let Packing::Codes { in_four } = coded.packing else {
+            return self.coded_values(&coded, n, of, sink, |len, numbers| {
+                pfor::read_block(cursor, len, numbers)
+            });
+        };
+        let table = huffman::Table::read(cursor)?;
+        let mut reader = huffman::Reader::new(&table, cursor, in_four)?;
+        self.coded_values(&coded, n, of, sink, |len, numbers| reader.read_block(len, numbers))?;
+        if n == of { reader.finish(cursor) } else { reader.check() }
+    }
+
+    /// The values after the first, whose residuals `read` gives.
+    #[inline]
+    fn coded_values(
+        &self,
+        coded: &Coded,
+        n: usize,
+        of: usize,
+        mut sink: impl FnMut(&[i64]),
+        mut read: impl FnMut(usize, &mut [u64; BLOCK]) -> Result<(), ChunkError>,
+    ) -> Result<(), ChunkError> {
+        let &Coded { residual, divisor, center, .. } = coded;
         let mut numbers = [0_u64; BLOCK];
         let mut values = [0_i64; BLOCK];
         // Without a divisor the sums can start from the first value at once.
@@ -251,7 +173,7 @@ impl Stream {
         let mut done = 1;
         while done < n {
             let len = (of - done).min(BLOCK);
-            pfor::read_block(cursor, len, &mut numbers)?;
+            read(len, &mut numbers)?;
             state.undo(residual, center, &numbers, &mut values);
             let values = &mut values[..len];
             if divisor != 1 {
@@ -337,93 +259,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn round_trip(values: &[i64]) -> Vec<u8> {
-        let mut out = vec![];
-        encode(values, &mut out);
-        for n in [values.len(), values.len() / 2, 1, 0] {
-            let mut cursor = Cursor::new(&out);
-            let mut read = vec![];
-            let stream = Stream::read(&mut cursor).unwrap();
-            stream.values(&mut cursor, n, values.len(), |v| read.extend_from_slice(v)).unwrap();
-            assert_eq!(read, values[..n]);
-            assert!(n < values.len() || cursor.is_empty());
-        }
-        out
-    }
-
-    fn residual_of(values: &[i64]) -> Residual {
-        RESIDUALS[usize::from(round_trip(values)[0] >> RESIDUAL_SHIFT & 7)]
-    }
-
-    #[test]
-    fn straight_lines_take_no_body() {
-        assert_eq!(round_trip(&[7; 1000]).len(), 2);
-        assert_eq!(round_trip(&[-3]).len(), 2);
-        let line: Vec<i64> = (0..1000).map(|i| 5 + 15_000 * i).collect();
-        assert_eq!(round_trip(&line).len(), 5);
-    }
-
-    #[test]
-    fn each_shape_finds_its_residual() {
-        let noise = |i: i64| {
-            let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            ((mixed ^ mixed >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 50 & 1023) as i64
-        };
-        let counter: Vec<i64> = (0..500).map(|i| 100_000 * i + noise(i)).collect();
-        assert_eq!(residual_of(&counter), Residual::DeltaMin);
-        let gauge: Vec<i64> = (0..500).map(|i| 1_000_000 + noise(i)).collect();
-        assert_eq!(residual_of(&gauge), Residual::ValueMin);
-        let curve: Vec<i64> = (0..500).map(|i| i * i * 1000).collect();
-        assert_eq!(residual_of(&curve), Residual::DeltaOfDelta);
-    }
-
-    #[test]
-    fn multiples_are_divided() {
-        let pages: Vec<i64> = (0..500).map(|i| (i * 7919 % 251) * 4096).collect();
-        let plain: Vec<i64> = pages.iter().map(|p| p / 4096).collect();
-        assert!(round_trip(&pages).len() <= round_trip(&plain).len() + 2);
-        round_trip(&[0, i64::MIN, 0, i64::MIN, 0, 0]);
-    }
-
-    #[test]
-    fn unknown_headers_need_a_newer_reader() {
-        for header in [3, CODED | CODER_RESERVED, CODED | 5 << 3, LINEAR | 0x80, 0x40] {
-            let read = Stream::read(&mut Cursor::new(&[header, 0, 0, 0]));
-            assert_eq!(read.unwrap_err(), ChunkError::NeedsNewerReader(header));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_sequence_comes_back(
-            values in prop::collection::vec(any::<i64>(), 1..400), shift in 0_u32..64,
-            factor in prop_oneof![Just(1_i64), any::<i64>()], sum: bool,
-        ) {
-            let mut total = 0_i64;
-            let values: Vec<i64> = values
-                .into_iter()
-                .map(|v| {
-                    let v = (v >> shift).wrapping_mul(factor);
-                    total = total.wrapping_add(v);
-                    if sum { total } else { v }
-                })
-                .collect();
-            round_trip(&values);
-        }
-
-        #[test]
-        fn wild_bytes_give_values_or_an_error(bytes: Vec<u8>, n in 1_usize..700) {
-            let mut cursor = Cursor::new(&bytes);
-            let mut count = 0;
-            if let Ok(stream) = Stream::read(&mut cursor)
-                && stream.values(&mut cursor, n, n, |v| count += v.len()).is_ok()
-            {
-                prop_assert_eq!(count, n);
-            }
-        }
-    }
-}
+mod tests;

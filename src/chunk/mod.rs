@@ -4,13 +4,16 @@
 //! Nothing here knows where the bytes lie. Payloads are as `storage-format.md`, section 3 says;
 //! decoding never panics and never allocates more than the `n` that the caller vouches for.
 
+mod code;
 mod decode;
 mod encode;
 mod exceptions;
 mod float_forms;
+mod huffman;
 mod ints;
 mod pfor;
 mod timestamps;
+mod tokens;
 
 use std::fmt;
 
@@ -26,6 +29,8 @@ pub use timestamps::{decode_timestamps, encode_timestamps};
 pub enum Coder {
     /// Patched bit-packing: for seal and flush.
     Fast,
+    /// Prefix codes where they are smaller: for compaction. Decodes in about three times the time.
+    Dense,
 }
 
 /// Greatest number of samples in one chunk.

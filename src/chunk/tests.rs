@@ -6,15 +6,26 @@ use super::*;
 use crate::model::{NORMAL_NAN_BITS, STALE_NAN_BITS};
 
 fn encoded(values: &[f64]) -> Vec<u8> {
+    encoded_under(values, Coder::Fast)
+}
+
+fn encoded_under(values: &[f64], coder: Coder) -> Vec<u8> {
     let mut out = vec![0xaa];
-    encode_values(values, Coder::Fast, &mut out);
+    encode_values(values, coder, &mut out);
     out.remove(0);
     out
 }
 
-/// Encodes and decodes, whole and in part; the payload.
+/// Encodes and decodes, whole and in part, under both coders; the payload of the fast one.
 fn round_trip(values: &[f64]) -> Vec<u8> {
-    let payload = encoded(values);
+    let dense = round_trip_under(values, Coder::Dense);
+    let fast = round_trip_under(values, Coder::Fast);
+    assert!(dense.len() <= fast.len() + fast.len() / 16 + 8);
+    fast
+}
+
+fn round_trip_under(values: &[f64], coder: Coder) -> Vec<u8> {
+    let payload = encoded_under(values, coder);
     let n = values.len();
     for range in [0..n, n / 3..n / 2, n - 1..n, 0..1, n / 2..n / 2] {
         let mut read = vec![1.0];
@@ -116,9 +127,11 @@ fn damage_is_refused_and_leaves_nothing() {
     let values = series(480, |i| if i == 9 { f64::NAN } else { f64::from(noise(i)) / 3.0 });
     let payload = encoded(&values);
     let mut out = vec![2.0];
-    for len in 0..payload.len() {
-        assert!(decode_values(&payload[..len], 480, &mut out).is_err());
-        assert_eq!(out, [2.0]);
+    for payload in [&payload, &encoded_under(&values, Coder::Dense)] {
+        for len in 0..payload.len() {
+            assert!(decode_values(&payload[..len], 480, &mut out).is_err());
+            assert_eq!(out, [2.0]);
+        }
     }
     let mut longer = payload.clone();
     longer.push(0);
@@ -195,8 +208,9 @@ proptest! {
     #[test]
     fn changed_bytes_give_values_or_an_error(
         values in any_chunk(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index,
+        coder in prop_oneof![Just(Coder::Fast), Just(Coder::Dense)],
     ) {
-        let mut payload = encoded(&values);
+        let mut payload = encoded_under(&values, coder);
         let at = at.index(payload.len());
         payload[at] = byte;
         payload.truncate(payload.len() - cut.index(payload.len()) / 4);

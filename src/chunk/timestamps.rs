@@ -6,7 +6,7 @@
 //! grid, which the stream takes as one step.
 
 use super::ints::{self, Stream};
-use super::{ChunkError, SAMPLES_PER_CHUNK_MAX, check_count};
+use super::{ChunkError, Coder, SAMPLES_PER_CHUNK_MAX, check_count};
 use crate::encoding::cursor::Cursor;
 use crate::encoding::varint::write_varint;
 
@@ -17,14 +17,14 @@ const GRID: u8 = 1;
 ///
 /// # Panics
 /// If there are none, or more than [`SAMPLES_PER_CHUNK_MAX`].
-pub fn encode_timestamps(timestamps: &[i64], out: &mut Vec<u8>) {
+pub fn encode_timestamps(timestamps: &[i64], coder: Coder, out: &mut Vec<u8>) {
     assert!(
         (1..=SAMPLES_PER_CHUNK_MAX).contains(&timestamps.len()),
         "BUG: a chunk has 1 to {SAMPLES_PER_CHUNK_MAX} samples"
     );
     let start = out.len();
     out.push(PLAIN);
-    ints::encode(timestamps, out);
+    ints::encode(timestamps, coder, out);
     if Stream::read(&mut Cursor::new(&out[start + 1..])).is_ok_and(|s| s.is_straight()) {
         return;
     }
@@ -41,7 +41,7 @@ pub fn encode_timestamps(timestamps: &[i64], out: &mut Vec<u8>) {
     let end = out.len();
     out.push(GRID);
     write_varint(out, step);
-    ints::encode(&strays, out);
+    ints::encode(&strays, coder, out);
     if out.len() - end < end - start {
         out.drain(start..end);
     } else {
@@ -93,8 +93,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn round_trip(timestamps: &[i64]) -> usize {
+        round_trip_under(timestamps, Coder::Dense);
+        round_trip_under(timestamps, Coder::Fast)
+    }
+
+    fn round_trip_under(timestamps: &[i64], coder: Coder) -> usize {
         let mut out = vec![];
-        encode_timestamps(timestamps, &mut out);
+        encode_timestamps(timestamps, coder, &mut out);
         let mut read = vec![5];
         decode_timestamps(&out, timestamps.len(), &mut read).unwrap();
         assert_eq!(read[1..], *timestamps);
@@ -125,7 +130,7 @@ mod tests {
     #[test]
     fn bad_counts_and_kinds_are_refused() {
         let mut out = vec![];
-        encode_timestamps(&[1, 2, 3], &mut out);
+        encode_timestamps(&[1, 2, 3], Coder::Fast, &mut out);
         let mut read = vec![];
         assert!(decode_timestamps(&out, 0, &mut read).is_err());
         assert!(decode_timestamps(&out, 65_536, &mut read).is_err());

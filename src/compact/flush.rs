@@ -11,6 +11,7 @@ use roaring::RoaringBitmap;
 
 use super::Workshop;
 use crate::block::{BlockWriter, Meta, Ulid};
+use crate::chunk::Coder;
 use crate::disk::StorageError;
 use crate::head::{Captured, Head, SeriesId};
 use crate::index::LabelIndex;
@@ -27,7 +28,8 @@ pub fn flush_window(
     workshop: &Workshop<'_>,
 ) -> Result<Option<Meta>, StorageError> {
     let Workshop { disk, blocks_dir, window_ms, .. } = workshop;
-    let mut writer = BlockWriter::create(disk, blocks_dir, ulid, window.min_ms, *window_ms)?;
+    let mut writer =
+        BlockWriter::create(disk, blocks_dir, ulid, window.min_ms, *window_ms, Coder::Fast)?;
     let mut add = |labels: &Labels, samples: &Samples| writer.add(labels, samples);
     match visit_series(head, window, workshop, &mut add) {
         Ok(()) => writer.finish(1, Vec::new()),

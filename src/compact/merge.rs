@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Workshop;
 use crate::block::{Block, BlockWriter, Meta, Scan, Selection, Ulid};
+use crate::chunk::Coder;
 use crate::disk::StorageError;
 use crate::model::{Labels, Samples, TimeRange};
 use crate::select::merge_samples;
@@ -33,7 +34,8 @@ pub fn merge_blocks(
     let min_ms = blocks.iter().map(|block| block.meta().range.min_ms).min().unwrap_or(0);
     let Workshop { disk, blocks_dir, window_ms, .. } = workshop;
     let chunk_window_ms = window_ms.saturating_mul(WINDOWS_PER_CHUNK);
-    let mut writer = BlockWriter::create(disk, blocks_dir, ulid, min_ms, chunk_window_ms)?;
+    let mut writer =
+        BlockWriter::create(disk, blocks_dir, ulid, min_ms, chunk_window_ms, Coder::Dense)?;
     match write_series(&blocks, &mut writer, workshop) {
         Ok(()) => writer.finish(level, parents),
         Err(error) => {

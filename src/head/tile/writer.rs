@@ -97,7 +97,7 @@ impl TileBuilder {
             return column;
         }
         let at = self.bytes.len();
-        encode_timestamps(times, &mut self.bytes);
+        encode_timestamps(times, Coder::Fast, &mut self.bytes);
         let payload = &self.bytes[at..];
         let entry = [at as u32, payload.len() as u32, times.len() as u32, crc32(payload)];
         self.column_table.push(entry);
