@@ -17,7 +17,7 @@ fn run_folder(folder: &Path, engine: &Engine) -> Report {
     };
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
     paths.sort();
-    let options = ParseOptions { experimental_functions: true, ..ParseOptions::default() };
+    let options = ParseOptions::all_features();
     let mut total = Report::default();
     for path in paths {
         let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();

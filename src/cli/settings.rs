@@ -31,8 +31,15 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 2] = ["promql-experimental-functions", "promql-delayed-name-removal"];
-const IDLE_FEATURES: [&str; 23] = [
+const ACTIVE_FEATURES: [&str; 5] = [
+    "promql-binop-fill-modifiers",
+    "promql-delayed-name-removal",
+    // Always on.
+    "promql-duration-expr",
+    "promql-experimental-functions",
+    "promql-extended-range-selectors",
+];
+const IDLE_FEATURES: [&str; 20] = [
     "auto-reload-config",
     "concurrent-rule-eval",
     "created-timestamp-zero-ingestion",
@@ -47,9 +54,6 @@ const IDLE_FEATURES: [&str; 23] = [
     "old-ui",
     "otlp-deltatocumulative",
     "otlp-native-delta-ingestion",
-    "promql-binop-fill-modifiers",
-    "promql-duration-expr",
-    "promql-extended-range-selectors",
     "promql-per-step-stats",
     "search-api",
     "st-storage",
@@ -118,6 +122,8 @@ impl Settings {
             read_timeout: duration(flags.duration_ms("web.read-timeout")),
             parse: ParseOptions {
                 experimental_functions: self.has_feature("promql-experimental-functions"),
+                extended_selectors: self.has_feature("promql-extended-range-selectors"),
+                fill_modifiers: self.has_feature("promql-binop-fill-modifiers"),
                 ..ParseOptions::default()
             },
         }

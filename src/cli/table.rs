@@ -161,7 +161,8 @@ pub(super) const FLAGS: &[Flag] = &[
         Kind::Texts,
         "",
         "Names of features, separated by commas. Effective: promql-experimental-functions, \
-         promql-delayed-name-removal.",
+         promql-delayed-name-removal, promql-extended-range-selectors, \
+         promql-binop-fill-modifiers.",
     ),
     switch!("agent", "false", "Only scrape and forward. Not built in yet."),
     active(

@@ -69,6 +69,7 @@ impl ApiError {
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let kind = match &error {
+            QueryError::Duration(text) => return Self::invalid_parameter("query", text),
             QueryError::TimedOut => ErrorKind::Timeout,
             QueryError::Canceled => ErrorKind::Canceled,
             QueryError::Select(_) => ErrorKind::Internal,

@@ -4,6 +4,7 @@
 //! exactly one parent. Walking `nodes` from the front therefore visits children first, without
 //! recursion, and dropping a tree of any depth is flat.
 
+use super::duration_expr::{DurationId, DurationNode};
 use crate::model::Matcher;
 
 /// Index of a node in its [`Ast`].
@@ -26,6 +27,8 @@ pub struct Ast {
     pub nodes: Vec<Node>,
     /// The whole expression; the last node.
     pub root: NodeId,
+    /// Parts of durations that are computed, children before parents.
+    pub durations: Vec<DurationNode>,
 }
 
 impl Ast {
@@ -103,17 +106,25 @@ pub enum Expr {
     Window {
         /// A [`Expr::Selector`].
         selector: NodeId,
-        /// Length of the window in milliseconds; 0 where less than one was written.
+        /// Length of the window in milliseconds; 0 where less than one was written, or where it
+        /// is computed.
         range_ms: i64,
+        /// What computes the length.
+        range_expr: Option<DurationId>,
     },
     /// `expr[range:step]`.
     Subquery {
         /// The inner expression.
         expr: NodeId,
-        /// Length of the window in milliseconds; 0 where less than one was written.
+        /// Length of the window in milliseconds; 0 where less than one was written, or where it
+        /// is computed.
         range_ms: i64,
+        /// What computes the length.
+        range_expr: Option<DurationId>,
         /// Distance of inner steps in milliseconds; `None` is the default step.
         step_ms: Option<i64>,
+        /// What computes the distance.
+        step_expr: Option<DurationId>,
         /// Shift of the whole.
         modifiers: TimeModifiers,
     },
@@ -188,15 +199,45 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     /// `offset` and `@`.
     pub modifiers: TimeModifiers,
+    /// `anchored` or `smoothed`.
+    pub extension: Option<Extension>,
+}
+
+/// How a selector goes on beyond the samples in its window (experimental).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Extension {
+    /// `anchored`: the last sample before the window counts as its left edge.
+    Anchored,
+    /// `smoothed`: values at both edges are interpolated.
+    Smoothed,
+}
+
+impl Extension {
+    /// The word as PromQL writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Anchored => "anchored",
+            Self::Smoothed => "smoothed",
+        }
+    }
 }
 
 /// `offset` and `@` of a selector or a subquery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TimeModifiers {
-    /// Milliseconds into the past; negative looks forward.
+    /// Milliseconds into the past; negative looks forward; 0 where it is computed.
     pub offset_ms: i64,
+    /// What computes the offset.
+    pub offset_expr: Option<DurationId>,
     /// The fixed evaluation time.
     pub at: Option<AtModifier>,
+}
+
+impl TimeModifiers {
+    /// Whether there is an offset other than zero, written or computed.
+    pub fn has_offset(&self) -> bool {
+        self.offset_ms != 0 || self.offset_expr.is_some()
+    }
 }
 
 /// What stands behind `@`.
@@ -239,6 +280,10 @@ pub enum BinaryOp {
     Gte,
     /// `<=`
     Lte,
+    /// `</`
+    TrimUpper,
+    /// `>/`
+    TrimLower,
     /// `and`
     And,
     /// `or`
@@ -264,6 +309,8 @@ impl BinaryOp {
             Self::Lss => "<",
             Self::Gte => ">=",
             Self::Lte => "<=",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
             Self::And => "and",
             Self::Or => "or",
             Self::Unless => "unless",
@@ -274,6 +321,11 @@ impl BinaryOp {
     pub fn is_comparison(self) -> bool {
         use BinaryOp::{Eql, Gte, Gtr, Lss, Lte, Neq};
         matches!(self, Eql | Neq | Gtr | Lss | Gte | Lte)
+    }
+
+    /// `</`, `>/`: they cut native histograms.
+    pub fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
     }
 
     /// `and`, `or`, `unless`
@@ -391,7 +443,7 @@ pub enum Cardinality {
 }
 
 /// The pairing clause of a binary operation between vectors.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VectorMatching {
     /// Cardinality of the match.
     pub cardinality: Cardinality,
@@ -401,6 +453,24 @@ pub struct VectorMatching {
     pub on: bool,
     /// Labels that `group_left` or `group_right` copies from the one side.
     pub include: Vec<String>,
+    /// What stands in for series that one side lacks.
+    pub fill: Fill,
+}
+
+/// Values of `fill`, `fill_left`, `fill_right` (experimental).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Fill {
+    /// For a series that the left side lacks.
+    pub left: Option<f64>,
+    /// For a series that the right side lacks.
+    pub right: Option<f64>,
+}
+
+impl Fill {
+    /// Whether nothing is filled in.
+    pub fn is_none(&self) -> bool {
+        self.left.is_none() && self.right.is_none()
+    }
 }
 
 /// A function's signature.

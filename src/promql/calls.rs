@@ -193,7 +193,7 @@ impl Evaluator<'_> {
         let grid = self.plan.node(id).grid;
         let mut matrix = Vec::new();
         match ast.expr(id) {
-            Expr::Window { selector, range_ms } => {
+            Expr::Window { selector, range_ms, .. } => {
                 let Expr::Selector(selector) = ast.expr(*selector) else {
                     unreachable!("BUG: a window is over a selector")
                 };
@@ -252,10 +252,13 @@ impl Evaluator<'_> {
         let (place, matrix) = window_argument(ast, id).expect("BUG: a source is a window call");
         let scalars = self.scalar_arguments(id, place, grid)?;
         let (data, times, range_ms, one_name) = match ast.expr(matrix) {
-            Expr::Window { selector, range_ms } => {
+            Expr::Window { selector, range_ms, .. } => {
                 let Expr::Selector(selector) = ast.expr(*selector) else {
                     unreachable!("BUG: a window is over a selector")
                 };
+                if let Some(extension) = selector.extension {
+                    return Err(unsupported(extension.as_str()));
+                }
                 let times = self.sample_times(selector, grid);
                 let Some(range) = times.touched(*range_ms) else { return Ok(None) };
                 let set = self.select(selector, range)?;

@@ -151,6 +151,8 @@ pub enum QueryError {
     Select(SelectError),
     /// The query cannot be evaluated on this data, or at all.
     Execution(String),
+    /// A duration that the query computes is none.
+    Duration(String),
 }
 
 impl QueryError {
@@ -170,7 +172,7 @@ impl fmt::Display for QueryError {
             Self::TimedOut => f.write_str("query timed out in expression evaluation"),
             Self::Canceled => f.write_str("query was canceled in expression evaluation"),
             Self::Select(error) => write!(f, "expanding series: {error}"),
-            Self::Execution(text) => f.write_str(text),
+            Self::Execution(text) | Self::Duration(text) => f.write_str(text),
         }
     }
 }
@@ -228,6 +230,9 @@ impl Engine {
         cancellation: &Cancellation,
     ) -> Result<QueryResult, QueryError> {
         let range = QueryRange { start_ms: t_ms, end_ms: t_ms, step_ms: 1 };
+        // A query of one time has no step.
+        let ast = query.ast.resolve(range, 0).map_err(QueryError::Duration)?;
+        let query = Query { ast: &ast, ..query };
         let mut evaluator = self.evaluator(source, query.ast, range, options, cancellation);
         evaluator.run()?;
         let root = query.ast.root;
@@ -277,6 +282,8 @@ impl Engine {
         if range.step_ms <= 0 {
             return Err(QueryError::execution("the step of a range query must be above zero"));
         }
+        let ast = query.ast.resolve(range, range.step_ms).map_err(QueryError::Duration)?;
+        let query = Query { ast: &ast, ..query };
         let mut evaluator = self.evaluator(source, query.ast, range, options, cancellation);
         evaluator.run()?;
         let grid = Grid::new(range.start_ms, range.end_ms, range.step_ms);

@@ -197,6 +197,10 @@ impl<'a> Evaluator<'a> {
     }
 
     fn select_vector(&mut self, selector: &Selector, grid: Grid) -> Result<Operand, QueryError> {
+        if let Some(extension) = selector.extension {
+            let text = format!("{} is not supported yet", extension.as_str());
+            return Err(QueryError::execution(text));
+        }
         let times = self.sample_times(selector, grid);
         let Some(range) = times.touched(self.lookback_ms) else {
             return Ok(Operand::Vector(Vector::default()));
@@ -243,6 +247,9 @@ impl<'a> Evaluator<'a> {
             unreachable!("BUG: called for binary operations")
         };
         let (left, right) = (self.take(*lhs, grid)?, self.take(*rhs, grid)?);
+        if op.is_trim() {
+            return self.trim(id, *op, left, right);
+        }
         let (vector, scalar, scalar_left) = match (left, right) {
             (Operand::Scalar(mut left), Operand::Scalar(right)) => {
                 arithmetic::combine(*op, &mut left.values, &right.values);
@@ -260,6 +267,39 @@ impl<'a> Evaluator<'a> {
         Ok(Operand::Vector(self.apply_stage(&Stage::Scalar(stage), vector)?))
     }
 
+    /// `</` and `>/` on floats: no result, and an info that tells so.
+    fn trim(
+        &mut self,
+        id: NodeId,
+        op: BinaryOp,
+        left: Operand,
+        right: Operand,
+    ) -> Result<Operand, QueryError> {
+        let op = op.as_str();
+        let has_values = match (left, right) {
+            (Operand::Vector(left), Operand::Vector(right)) => {
+                !left.series.is_empty() && !right.series.is_empty()
+            }
+            (Operand::Vector(vector), _) | (_, Operand::Vector(vector)) => {
+                !vector.series.is_empty()
+            }
+            _ => {
+                let text = format!("operator \"{op}\" not allowed for Scalar operations");
+                return Err(QueryError::execution(text));
+            }
+        };
+        if has_values {
+            self.annotations.info(
+                self.ast.node(id).span,
+                format_args!(
+                    "incompatible sample types encountered for binary operator \"{op}\": \
+                     float {op} float"
+                ),
+            );
+        }
+        Ok(Operand::Vector(Vector::default()))
+    }
+
     fn join(
         &self,
         op: BinaryOp,
@@ -271,6 +311,9 @@ impl<'a> Evaluator<'a> {
         if matches!(op, BinaryOp::And | BinaryOp::Unless) {
             let negate = op == BinaryOp::Unless;
             return Ok(Operand::Vector(set::filter(lhs, &rhs, matching, negate, grid.steps)));
+        }
+        if !matching.fill.is_none() {
+            return Err(QueryError::execution("fill is not supported yet"));
         }
         let join = VectorBinary {
             op,

@@ -60,8 +60,6 @@ pub enum Kind {
     MetricIdentifier,
     /// A binary operator; `!=` between a label and a value too.
     Binary(BinaryOp),
-    /// `</` or `>/`
-    Trim,
     /// The name of an aggregation.
     Aggregate(AggregateOp),
     /// A word with a meaning of its own.
@@ -138,7 +136,7 @@ impl Token<'_> {
             Kind::Duration => format!("duration {}", shown()),
             Kind::Keyword(_) => format!("<{text}>"),
             Kind::Aggregate(_) => format!("<aggr:{text}>"),
-            Kind::Binary(_) | Kind::Trim | Kind::At | Kind::EqualRegex | Kind::NotEqualRegex => {
+            Kind::Binary(_) | Kind::At | Kind::EqualRegex | Kind::NotEqualRegex => {
                 format!("<op:{text}>")
             }
             _ => shown(),
@@ -445,10 +443,10 @@ fn operator(text: &str) -> IResult<&str, Kind, ()> {
             value(op(BinaryOp::Eql), tag("==")),
             value(op(BinaryOp::Neq), tag("!=")),
             value(op(BinaryOp::Lte), tag("<=")),
-            value(Kind::Trim, tag("</")),
+            value(op(BinaryOp::TrimUpper), tag("</")),
             value(op(BinaryOp::Lss), tag("<")),
             value(op(BinaryOp::Gte), tag(">=")),
-            value(Kind::Trim, tag(">/")),
+            value(op(BinaryOp::TrimLower), tag(">/")),
             value(op(BinaryOp::Gtr), tag(">")),
         )),
         value(op(BinaryOp::Add), tag("+")),

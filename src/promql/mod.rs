@@ -6,6 +6,7 @@ mod budget;
 mod calls;
 pub mod columns;
 pub mod compensated;
+pub mod duration_expr;
 pub mod engine;
 mod evaluator;
 pub mod functions;

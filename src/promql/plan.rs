@@ -128,7 +128,7 @@ impl Plan {
                 place(*rhs, true);
             }
             Expr::Call { args, .. } => args.iter().for_each(|arg| place(*arg, true)),
-            Expr::Subquery { expr, range_ms, step_ms, modifiers } => {
+            Expr::Subquery { expr, range_ms, step_ms, modifiers, .. } => {
                 let step_ms = step_ms.unwrap_or(subquery_step_ms).max(1);
                 let inner = self.inner_grid(grid, *range_ms, step_ms, *modifiers);
                 self.subqueries.insert(id, inner);
@@ -225,7 +225,8 @@ pub(super) fn stage_input(ast: &Ast, id: NodeId) -> Option<NodeId> {
             Some(Implementation::Map(_)) => args.first().copied(),
             _ => None,
         },
-        Expr::Binary { lhs, rhs, .. } => {
+        // Trims tell what they could not cut, which needs more than a map.
+        Expr::Binary { op, lhs, rhs, .. } if !op.is_trim() => {
             let is_scalar = |id: NodeId| ast.node(id).value_type == ValueType::Scalar;
             match (is_scalar(*lhs), is_scalar(*rhs)) {
                 (false, true) => Some(*lhs),

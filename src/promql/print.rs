@@ -2,12 +2,19 @@
 //!
 //! INVARIANT: parsing what was printed gives the same tree, spans aside. The one exception is a
 //! window or offset below a millisecond, which has no spelling.
+//!
+//! What differs from Prometheus, because what it prints there is another query:
+//! `a offset --1m + 2` prints as `a offset (1m + 2)`, not as `a offset 1m + 2`;
+//! `a offset +(1m) + 2` prints as it stands, not as `a offset (1m) + 2`.
 
 use std::fmt::{self, Write};
 
+use super::annotations::GoFloat;
 use super::ast::{
-    Ast, AtModifier, BinaryOp, Cardinality, Expr, NodeId, Selector, TimeModifiers, VectorMatching,
+    Ast, AtModifier, BinaryOp, Cardinality, Expr, Fill, NodeId, Selector, TimeModifiers,
+    VectorMatching,
 };
+use super::duration_expr::{DurationExpr, DurationId};
 use super::parse::{ParseOptions, parse};
 use super::quote::quote;
 use crate::model::{METRIC_NAME, MatchOp, Matcher};
@@ -23,11 +30,12 @@ pub fn print(ast: &Ast, id: NodeId) -> String {
     // What is still to be written, the last one first: chains are too long for recursion.
     let mut pieces = vec![Piece::Node(id)];
     let mut out = String::new();
+    let signed = signed_offsets(ast);
     while let Some(piece) = pieces.pop() {
         match piece {
             Piece::Node(id) => {
                 let first = pieces.len();
-                push_pieces(ast, id, &mut pieces);
+                push_pieces(ast, id, &signed, &mut pieces);
                 pieces[first..].reverse();
             }
             Piece::Text(text) => out.push_str(&text),
@@ -37,25 +45,66 @@ pub fn print(ast: &Ast, id: NodeId) -> String {
     out
 }
 
+/// What stands in front of an arithmetic operator with an offset in parentheses, which without a
+/// sign would go on to that operator.
+fn signed_offsets(ast: &Ast) -> Vec<NodeId> {
+    let mut found = Vec::new();
+    if ast.durations.is_empty() {
+        return found;
+    }
+    for node in &ast.nodes {
+        let Expr::Binary { op, lhs, .. } = &node.expr else { continue };
+        if op.is_comparison() || op.is_set() || op.is_trim() || *op == BinaryOp::Atan2 {
+            continue;
+        }
+        let mut last = *lhs;
+        let modifiers = loop {
+            match ast.expr(last) {
+                Expr::Binary { rhs, .. } => last = *rhs,
+                Expr::Unary { expr, .. } => last = *expr,
+                Expr::Selector(selector) => break Some(selector.modifiers),
+                Expr::Window { selector, .. } => match ast.expr(*selector) {
+                    Expr::Selector(selector) => break Some(selector.modifiers),
+                    _ => break None,
+                },
+                Expr::Subquery { modifiers, .. } => break Some(*modifiers),
+                _ => break None,
+            }
+        };
+        let offset = modifiers.and_then(|modifiers| modifiers.offset_expr);
+        if offset.is_some_and(|id| ast.duration(id).wrapped) {
+            found.push(last);
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
 enum Piece {
     Node(NodeId),
     Text(String),
     Static(&'static str),
 }
 
-fn push_pieces(ast: &Ast, id: NodeId, pieces: &mut Vec<Piece>) {
+fn push_pieces(ast: &Ast, id: NodeId, signed: &[NodeId], pieces: &mut Vec<Piece>) {
+    let sign = if signed.binary_search(&id).is_ok() { "+" } else { "" };
     match ast.expr(id) {
         Expr::Number { value, is_duration: true } => pieces.push(Piece::Text(seconds(*value))),
         Expr::Number { value, .. } => pieces.push(Piece::Text(number(*value))),
         Expr::String(text) => pieces.push(Piece::Text(quote(text))),
-        Expr::Selector(selector) => pieces.push(Piece::Text(instant_selector(selector))),
-        Expr::Window { selector, range_ms } => {
-            pieces.push(Piece::Text(window(ast, *selector, *range_ms)));
+        Expr::Selector(selector) => pieces.push(Piece::Text(instant_selector(ast, selector, sign))),
+        Expr::Window { selector, range_ms, range_expr } => {
+            let range = length(ast, *range_ms, *range_expr);
+            pieces.push(Piece::Text(window(ast, *selector, &range, sign)));
         }
-        Expr::Subquery { expr, range_ms, step_ms, modifiers } => {
-            let step = step_ms.map(duration_ms).unwrap_or_default();
-            let mut suffix = format!("[{}:{step}]", duration_ms(*range_ms));
-            push_modifiers(&mut suffix, *modifiers);
+        Expr::Subquery { expr, range_ms, range_expr, step_ms, step_expr, modifiers } => {
+            let step = match (step_ms, step_expr) {
+                (None, None) => String::new(),
+                _ => length(ast, step_ms.unwrap_or(0), *step_expr),
+            };
+            let mut suffix = format!("[{}:{step}]", length(ast, *range_ms, *range_expr));
+            push_at(&mut suffix, *modifiers);
+            push_offset(&mut suffix, ast, *modifiers, sign);
             pieces.extend([Piece::Node(*expr), Piece::Text(suffix)]);
         }
         Expr::Call { function, args } => {
@@ -115,9 +164,23 @@ fn operator(op: BinaryOp, return_bool: bool, matching: Option<&VectorMatching>) 
             let _ = write!(out, " group_{side} ");
             push_labels(&mut out, &matching.include);
         }
+        push_fill(&mut out, matching.fill);
     }
     out.push(' ');
     out
+}
+
+fn push_fill(out: &mut String, fill: Fill) {
+    let _ = match (fill.left, fill.right) {
+        (Some(left), Some(right)) if left == right => write!(out, " fill ({})", GoFloat(left)),
+        (left, right) => {
+            [(left, "left"), (right, "right")].into_iter().try_for_each(|(value, side)| match value
+            {
+                Some(value) => write!(out, " fill_{side} ({})", GoFloat(value)),
+                None => Ok(()),
+            })
+        }
+    };
 }
 
 fn push_labels(out: &mut String, labels: &[String]) {
@@ -138,20 +201,90 @@ fn push_label(out: &mut String, label: &str) {
     if is_plain { out.push_str(label) } else { out.push_str(&quote(label)) }
 }
 
-fn instant_selector(selector: &Selector) -> String {
+fn instant_selector(ast: &Ast, selector: &Selector, sign: &str) -> String {
     let mut out = bare_selector(selector);
-    push_modifiers(&mut out, selector.modifiers);
+    push_at(&mut out, selector.modifiers);
+    push_extension(&mut out, selector);
+    push_offset(&mut out, ast, selector.modifiers, sign);
     out
 }
 
-fn window(ast: &Ast, id: NodeId, range_ms: i64) -> String {
+fn window(ast: &Ast, id: NodeId, range: &str, sign: &str) -> String {
     let Expr::Selector(selector) = ast.expr(id) else {
         unreachable!("BUG: a window stands on a selector");
     };
     let mut out = bare_selector(selector);
-    let _ = write!(out, "[{}]", duration_ms(range_ms));
-    push_modifiers(&mut out, selector.modifiers);
+    let _ = write!(out, "[{range}]");
+    // COMPAT: the word stands in front of `@` here, and behind it where there is no window.
+    push_extension(&mut out, selector);
+    push_at(&mut out, selector.modifiers);
+    push_offset(&mut out, ast, selector.modifiers, sign);
     out
+}
+
+fn length(ast: &Ast, ms: i64, expr: Option<DurationId>) -> String {
+    expr.map_or_else(|| duration_ms(ms), |id| duration(ast, id))
+}
+
+/// The text of a computed duration.
+fn duration(ast: &Ast, id: DurationId) -> String {
+    enum Part {
+        Node(DurationId),
+        Static(&'static str),
+    }
+    let mut parts = vec![Part::Node(id)];
+    let mut out = String::new();
+    while let Some(part) = parts.pop() {
+        let id = match part {
+            Part::Node(id) => id,
+            Part::Static(text) => {
+                out.push_str(text);
+                continue;
+            }
+        };
+        let node = ast.duration(id);
+        let first = parts.len();
+        if node.wrapped {
+            parts.push(Part::Static("("));
+        }
+        match node.expr {
+            DurationExpr::Number { seconds, is_duration: true } => {
+                out.push_str(&self::seconds(seconds));
+            }
+            DurationExpr::Number { seconds, .. } => out.push_str(&number(seconds)),
+            DurationExpr::Step => parts.push(Part::Static("step()")),
+            DurationExpr::Range => parts.push(Part::Static("range()")),
+            DurationExpr::Unary { negate, operand } => {
+                parts.extend([Part::Static(if negate { "-" } else { "" }), Part::Node(operand)]);
+            }
+            DurationExpr::Binary { op, lhs, rhs } if op.is_call() => parts.extend([
+                Part::Static(op.as_str()),
+                Part::Static("("),
+                Part::Node(lhs),
+                Part::Static(", "),
+                Part::Node(rhs),
+                Part::Static(")"),
+            ]),
+            DurationExpr::Binary { op, lhs, rhs } => parts.extend([
+                Part::Node(lhs),
+                Part::Static(" "),
+                Part::Static(op.as_str()),
+                Part::Static(" "),
+                Part::Node(rhs),
+            ]),
+        }
+        if node.wrapped {
+            parts.push(Part::Static(")"));
+        }
+        parts[first..].reverse();
+    }
+    out
+}
+
+fn push_extension(out: &mut String, selector: &Selector) {
+    if let Some(extension) = selector.extension {
+        let _ = write!(out, " {}", extension.as_str());
+    }
 }
 
 fn bare_selector(selector: &Selector) -> String {
@@ -178,16 +311,32 @@ pub fn condition(matcher: &Matcher) -> String {
     out
 }
 
-fn push_modifiers(out: &mut String, modifiers: TimeModifiers) {
+fn push_at(out: &mut String, modifiers: TimeModifiers) {
     let _ = match modifiers.at {
         Some(AtModifier::Time(ms)) => write!(out, " @ {:.3}", ms as f64 / 1000.0),
         Some(AtModifier::Start) => out.write_str(" @ start()"),
         Some(AtModifier::End) => out.write_str(" @ end()"),
         None => Ok(()),
     };
-    if modifiers.offset_ms != 0 {
-        let _ = write!(out, " offset {}", duration_ms(modifiers.offset_ms));
+}
+
+fn push_offset(out: &mut String, ast: &Ast, modifiers: TimeModifiers, sign: &str) {
+    if !modifiers.has_offset() {
+        return;
     }
+    let offset = length(ast, modifiers.offset_ms, modifiers.offset_expr);
+    let is_whole = modifiers.offset_expr.is_none_or(|id| {
+        let mut node = ast.duration(id);
+        if let DurationExpr::Unary { operand, .. } = node.expr {
+            node = ast.duration(operand);
+        }
+        !matches!(node.expr, DurationExpr::Binary { op, .. } if !op.is_call() && !node.wrapped)
+    });
+    let _ = if is_whole || offset.starts_with('(') || offset.starts_with("--") {
+        write!(out, " offset {sign}{offset}")
+    } else {
+        write!(out, " offset ({offset})")
+    };
 }
 
 /// Milliseconds in the units of the language: `1h30m`.
@@ -238,11 +387,15 @@ fn number(value: f64) -> String {
 
 /// Panics unless the text, if it is a query, prints as a query of the same size. For tests.
 pub fn check_round_trip(text: &str) {
-    let options = ParseOptions { experimental_functions: true, ..ParseOptions::default() };
+    let options = ParseOptions::all_features();
     let Ok(ast) = parse(text, &options) else { return };
     // A window below a millisecond has no spelling.
     let has_no_spelling = |expr: &Expr| {
-        matches!(expr, Expr::Window { range_ms: 0, .. } | Expr::Subquery { range_ms: 0, .. })
+        matches!(
+            expr,
+            Expr::Window { range_ms: 0, range_expr: None, .. }
+                | Expr::Subquery { range_ms: 0, range_expr: None, .. }
+        )
     };
     if ast.nodes.iter().any(|node| has_no_spelling(&node.expr)) {
         return;
@@ -254,7 +407,10 @@ pub fn check_round_trip(text: &str) {
         return;
     }
     match parse(&printed, &options) {
-        Ok(again) => assert_eq!(again.nodes.len(), ast.nodes.len(), "{text} as {printed}"),
+        Ok(again) => {
+            assert_eq!(again.nodes.len(), ast.nodes.len(), "{text} as {printed}");
+            assert_eq!(again.to_string(), printed, "{text}");
+        }
         // Canonical spelling is longer than the shortest.
         Err(error) => assert!(printed.len() > options.text_bytes_max, "{printed}: {error}"),
     }

@@ -24,6 +24,9 @@ pub(crate) fn number(op: BinaryOp) -> fn(f64, f64) -> f64 {
         BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => {
             unreachable!("BUG: the parser lets set operators stand between vectors only")
         }
+        BinaryOp::TrimUpper | BinaryOp::TrimLower => {
+            unreachable!("BUG: trims have no result on numbers")
+        }
     }
 }
 

@@ -1,26 +1,12 @@
 //! What binds closer than any operator: `[…]`, `[…:…]`, `offset`, `@`.
 
+use super::duration::{Duration, Place};
 use super::expression::number_value;
 use super::{Fault, Parsed, Parser};
-use crate::promql::ast::{AtModifier, BinaryOp, Expr, NodeId, Span, TimeModifiers, ValueType};
+use crate::promql::ast::{
+    AtModifier, BinaryOp, Expr, Extension, NodeId, Selector, Span, TimeModifiers, ValueType,
+};
 use crate::promql::lex::{Keyword, Kind, Preprocessor};
-
-const OFFSET: &str = "offset";
-
-/// A literal duration in seconds and where it stands.
-struct Literal {
-    seconds: f64,
-    span: Span,
-}
-
-impl Literal {
-    /// COMPAT: through whole nanoseconds; what is below a millisecond is lost then.
-    fn as_ms(&self) -> i64 {
-        let nanos = (self.seconds * 1e9).round();
-        let nanos = if nanos.is_nan() { i64::MIN } else { nanos as i64 };
-        nanos / 1_000_000
-    }
-}
 
 impl Parser<'_> {
     /// Applies the suffix that begins with the token looked at, which is of kind `kind`.
@@ -38,11 +24,15 @@ impl Parser<'_> {
                 self.offset(operand)?;
                 Ok(Some(operand))
             }
-            Kind::Keyword(keyword @ (Keyword::Anchored | Keyword::Smoothed)) => {
+            Kind::Keyword(Keyword::Anchored) => {
                 self.take();
-                let name = if keyword == Keyword::Anchored { "anchored" } else { "smoothed" };
-                let message = format!("{name} modifier is experimental and not enabled");
-                Err(Fault::new(self.span(operand), message))
+                self.extend(operand, Extension::Anchored)?;
+                Ok(Some(operand))
+            }
+            Kind::Keyword(Keyword::Smoothed) => {
+                self.take();
+                self.extend(operand, Extension::Smoothed)?;
+                Ok(Some(operand))
             }
             _ => Ok(None),
         }
@@ -50,25 +40,24 @@ impl Parser<'_> {
 
     fn bracket(&mut self, operand: NodeId) -> Parsed<NodeId> {
         let open = self.take();
-        let expected = "number, duration, step(), or range()";
-        let range = self.positive("subquery or range selector", expected)?;
+        let range = self.positive_duration(Place::Range)?;
         match self.peek()? {
             Kind::RightBracket => {
                 let close = self.take();
-                self.window(operand, &range, Span { start: open.start, end: close.end() })
+                self.window(operand, range, Span { start: open.start, end: close.end() })
             }
             Kind::Colon => {
                 self.take();
-                self.subquery(operand, &range)
+                self.subquery(operand, range)
             }
             _ => Err(self.unexpected("subquery or range", "\":\" or \"]\"")),
         }
     }
 
-    fn window(&mut self, selector: NodeId, range: &Literal, brackets: Span) -> Parsed<NodeId> {
+    fn window(&mut self, selector: NodeId, range: Duration, brackets: Span) -> Parsed<NodeId> {
         let node = self.node(selector);
         let why_not = match &node.expr {
-            Expr::Selector(selector) if selector.modifiers.offset_ms != 0 => {
+            Expr::Selector(selector) if selector.modifiers.has_offset() => {
                 "no offset modifiers allowed before range"
             }
             Expr::Selector(selector) if selector.modifiers.at.is_some() => {
@@ -81,85 +70,31 @@ impl Parser<'_> {
             return Err(Fault::new(brackets, why_not));
         }
         let span = Span { start: node.span.start, end: self.last_closing };
-        let range_ms = range.as_ms();
-        self.push(Expr::Window { selector, range_ms }, span, ValueType::Matrix)
+        let (range_ms, range_expr) = range.parts();
+        self.push(Expr::Window { selector, range_ms, range_expr }, span, ValueType::Matrix)
     }
 
-    fn subquery(&mut self, expr: NodeId, range: &Literal) -> Parsed<NodeId> {
-        const CONTEXT: &str = "subquery selector";
-        let step_ms = if self.peek()? == Kind::RightBracket {
-            None
+    fn subquery(&mut self, expr: NodeId, range: Duration) -> Parsed<NodeId> {
+        let (step_ms, step_expr) = if self.peek()? == Kind::RightBracket {
+            (0, None)
         } else {
-            let expected = "number, duration, step(), range(), or \"]\"";
-            let step = self.positive(CONTEXT, expected)?;
+            let step = self.positive_duration(Place::Step)?;
             if self.peek()? != Kind::RightBracket {
-                return Err(self.unexpected(CONTEXT, "\"]\""));
+                return Err(self.unexpected("subquery selector", "\"]\""));
             }
-            Some(step.as_ms()).filter(|&ms| ms != 0)
+            step.parts()
         };
         let end = self.take().end();
         let span = Span { start: self.span(expr).start, end };
         let modifiers = TimeModifiers::default();
-        let range_ms = range.as_ms();
-        self.push(Expr::Subquery { expr, range_ms, step_ms, modifiers }, span, ValueType::Matrix)
-    }
-
-    /// A duration above zero within brackets.
-    fn positive(&mut self, context: &str, expected: &str) -> Parsed<Literal> {
-        let literal = self.duration(context, expected)?;
-        // What follows is looked at before the duration is judged.
-        if let Kind::Binary(op) = self.peek()? {
-            use BinaryOp::{Add, Div, Mod, Mul, Pow, Sub};
-            if matches!(op, Add | Sub | Mul | Div | Mod | Pow) {
-                return Err(self.unsupported_duration());
-            }
-        }
-        if literal.seconds <= 0.0 {
-            return Err(Fault::new(literal.span, "duration must be greater than 0"));
-        }
-        Ok(literal)
-    }
-
-    fn unsupported_duration(&self) -> Fault {
-        Fault::new(self.last.span(), "duration expressions are not supported yet")
-    }
-
-    /// Signs and a number.
-    fn duration(&mut self, context: &str, expected: &str) -> Parsed<Literal> {
-        let mut negate = false;
-        let mut start = None;
-        let mut signs = 0;
-        loop {
-            match self.peek()? {
-                Kind::Binary(op @ (BinaryOp::Add | BinaryOp::Sub)) => {
-                    negate ^= op == BinaryOp::Sub;
-                    let sign = self.take();
-                    start = start.or(Some(sign.start));
-                    signs += 1;
-                }
-                Kind::Number | Kind::Duration => break,
-                Kind::LeftParen => return Err(self.unsupported_duration()),
-                Kind::Preprocessor(preprocessor)
-                    if !matches!(preprocessor, Preprocessor::Start | Preprocessor::End) =>
-                {
-                    return Err(self.unsupported_duration());
-                }
-                _ => return Err(self.unexpected(context, expected)),
-            }
-        }
-        let token = self.take();
-        let seconds = number_value(token)?;
-        let span = Span { start: start.unwrap_or(token.start), end: token.end() };
-        // Nanoseconds in 64 bits.
-        if seconds.abs() > 9_223_372_036.854_776 {
-            let place = if context == OFFSET && signs == 1 { span } else { token.span() };
-            return Err(Fault::new(place, "duration out of range"));
-        }
-        Ok(Literal { seconds: if negate { -seconds } else { seconds }, span })
+        let (range_ms, range_expr) = range.parts();
+        let step_ms = Some(step_ms).filter(|&ms| ms != 0);
+        let subquery = Expr::Subquery { expr, range_ms, range_expr, step_ms, step_expr, modifiers };
+        self.push(subquery, span, ValueType::Matrix)
     }
 
     fn offset(&mut self, operand: NodeId) -> Parsed<()> {
-        let literal = self.duration(OFFSET, "number, duration, step(), or range()")?;
+        let offset = self.offset_duration()?;
         let end = self.last_closing;
         let operand_span = self.span(operand);
         let Some(modifiers) = self.modifiers(operand) else {
@@ -167,12 +102,38 @@ impl Parser<'_> {
                            range vector selector or a subquery";
             return Err(Fault::new(operand_span, message));
         };
-        if modifiers.offset_ms != 0 {
+        if modifiers.has_offset() {
             return Err(Fault::new(operand_span, "offset may not be set multiple times"));
         }
-        modifiers.offset_ms = literal.as_ms();
+        (modifiers.offset_ms, modifiers.offset_expr) = offset.parts();
         self.node_mut(operand).span.end = end;
         Ok(())
+    }
+
+    /// `anchored` or `smoothed` behind an operand.
+    fn extend(&mut self, operand: NodeId, extension: Extension) -> Parsed<()> {
+        let span = self.span(operand);
+        let word = extension.as_str();
+        if !self.options.extended_selectors {
+            let message = format!("{word} modifier is experimental and not enabled");
+            return Err(Fault::new(span, message));
+        }
+        let id = match &self.node(operand).expr {
+            Expr::Window { selector, .. } => *selector,
+            _ => operand,
+        };
+        let message = match &mut self.node_mut(id).expr {
+            Expr::Selector(Selector { extension: Some(other), .. }) if *other != extension => {
+                "anchored and smoothed modifiers cannot be used together".to_owned()
+            }
+            Expr::Selector(selector) => {
+                selector.extension = Some(extension);
+                return Ok(());
+            }
+            Expr::Subquery { .. } => format!("{word} modifier is not supported for subqueries"),
+            _ => format!("{word} modifier not implemented"),
+        };
+        Err(Fault::new(span, message))
     }
 
     fn at(&mut self, operand: NodeId) -> Parsed<()> {

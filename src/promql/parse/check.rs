@@ -256,14 +256,24 @@ fn check_matching(
             let message = "vector matching only allowed between instant vectors";
             return Err(Fault::new(span, message));
         }
+        if !matching.fill.is_none() {
+            let message = "filling in missing series only allowed between instant vectors";
+            return Err(Fault::new(span, message));
+        }
         if types.contains(&ValueType::Scalar) && op.is_set() {
             let op = quote(op.as_str());
             let message = format!("set operator {op} not allowed in binary scalar expression");
             return Err(Fault::new(span, message));
         }
-    } else if op.is_set() && matching.cardinality != Cardinality::OneToOne {
-        let message = format!("no grouping allowed for {} operation", quote(op.as_str()));
-        return Err(Fault::new(span, message));
+    } else if op.is_set() {
+        if matching.cardinality != Cardinality::OneToOne {
+            let message = format!("no grouping allowed for {} operation", quote(op.as_str()));
+            return Err(Fault::new(span, message));
+        }
+        if !matching.fill.is_none() {
+            let message = "filling in missing series not allowed for set operators";
+            return Err(Fault::new(span, message));
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::expression::{begins_expression, number_value};
 use super::{Fault, Parsed, Parser};
-use crate::promql::ast::{BinaryOp, Cardinality, VectorMatching};
+use crate::promql::ast::{BinaryOp, Cardinality, Fill, VectorMatching};
 use crate::promql::lex::{self, Keyword, Kind};
 use crate::promql::quote::quote;
 
@@ -19,7 +19,6 @@ pub(super) struct Grouping {
 pub(super) struct Modifier {
     pub(super) return_bool: bool,
     pub(super) matching: VectorMatching,
-    pub(super) has_fill: bool,
 }
 
 impl Parser<'_> {
@@ -37,6 +36,7 @@ impl Parser<'_> {
             labels: Vec::new(),
             on: false,
             include: Vec::new(),
+            fill: Fill::default(),
         };
         if let Kind::Keyword(keyword @ (Keyword::On | Keyword::Ignoring)) = self.peek()? {
             self.take();
@@ -56,45 +56,54 @@ impl Parser<'_> {
                 }
             }
         }
-        let has_fill = self.fill()?;
-        Ok(Modifier { return_bool, matching, has_fill })
+        matching.fill = self.fill()?;
+        Ok(Modifier { return_bool, matching })
     }
 
-    /// `fill(…)`, `fill_left(…)`, `fill_right(…)`: whether there is one.
-    fn fill(&mut self) -> Parsed<bool> {
-        let Kind::Keyword(first @ (Keyword::Fill | Keyword::FillLeft | Keyword::FillRight)) =
-            self.peek()?
-        else {
-            return Ok(false);
-        };
-        self.fill_value()?;
-        let other_side = match first {
-            Keyword::FillLeft => Keyword::FillRight,
-            Keyword::FillRight => Keyword::FillLeft,
-            _ => return Ok(true),
+    /// `fill(…)`, `fill_left(…)`, `fill_right(…)`, if there is one.
+    fn fill(&mut self) -> Parsed<Fill> {
+        let mut fill = Fill::default();
+        let other_side = match self.peek()? {
+            Kind::Keyword(Keyword::Fill) => {
+                let value = self.fill_value()?;
+                return Ok(Fill { left: Some(value), right: Some(value) });
+            }
+            Kind::Keyword(Keyword::FillLeft) => {
+                fill.left = Some(self.fill_value()?);
+                Keyword::FillRight
+            }
+            Kind::Keyword(Keyword::FillRight) => {
+                fill.right = Some(self.fill_value()?);
+                Keyword::FillLeft
+            }
+            _ => return Ok(fill),
         };
         if self.peek()? == Kind::Keyword(other_side) {
-            self.fill_value()?;
+            let side =
+                if other_side == Keyword::FillLeft { &mut fill.left } else { &mut fill.right };
+            *side = Some(self.fill_value()?);
         }
-        Ok(true)
+        Ok(fill)
     }
 
-    fn fill_value(&mut self) -> Parsed<()> {
+    fn fill_value(&mut self) -> Parsed<f64> {
         self.take();
         if self.take_if(Kind::LeftParen)?.is_none() {
-            return Err(self.unexpected("", ""));
+            return Err(self.unexpected(self.context(), ""));
         }
-        if let Kind::Binary(BinaryOp::Add | BinaryOp::Sub) = self.peek()? {
+        let mut negate = false;
+        if let Kind::Binary(op @ (BinaryOp::Add | BinaryOp::Sub)) = self.peek()? {
+            negate = op == BinaryOp::Sub;
             self.take();
         }
         let (Kind::Number | Kind::Duration) = self.peek()? else {
-            return Err(self.unexpected("", ""));
+            return Err(self.unexpected(self.context(), ""));
         };
         let token = self.take();
-        number_value(token)?;
+        let value = number_value(token)?;
         match self.take_if(Kind::RightParen)? {
-            Some(_) => Ok(()),
-            None => Err(self.unexpected("", "")),
+            Some(_) => Ok(if negate { -value } else { value }),
+            None => Err(self.unexpected(self.context(), "")),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::promql::quote::quote;
 
 /// What was begun and waits for an operand.
 enum Frame<'a> {
-    Binary { op: Operator, lhs: NodeId, modifier: Modifier },
+    Binary { op: BinaryOp, lhs: NodeId, modifier: Modifier },
     Unary { negate: bool, start: u32 },
     Paren { start: u32 },
     Call { name: Token<'a>, list: List },
@@ -22,41 +22,21 @@ struct List {
     comma: Option<Span>,
 }
 
-#[derive(Clone, Copy)]
-enum Operator {
-    Plain(BinaryOp),
-    /// `</` and `>/`, which work on native histograms only.
-    Trim(Span),
-}
-
 const UNARY_PRECEDENCE: u8 = 5;
 
-impl Operator {
-    fn of(token: Token<'_>) -> Option<Self> {
-        match token.kind {
-            Kind::Binary(op) => Some(Self::Plain(op)),
-            Kind::Trim => Some(Self::Trim(token.span())),
-            _ => None,
-        }
+fn precedence(op: BinaryOp) -> u8 {
+    match op {
+        BinaryOp::Or => 1,
+        BinaryOp::And | BinaryOp::Unless => 2,
+        _ if op.is_comparison() || op.is_trim() => 3,
+        BinaryOp::Add | BinaryOp::Sub => 4,
+        BinaryOp::Pow => 6,
+        _ => UNARY_PRECEDENCE,
     }
+}
 
-    fn precedence(self) -> u8 {
-        match self {
-            Self::Plain(op) => match op {
-                BinaryOp::Or => 1,
-                BinaryOp::And | BinaryOp::Unless => 2,
-                _ if op.is_comparison() => 3,
-                BinaryOp::Add | BinaryOp::Sub => 4,
-                BinaryOp::Pow => 6,
-                _ => UNARY_PRECEDENCE,
-            },
-            Self::Trim(_) => 3,
-        }
-    }
-
-    fn is_right_associative(self) -> bool {
-        matches!(self, Self::Plain(BinaryOp::Pow))
-    }
+fn is_right_associative(op: BinaryOp) -> bool {
+    op == BinaryOp::Pow
 }
 
 impl<'a> Parser<'a> {
@@ -78,7 +58,7 @@ impl<'a> Parser<'a> {
                 }) {
                     continue;
                 }
-                if let Some(op) = Operator::of(self.last) {
+                if let Kind::Binary(op) = kind {
                     operand = self.reduce(&mut stack, operand, Some(op))?;
                     self.take();
                     let modifier = self.modifier()?;
@@ -93,7 +73,7 @@ impl<'a> Parser<'a> {
                     }
                     Kind::RightParen => operand = self.close(&mut stack, Some(operand))?,
                     Kind::Eof if stack.is_empty() => return Ok(operand),
-                    _ => return Err(self.unexpected(context(&stack), "")),
+                    _ => return Err(self.unexpected(self.context(), "")),
                 }
             }
         }
@@ -136,7 +116,7 @@ impl<'a> Parser<'a> {
                         Frame::Call { list: List { comma: Some(comma), .. }, .. }
                         | Frame::Aggregate { list: List { comma: Some(comma), .. }, .. },
                     ) => Fault::new(*comma, "trailing commas not allowed in function call args"),
-                    _ => self.unexpected(context(stack), ""),
+                    _ => self.unexpected(self.context(), ""),
                 });
             }
         };
@@ -183,6 +163,7 @@ impl<'a> Parser<'a> {
     }
 
     fn open(&mut self, stack: &mut Vec<Frame<'a>>, frame: Frame<'a>) -> Parsed<()> {
+        self.aggregates_open += usize::from(matches!(frame, Frame::Aggregate { .. }));
         stack.push(frame);
         // Left-associative operators wait at most once for each precedence, so that the height
         // of the stack is bounded by this count.
@@ -190,11 +171,20 @@ impl<'a> Parser<'a> {
         if stack.len() > nesting_max {
             let depth = stack.iter().filter(|frame| frame.nests()).count();
             if depth > nesting_max {
-                let message = format!("query is nested too deeply, limit {nesting_max}");
-                return Err(Fault::new(self.last.span(), message));
+                return Err(self.nested_too_deeply());
             }
         }
         Ok(())
+    }
+
+    /// What a message says the fault stands in: the innermost aggregation's arguments.
+    pub(super) fn context(&self) -> &'static str {
+        if self.aggregates_open > 0 { "aggregation" } else { "" }
+    }
+
+    pub(super) fn nested_too_deeply(&self) -> Fault {
+        let message = format!("query is nested too deeply, limit {}", self.options.nesting_max);
+        Fault::new(self.last.span(), message)
     }
 
     /// Ends the operators that bind closer than `next`; all up to the enclosing parenthesis
@@ -203,17 +193,18 @@ impl<'a> Parser<'a> {
         &mut self,
         stack: &mut Vec<Frame<'a>>,
         mut operand: NodeId,
-        next: Option<Operator>,
+        next: Option<BinaryOp>,
     ) -> Parsed<NodeId> {
         while let Some(frame) = stack.last() {
             let precedence = match frame {
-                Frame::Binary { op, .. } => op.precedence(),
+                Frame::Binary { op, .. } => self::precedence(*op),
                 Frame::Unary { .. } => UNARY_PRECEDENCE,
                 _ => break,
             };
             if next.is_some_and(|next| {
-                next.precedence() > precedence
-                    || (next.precedence() == precedence && next.is_right_associative())
+                let next_precedence = self::precedence(next);
+                next_precedence > precedence
+                    || (next_precedence == precedence && is_right_associative(next))
             }) {
                 break;
             }
@@ -230,24 +221,18 @@ impl<'a> Parser<'a> {
 
     fn binary(
         &mut self,
-        op: Operator,
+        op: BinaryOp,
         lhs: NodeId,
         rhs: NodeId,
         modifier: Modifier,
     ) -> Parsed<NodeId> {
         let span = Span { start: self.span(lhs).start, end: self.span(rhs).end };
-        if modifier.has_fill {
+        if !modifier.matching.fill.is_none() && !self.options.fill_modifiers {
             return Err(Fault::new(span, "binop fill modifiers are experimental and not enabled"));
         }
-        let op = match op {
-            Operator::Plain(op) => op,
-            Operator::Trim(span) => {
-                return Err(Fault::new(span, "operators </ and >/ are not supported yet"));
-            }
-        };
         let scalars = [lhs, rhs].iter().all(|&id| self.value_type(id) == ValueType::Scalar);
         let value_type = if scalars { ValueType::Scalar } else { ValueType::Vector };
-        let Modifier { return_bool, matching, .. } = modifier;
+        let Modifier { return_bool, matching } = modifier;
         let expr = Expr::Binary { op, lhs, rhs, return_bool, matching: Some(matching) };
         self.push(expr, span, value_type)
     }
@@ -272,7 +257,7 @@ impl<'a> Parser<'a> {
             list.comma = Some(self.take().span());
             return Ok(());
         }
-        Err(self.unexpected(context(stack), ""))
+        Err(self.unexpected(self.context(), ""))
     }
 
     /// Ends what the `)` that was looked at closes.
@@ -290,6 +275,7 @@ impl<'a> Parser<'a> {
             }
             Some(Frame::Aggregate { op, start, grouping, mut list }) => {
                 self.take();
+                self.aggregates_open -= 1;
                 list.args.extend(last);
                 self.aggregate(op, start, grouping, &list.args)
             }
@@ -383,16 +369,10 @@ pub(super) fn number_value(token: Token<'_>) -> Parsed<f64> {
 impl Frame<'_> {
     fn nests(&self) -> bool {
         match self {
-            Self::Binary { op, .. } => op.is_right_associative(),
+            Self::Binary { op, .. } => is_right_associative(*op),
             _ => true,
         }
     }
-}
-
-/// What a message says the fault stands in: the innermost aggregation's arguments.
-fn context(stack: &[Frame<'_>]) -> &'static str {
-    let is_aggregate = |frame: &Frame<'_>| matches!(frame, Frame::Aggregate { .. });
-    if stack.iter().any(is_aggregate) { "aggregation" } else { "" }
 }
 
 /// Words that may stand where a metric name does.

@@ -11,6 +11,7 @@
 mod brackets;
 mod check;
 mod clause;
+mod duration;
 mod error;
 mod expression;
 mod selector;
@@ -22,6 +23,7 @@ pub use error::{ParseError, Position};
 pub use signatures::{function, functions};
 
 use super::ast::{Ast, Expr, Node, NodeId, Span, ValueType};
+use super::duration_expr::DurationNode;
 use super::lex::{Kind, Lexer, Token};
 use crate::model::Matcher;
 
@@ -30,6 +32,10 @@ use crate::model::Matcher;
 pub struct ParseOptions {
     /// Functions and aggregations behind `promql-experimental-functions`.
     pub experimental_functions: bool,
+    /// `anchored` and `smoothed`, behind `promql-extended-range-selectors`.
+    pub extended_selectors: bool,
+    /// `fill` and its kin, behind `promql-binop-fill-modifiers`.
+    pub fill_modifiers: bool,
     /// Greatest length of a query's text.
     pub text_bytes_max: usize,
     /// Greatest number of parentheses, calls, aggregations, unary and right-associative
@@ -43,9 +49,23 @@ impl Default for ParseOptions {
     fn default() -> Self {
         Self {
             experimental_functions: false,
+            extended_selectors: false,
+            fill_modifiers: false,
             text_bytes_max: 1 << 20,
             nesting_max: 256,
             nodes_max: 100_000,
+        }
+    }
+}
+
+impl ParseOptions {
+    /// The default limits with everything that is experimental.
+    pub fn all_features() -> Self {
+        Self {
+            experimental_functions: true,
+            extended_selectors: true,
+            fill_modifiers: true,
+            ..Self::default()
         }
     }
 }
@@ -55,7 +75,7 @@ pub fn parse(text: &str, options: &ParseOptions) -> Result<Ast, ParseError> {
     let mut parser = Parser::limited(text, options)?;
     let root = parser.expression().map_err(|fault| fault.at(text))?;
     check::check(&mut parser.nodes, root, text).map_err(|fault| fault.at(text))?;
-    Ok(Ast { nodes: parser.nodes, root })
+    Ok(Ast { nodes: parser.nodes, root, durations: parser.durations })
 }
 
 /// Parses a selector that stands alone, as `match[]` has it. The API, unlike a query, says
@@ -90,6 +110,7 @@ struct Parser<'a> {
     text: &'a str,
     options: ParseOptions,
     nodes: Vec<Node>,
+    durations: Vec<DurationNode>,
     /// The token read last, taken or only looked at.
     last: Token<'a>,
     is_looked_at: bool,
@@ -97,6 +118,8 @@ struct Parser<'a> {
     ///
     /// COMPAT: what ends there ends here, even if that token was only looked at.
     last_closing: u32,
+    /// Aggregations whose arguments are being read.
+    aggregates_open: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -111,9 +134,11 @@ impl<'a> Parser<'a> {
             text,
             options: *options,
             nodes: Vec::new(),
+            durations: Vec::new(),
             last: Token { kind: Kind::Eof, start: 0, text: "" },
             is_looked_at: false,
             last_closing: 0,
+            aggregates_open: 0,
         })
     }
 
@@ -165,12 +190,17 @@ impl<'a> Parser<'a> {
     }
 
     fn push(&mut self, expr: Expr, span: Span, value_type: ValueType) -> Parsed<NodeId> {
-        if self.nodes.len() >= self.options.nodes_max {
-            let message = format!("query has too many parts, limit {}", self.options.nodes_max);
-            return Err(Fault::new(span, message));
-        }
+        self.check_size(span)?;
         self.nodes.push(Node { expr, span, value_type });
         Ok(NodeId(self.nodes.len() as u32 - 1))
+    }
+
+    fn check_size(&self, span: Span) -> Parsed<()> {
+        if self.nodes.len() + self.durations.len() < self.options.nodes_max {
+            return Ok(());
+        }
+        let message = format!("query has too many parts, limit {}", self.options.nodes_max);
+        Err(Fault::new(span, message))
     }
 
     fn node(&self, id: NodeId) -> &Node {

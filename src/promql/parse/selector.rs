@@ -21,7 +21,8 @@ impl<'a> Parser<'a> {
         let name = name.map(|token| token.text.to_owned());
         // The name's condition stands last; the type check relies on it.
         matchers.extend(name.as_deref().map(|name| Matcher::equal(METRIC_NAME, name)));
-        let selector = Selector { name, matchers, modifiers: TimeModifiers::default() };
+        let modifiers = TimeModifiers::default();
+        let selector = Selector { name, matchers, modifiers, extension: None };
         let span = span.expect("BUG: a selector has a name or braces");
         self.push(Expr::Selector(selector), span, ValueType::Vector)
     }

@@ -52,6 +52,71 @@ fn what_is_printed_is_canonical() {
     }
 }
 
+/// With everything that is experimental.
+fn accepted_with_all(text: &str) -> Ast {
+    parse(text, &ParseOptions::all_features()).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+#[test]
+fn durations_are_computed() {
+    for (text, printed) in [
+        ("a[1m+30]", "a[1m + 30]"),
+        ("a[-(-1m)]", "a[-(-1m)]"),
+        ("a[(1m)]", "a[(1m)]"),
+        ("a[((1m))]", "a[(1m)]"),
+        ("a[2^3^2*1s]", "a[2 ^ 3 ^ 2 * 1s]"),
+        ("a[-2^2 + +step()]", "a[-2 ^ 2 + step()]"),
+        (
+            "a[MAX_OF(1m, range()/4):min_of(step(),1s)]",
+            "a[max_of(1m, range() / 4):min_of(step(), 1s)]",
+        ),
+        ("a offset -5m - 1", "a offset -5m - 1"),
+        ("a offset -step() + 1", "a offset -step() + 1"),
+        ("a offset +range()", "a offset range()"),
+        ("a offset -(5m) + 1", "a offset -(5m) + 1"),
+        ("a offset (5m) + 1", "a offset (5m) + 1"),
+        ("a offset - -5m * 2", "a offset (5m * 2)"),
+        ("a offset --step()^2", "a offset --step() ^ 2"),
+        ("a offset -2^2", "a offset -2s ^ 2"),
+        ("a[5m] smoothed @ 1 offset (1m)", "a[5m] smoothed @ 1.000 offset (1m)"),
+        ("a offset 1m anchored @ end()", "a @ end() anchored offset 1m"),
+        ("a + fill(-0x10) b", "a + fill (-16) b"),
+        (
+            "a * on(x) group_left fill_right(1) fill_left(1e9) b",
+            "a * on (x) group_left () fill_left (1e+09) fill_right (1) b",
+        ),
+        ("a </ 2 >/ 1", "a </ 2 >/ 1"),
+        ("fill + fill_left", "fill + fill_left"),
+    ] {
+        let ast = accepted_with_all(text);
+        assert_eq!(ast.to_string(), printed, "{text}");
+        crate::promql::print::check_round_trip(text);
+    }
+    // What follows a parenthesis belongs to the offset, what follows a number does not.
+    let is_operation = |text| {
+        matches!(
+            accepted_with_all(text).nodes.last().map(|node| &node.expr),
+            Some(Expr::Binary { .. })
+        )
+    };
+    assert!(is_operation("a offset 5m + 1m") && is_operation("a offset -(5m) + 1m"));
+    assert!(!is_operation("a offset (5m) + 1m") && !is_operation("a offset - -5m + 1m"));
+}
+
+#[test]
+fn what_is_experimental_has_words_of_its_own() {
+    let refused = |text| parse(text, &ParseOptions::all_features()).unwrap_err().to_string();
+    for (text, message) in [
+        ("a smoothed anchored", "anchored and smoothed modifiers cannot be used together"),
+        ("a[1m:] anchored", "anchored modifier is not supported for subqueries"),
+        ("1 smoothed", "smoothed modifier not implemented"),
+        ("a + fill(1) 1", "filling in missing series only allowed between instant vectors"),
+        ("a or fill(1) b", "filling in missing series not allowed for set operators"),
+    ] {
+        assert_eq!(refused(text), format!("1:1: parse error: {message}"), "{text}");
+    }
+}
+
 #[test]
 fn operators_bind_as_documented() {
     // The root's operator and what stands to its right.
@@ -109,6 +174,13 @@ fn modifiers_and_spans_are_kept() {
     assert!(matches!(accepted("foo + 1").expr(NodeId(2)), Expr::Binary { matching: None, .. }));
 }
 
+const RANGE_EXPECTED: &str = "unexpected \"]\" in subquery or range selector, expected number, \
+                              duration, step(), or range()";
+const RANGE_EXPECTED_PAREN: &str = "unexpected \")\" in subquery or range selector, expected \
+                                    number, duration, step(), or range()";
+const OFFSET_EXPECTED: &str =
+    "unexpected identifier \"b\" in offset, expected number, duration, step(), or range()";
+
 /// Text, place and message.
 const REFUSED: &[[&str; 3]] = &[
     ["", "unknown position", "no expression found in input"],
@@ -154,8 +226,14 @@ const REFUSED: &[[&str; 3]] = &[
     ["start()", "1:1", "function \"start\" is not enabled"],
     ["a smoothed", "1:1", "smoothed modifier is experimental and not enabled"],
     ["a + fill (1) b", "1:1", "binop fill modifiers are experimental and not enabled"],
-    ["a[1m + 1m]", "1:6", "duration expressions are not supported yet"],
-    ["a </ 1", "1:3", "operators </ and >/ are not supported yet"],
+    ["a[1m / 0]", "1:6", "division by zero"],
+    ["a offset (1m % -0)", "1:14", "modulo by zero"],
+    ["a[1m +]", "1:7", RANGE_EXPECTED],
+    ["a[min_of(1m)]", "1:12", RANGE_EXPECTED_PAREN],
+    ["a[1m", "1:5", "unclosed left bracket"],
+    ["a offset -b", "1:11", OFFSET_EXPECTED],
+    ["a[300y]", "1:3", "duration out of range"],
+    ["1 </ bool 1", "1:3", "bool modifier can only be used on comparison operators"],
 ];
 
 #[test]
@@ -227,6 +305,8 @@ fn query() -> impl Strategy<Value = String> {
         "[a-z_:]{1,3}(\\{[ab]=~?\"[xyé]{0,2}\"\\})?( @ 1.5| @ end\\(\\))?( offset -?[1-9]m)?",
         "[0-9]{1,4}(\\.[0-9]{1,3})?",
         "[1-9][0-9]?(ms|s|m|h|d|w|y)",
+        "[a-z]\\[[1-9][smh]( [-+*/%^] ([1-9]|\\(-?[1-9]m\\)|-step\\(\\)|range\\(\\))){0,3}\\]",
+        "[a-z] offset [-+]{0,2}(\\([1-9]m\\)|[1-9]m|max_of\\(1, -[1-9]s\\)|step\\(\\))( [-*^] 2)?",
         "\\{\"[a-z é]{1,4}\"\\}",
     ];
     leaf.prop_recursive(5, 40, 3, |inner| {
@@ -244,6 +324,10 @@ fn query() -> impl Strategy<Value = String> {
             "unless on (b)",
             "or ignoring (a, b)",
             "* on (a) group_left (c)",
+            "- fill (-1)",
+            "anchored -",
+            "/ ignoring (a) fill_right (0.5)",
+            "</",
         ]);
         let call = prop::sample::select(vec![
             "abs",
@@ -268,9 +352,9 @@ fn query() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn printing_and_parsing_agree(text in query()) {
-        if let Ok(ast) = parse(&text, &ParseOptions::default()) {
+        if let Ok(ast) = parse(&text, &ParseOptions::all_features()) {
             let printed = ast.to_string();
-            let again = parse(&printed, &ParseOptions::default());
+            let again = parse(&printed, &ParseOptions::all_features());
             prop_assert!(again.is_ok(), "{} printed as {}", text, printed);
             prop_assert_eq!(again.unwrap().to_string(), printed);
         }

@@ -166,7 +166,10 @@ impl<'a, S: Store> Runner<'a, S> {
     fn eval(&self, eval: &Eval) -> Result<(), Miss> {
         let ast = match parse(&eval.query, &self.options) {
             Ok(ast) => ast,
-            Err(error) => return Err(refused_syntax(&error.message)),
+            Err(error) if eval.expects(About::Fail) => {
+                return eval.check_failure(&error.to_string()).map_err(Miss::Wrong);
+            }
+            Err(error) => return Err(Miss::Wrong(format!("is refused: {error}"))),
         };
         if let Some(reason) = self.why_out_of_scope(eval, &ast) {
             return Err(Miss::OutOfScope(reason.to_owned()));
@@ -320,16 +323,6 @@ fn miss(error: &str) -> Miss {
     match error.split_once(" is not supported yet") {
         Some((what, _)) => Miss::OutOfScope(what.to_owned()),
         None => Miss::Wrong(format!("failed: {error}")),
-    }
-}
-
-fn refused_syntax(message: &str) -> Miss {
-    match message.split_once(" not supported yet").or(message.split_once(" experimental and not")) {
-        Some((what, _)) => {
-            let what = what.trim_end_matches(" are").trim_end_matches(" is");
-            Miss::OutOfScope(what.to_owned())
-        }
-        None => Miss::Wrong(format!("is refused: {message}")),
     }
 }
 
