@@ -9,9 +9,25 @@
 //!
 //! COMPAT: Prometheus `model/histogram`; field meanings and the schema numbers are its.
 
+mod arithmetic;
+pub mod bounds;
+pub mod buckets;
+mod reset;
+#[cfg(test)]
+mod tests;
+mod text;
+mod total;
+pub mod validate;
+mod zero;
+
 use std::sync::Arc;
 
 use super::is_stale;
+
+pub use arithmetic::{MixedSchemas, Reconciled};
+pub use buckets::Bucket;
+pub use total::{HistogramMean, HistogramSum};
+pub use validate::HistogramError;
 
 /// Schema of histograms whose bounds are listed.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
@@ -181,6 +197,18 @@ impl FloatHistogram {
     pub fn has_custom_bounds(&self) -> bool {
         self.schema == CUSTOM_BUCKETS_SCHEMA
     }
+
+    /// How many float samples it counts as where a query's samples are limited.
+    ///
+    /// COMPAT: the bytes it takes in Prometheus, with its time, by the 16 that a float takes.
+    pub fn samples(&self) -> usize {
+        let parts = self.positive_spans.len()
+            + self.negative_spans.len()
+            + self.positive_buckets.len()
+            + self.negative_buckets.len()
+            + self.custom_bounds.len();
+        (168 + 8 * parts + 8) / 16
+    }
 }
 
 fn added_up(deltas: &[i64]) -> Vec<f64> {
@@ -190,32 +218,4 @@ fn added_up(deltas: &[i64]) -> Vec<f64> {
         count
     });
     counts.collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn integers_become_floats() {
-        let integer = IntegerHistogram {
-            count: 9,
-            sum: 4.5,
-            positive_spans: vec![Span { offset: -1, length: 3 }],
-            positive_deltas: vec![2, 3, -3],
-            ..IntegerHistogram::default()
-        };
-        let float = Histogram::Integer(integer).to_float();
-        assert_eq!((float.count, float.sum), (9.0, 4.5));
-        assert_eq!(float.positive_buckets, [2.0, 5.0, 2.0]);
-        assert!(!float.has_custom_bounds());
-    }
-
-    #[test]
-    fn hints_read_back() {
-        for hint in [ResetHint::Unknown, ResetHint::Reset, ResetHint::NotReset, ResetHint::Gauge] {
-            assert_eq!(ResetHint::from_u8(hint.to_u8()), Some(hint));
-        }
-        assert_eq!(ResetHint::from_u8(4), None);
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here touches a file, a socket or a clock.
 
+mod compensated;
 mod duration;
 mod float_text;
 pub mod histogram;
@@ -11,6 +12,7 @@ mod name;
 mod quote;
 mod sample;
 
+pub use compensated::Compensated;
 pub use duration::{
     DurationError, format_duration, format_go_duration, parse_duration, parse_go_duration,
 };

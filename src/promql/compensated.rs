@@ -1,34 +1,9 @@
-//! Compensated summation, and the quantile of a list.
+//! Means with compensated sums, and the quantile of a list.
 //!
 //! COMPAT: the order of operations is Prometheus's, so that sums agree to the last bit. Nothing
 //! here may be reordered, fused or spread over lanes within one sum.
 
-/// A running sum with Neumaier's correction. Kahan, *Further remarks on reducing truncation
-/// errors*; Neumaier, *Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen*.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Compensated {
-    /// The rounded sum.
-    pub sum: f64,
-    /// What rounding lost.
-    pub lost: f64,
-}
-
-impl Compensated {
-    /// Adds one number.
-    #[inline]
-    #[must_use]
-    pub fn plus(self, x: f64) -> Self {
-        let total = self.sum + x;
-        let lost =
-            if self.sum.abs() >= x.abs() { (self.sum - total) + x } else { (x - total) + self.sum };
-        Self { sum: total, lost: if total.is_infinite() { 0.0 } else { self.lost + lost } }
-    }
-
-    /// Sum and correction together.
-    pub fn total(self) -> f64 {
-        self.sum + self.lost
-    }
-}
+pub use crate::model::Compensated;
 
 /// A running mean: a compensated sum divided at the end, until the sum would overflow; from there
 /// on a mean that is moved by each number.
@@ -115,14 +90,6 @@ pub fn nan_first(a: f64, b: f64) -> std::cmp::Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn small_numbers_survive_beside_large_ones() {
-        let sum = [1e100, 1.0, -1e100].iter().fold(Compensated::default(), |s, x| s.plus(*x));
-        assert_eq!(sum.total(), 1.0);
-        let overflow = Compensated::default().plus(f64::MAX).plus(f64::MAX).plus(-f64::MAX);
-        assert_eq!(overflow.total(), f64::INFINITY);
-    }
 
     #[test]
     fn a_mean_survives_an_overflowing_sum() {
