@@ -26,6 +26,7 @@ pub mod exposition;
 pub mod head;
 pub mod index;
 pub mod model;
+pub mod prometheus;
 pub mod promql;
 pub mod regex;
 pub mod select;

@@ -8,7 +8,7 @@ mod source;
 use source::{Source, closing_brace, read_all, words};
 
 /// Leftmost first; everything up to `db` is the embedded library.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "regex",
     "model",
     "encoding",
@@ -19,6 +19,7 @@ const ORDER: [&str; 28] = [
     "index",
     "head",
     "block",
+    "prometheus",
     "select",
     "promql",
     "compact",

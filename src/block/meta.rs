@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::ulid::Ulid;
 use crate::disk::{Disk, StorageError};
+use crate::encoding::json::{Json, JsonError};
 use crate::model::TimeRange;
 
 /// Version of the directory's format.
@@ -86,7 +87,7 @@ impl Meta {
     pub fn parse(bytes: &[u8]) -> Result<Self, Unread> {
         let text =
             std::str::from_utf8(bytes).map_err(|e| Unread::new(e.valid_up_to(), "not UTF-8"))?;
-        let mut json = Json { text, at: 0 };
+        let mut json = Json::new(text);
         let mut meta = Self {
             ulid: Ulid::parse("00000000000000000000000000").expect("BUG: a name"),
             range: TimeRange { min_ms: 0, max_ms: -1 },
@@ -122,15 +123,15 @@ impl Meta {
                     return Err(Unread { version, ..Unread::new(name_at, "no such version") });
                 }
             }
-            "ulid" => self.ulid = json.ulid()?,
+            "ulid" => self.ulid = read_ulid(json)?,
             "min_time_ms" => self.range.min_ms = json.integer()?,
             "max_time_ms" => self.range.max_ms = json.integer()?,
             "level" => self.level = json.count()?,
             "parents" => {
                 self.parents.clear();
                 json.array(|json| {
-                    self.parents.push(json.ulid()?);
-                    Ok(())
+                    self.parents.push(read_ulid(json)?);
+                    Ok::<(), Unread>(())
                 })?;
             }
             "series" => self.series = json.count()?,
@@ -138,14 +139,14 @@ impl Meta {
             "chunks" => self.chunks = json.count()?,
             "columns" => self.columns = json.count()?,
             "crc32" => {
-                let line = json.text[..name_at].rfind('\n').map_or(0, |at| at + 1);
-                let crc = crc32fast::hash(&json.text.as_bytes()[..line]);
-                let at = json.at;
+                let line = json.text()[..name_at].rfind('\n').map_or(0, |at| at + 1);
+                let crc = crc32fast::hash(&json.text().as_bytes()[..line]);
+                let at = json.at();
                 if json.string()? != format!("{crc:08x}") {
                     return Err(Unread::new(at, "the checksum does not check"));
                 }
             }
-            _ => json.skip(8)?,
+            _ => json.skip()?,
         }
         Ok(())
     }
@@ -193,118 +194,15 @@ impl Unread {
     }
 }
 
-/// As much of JSON as such files have: objects, arrays, integers, strings without escapes.
-struct Json<'a> {
-    text: &'a str,
-    at: usize,
+impl From<JsonError> for Unread {
+    fn from(error: JsonError) -> Self {
+        Self::new(error.at, error.what)
+    }
 }
 
-impl<'a> Json<'a> {
-    fn peek(&mut self) -> Option<u8> {
-        let rest = &self.text.as_bytes()[self.at..];
-        self.at += rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn is_next(&mut self, byte: u8) -> bool {
-        let is_next = self.peek() == Some(byte);
-        self.at += usize::from(is_next);
-        is_next
-    }
-
-    fn expect(&mut self, byte: u8) -> Result<(), Unread> {
-        if self.is_next(byte) {
-            return Ok(());
-        }
-        Err(Unread::new(self.at, format!("expected `{}`", char::from(byte))))
-    }
-
-    fn end(&mut self) -> Result<(), Unread> {
-        self.peek().map_or(Ok(()), |_| Err(Unread::new(self.at, "text behind the end")))
-    }
-
-    fn string(&mut self) -> Result<&'a str, Unread> {
-        self.expect(b'"')?;
-        let rest = &self.text[self.at..];
-        let end = rest.find('"').ok_or_else(|| Unread::new(self.at, "a string does not end"))?;
-        if rest[..end].contains(['\\', '\n']) {
-            return Err(Unread::new(self.at, "a string with an escape"));
-        }
-        self.at += end + 1;
-        Ok(&rest[..end])
-    }
-
-    fn ulid(&mut self) -> Result<Ulid, Unread> {
-        let at = self.at;
-        Ulid::parse(self.string()?).ok_or_else(|| Unread::new(at, "not a ULID"))
-    }
-
-    fn integer(&mut self) -> Result<i64, Unread> {
-        self.peek();
-        let rest = &self.text[self.at..];
-        let is_part = |c: char| c == '-' || c.is_ascii_digit();
-        let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-        let value = rest[..end].parse();
-        let value = value.map_err(|_| Unread::new(self.at, "not an integer"))?;
-        self.at += end;
-        Ok(value)
-    }
-
-    fn count<T: TryFrom<i64>>(&mut self) -> Result<T, Unread> {
-        let at = self.at;
-        let value = self.integer()?;
-        T::try_from(value).map_err(|_| Unread::new(at, "not a count"))
-    }
-
-    fn array(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), Unread>,
-    ) -> Result<(), Unread> {
-        self.expect(b'[')?;
-        if self.is_next(b']') {
-            return Ok(());
-        }
-        loop {
-            item(self)?;
-            if !self.is_next(b',') {
-                return self.expect(b']');
-            }
-        }
-    }
-
-    fn object(
-        &mut self,
-        mut member: impl FnMut(&mut Self, &'a str, usize) -> Result<(), Unread>,
-    ) -> Result<(), Unread> {
-        self.expect(b'{')?;
-        if self.is_next(b'}') {
-            return Ok(());
-        }
-        loop {
-            self.peek();
-            let at = self.at;
-            let name = self.string()?;
-            self.expect(b':')?;
-            self.peek();
-            member(self, name, at)?;
-            if !self.is_next(b',') {
-                return self.expect(b'}');
-            }
-        }
-    }
-
-    /// Skips a value of any kind.
-    fn skip(&mut self, depth: usize) -> Result<(), Unread> {
-        if depth == 0 {
-            return Err(Unread::new(self.at, "too deep"));
-        }
-        match self.peek() {
-            Some(b'{') => self.object(|json, _, _| json.skip(depth - 1)),
-            Some(b'[') => self.array(|json| json.skip(depth - 1)),
-            Some(b'"') => self.string().map(drop),
-            _ => self.integer().map(drop),
-        }
-    }
+fn read_ulid(json: &mut Json<'_>) -> Result<Ulid, Unread> {
+    let at = json.at();
+    Ulid::parse(json.string()?).ok_or_else(|| Unread::new(at, "not a ULID"))
 }
 
 #[cfg(test)]

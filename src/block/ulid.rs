@@ -14,6 +14,15 @@ const LEN: usize = 26;
 pub struct Ulid(u128);
 
 impl Ulid {
+    /// The name below all others.
+    pub const MIN: Self = Self(0);
+
+    /// The name that follows.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
     /// A name for something made at `now_ms`, above `after` where that is given: clocks stand
     /// still or go back, names must not.
     pub fn new(now_ms: i64, after: Option<Self>) -> Self {

@@ -8,4 +8,5 @@ pub mod checksum;
 pub mod cursor;
 pub mod decimal;
 pub mod delta;
+pub mod json;
 pub mod varint;
