@@ -30,12 +30,12 @@ pub fn print(ast: &Ast, id: NodeId) -> String {
     // What is still to be written, the last one first: chains are too long for recursion.
     let mut pieces = vec![Piece::Node(id)];
     let mut out = String::new();
-    let signed = signed_offsets(ast);
+    let before_operators = offsets_before_operators(ast);
     while let Some(piece) = pieces.pop() {
         match piece {
             Piece::Node(id) => {
                 let first = pieces.len();
-                push_pieces(ast, id, &signed, &mut pieces);
+                push_pieces(ast, id, &before_operators, &mut pieces);
                 pieces[first..].reverse();
             }
             Piece::Text(text) => out.push_str(&text),
@@ -45,9 +45,9 @@ pub fn print(ast: &Ast, id: NodeId) -> String {
     out
 }
 
-/// What stands in front of an arithmetic operator with an offset in parentheses, which without a
-/// sign would go on to that operator.
-fn signed_offsets(ast: &Ast) -> Vec<NodeId> {
+/// What stands with a computed offset in front of an arithmetic operator, which must not become
+/// part of the offset.
+fn offsets_before_operators(ast: &Ast) -> Vec<NodeId> {
     let mut found = Vec::new();
     if ast.durations.is_empty() {
         return found;
@@ -72,7 +72,7 @@ fn signed_offsets(ast: &Ast) -> Vec<NodeId> {
             }
         };
         let offset = modifiers.and_then(|modifiers| modifiers.offset_expr);
-        if offset.is_some_and(|id| ast.duration(id).wrapped) {
+        if offset.is_some() {
             found.push(last);
         }
     }
@@ -86,16 +86,18 @@ enum Piece {
     Static(&'static str),
 }
 
-fn push_pieces(ast: &Ast, id: NodeId, signed: &[NodeId], pieces: &mut Vec<Piece>) {
-    let sign = if signed.binary_search(&id).is_ok() { "+" } else { "" };
+fn push_pieces(ast: &Ast, id: NodeId, before_operators: &[NodeId], pieces: &mut Vec<Piece>) {
+    let before_operator = before_operators.binary_search(&id).is_ok();
     match ast.expr(id) {
         Expr::Number { value, is_duration: true } => pieces.push(Piece::Text(seconds(*value))),
         Expr::Number { value, .. } => pieces.push(Piece::Text(number(*value))),
         Expr::String(text) => pieces.push(Piece::Text(quote(text))),
-        Expr::Selector(selector) => pieces.push(Piece::Text(instant_selector(ast, selector, sign))),
+        Expr::Selector(selector) => {
+            pieces.push(Piece::Text(instant_selector(ast, selector, before_operator)))
+        }
         Expr::Window { selector, range_ms, range_expr } => {
             let range = length(ast, *range_ms, *range_expr);
-            pieces.push(Piece::Text(window(ast, *selector, &range, sign)));
+            pieces.push(Piece::Text(window(ast, *selector, &range, before_operator)));
         }
         Expr::Subquery { expr, range_ms, range_expr, step_ms, step_expr, modifiers } => {
             let step = match (step_ms, step_expr) {
@@ -104,7 +106,7 @@ fn push_pieces(ast: &Ast, id: NodeId, signed: &[NodeId], pieces: &mut Vec<Piece>
             };
             let mut suffix = format!("[{}:{step}]", length(ast, *range_ms, *range_expr));
             push_at(&mut suffix, *modifiers);
-            push_offset(&mut suffix, ast, *modifiers, sign);
+            push_offset(&mut suffix, ast, *modifiers, before_operator);
             pieces.extend([Piece::Node(*expr), Piece::Text(suffix)]);
         }
         Expr::Call { function, args } => {
@@ -201,15 +203,15 @@ fn push_label(out: &mut String, label: &str) {
     if is_plain { out.push_str(label) } else { out.push_str(&quote(label)) }
 }
 
-fn instant_selector(ast: &Ast, selector: &Selector, sign: &str) -> String {
+fn instant_selector(ast: &Ast, selector: &Selector, before_operator: bool) -> String {
     let mut out = bare_selector(selector);
     push_at(&mut out, selector.modifiers);
     push_extension(&mut out, selector);
-    push_offset(&mut out, ast, selector.modifiers, sign);
+    push_offset(&mut out, ast, selector.modifiers, before_operator);
     out
 }
 
-fn window(ast: &Ast, id: NodeId, range: &str, sign: &str) -> String {
+fn window(ast: &Ast, id: NodeId, range: &str, before_operator: bool) -> String {
     let Expr::Selector(selector) = ast.expr(id) else {
         unreachable!("BUG: a window stands on a selector");
     };
@@ -218,7 +220,7 @@ fn window(ast: &Ast, id: NodeId, range: &str, sign: &str) -> String {
     // COMPAT: the word stands in front of `@` here, and behind it where there is no window.
     push_extension(&mut out, selector);
     push_at(&mut out, selector.modifiers);
-    push_offset(&mut out, ast, selector.modifiers, sign);
+    push_offset(&mut out, ast, selector.modifiers, before_operator);
     out
 }
 
@@ -320,22 +322,25 @@ fn push_at(out: &mut String, modifiers: TimeModifiers) {
     };
 }
 
-fn push_offset(out: &mut String, ast: &Ast, modifiers: TimeModifiers, sign: &str) {
+fn push_offset(out: &mut String, ast: &Ast, modifiers: TimeModifiers, before_operator: bool) {
     if !modifiers.has_offset() {
         return;
     }
     let offset = length(ast, modifiers.offset_ms, modifiers.offset_expr);
-    let is_whole = modifiers.offset_expr.is_none_or(|id| {
+    let is_operation = modifiers.offset_expr.is_some_and(|id| {
         let mut node = ast.duration(id);
         if let DurationExpr::Unary { operand, .. } = node.expr {
             node = ast.duration(operand);
         }
-        !matches!(node.expr, DurationExpr::Binary { op, .. } if !op.is_call() && !node.wrapped)
+        matches!(node.expr, DurationExpr::Binary { op, .. } if !op.is_call() && !node.wrapped)
     });
-    let _ = if is_whole || offset.starts_with('(') || offset.starts_with("--") {
-        write!(out, " offset {sign}{offset}")
-    } else {
-        write!(out, " offset ({offset})")
+    let is_wrapped = modifiers.offset_expr.is_some_and(|id| ast.duration(id).wrapped);
+    let goes_on = offset.starts_with('(') || offset.starts_with("--");
+    let _ = match () {
+        () if before_operator && is_wrapped => write!(out, " offset +{offset}"),
+        () if before_operator && (goes_on || is_operation) => write!(out, " offset +({offset})"),
+        () if is_operation && !goes_on => write!(out, " offset ({offset})"),
+        () => write!(out, " offset {offset}"),
     };
 }
 
