@@ -189,11 +189,28 @@ fn is_code(lengths: &Lengths) -> bool {
 /// Calls `visit` for each token in use, ascending by length and token, with its length and its
 /// code, whose first bit is the lowest.
 pub(super) fn visit_codes(lengths: &Lengths, mut visit: impl FnMut(u8, u8, u16)) {
+    // Sorted by length by counting: that is done for each chunk read.
+    let mut places = [0_u8; LENGTH_MAX as usize + 2];
+    for length in lengths {
+        places[usize::from(*length) + 1] += 1;
+    }
+    places[1] = 0;
+    for length in 1..places.len() {
+        places[length] += places[length - 1];
+    }
+    let ends = places;
+    let mut sorted = [0_u8; TOKENS];
+    for (token, length) in (0..).zip(lengths).filter(|(_, length)| **length > 0) {
+        let place = &mut places[usize::from(*length)];
+        sorted[usize::from(*place)] = token;
+        *place += 1;
+    }
     let mut code = 0_u16;
     for length in 1..=LENGTH_MAX {
         code <<= 1;
-        for (token, _) in (0..).zip(lengths).filter(|(_, other)| **other == length) {
-            visit(token, length, code.reverse_bits() >> (16 - length));
+        let (begin, end) = (ends[usize::from(length)], ends[usize::from(length) + 1]);
+        for token in &sorted[usize::from(begin)..usize::from(end)] {
+            visit(*token, length, code.reverse_bits() >> (16 - length));
             code += 1;
         }
     }

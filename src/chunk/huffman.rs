@@ -132,22 +132,28 @@ const REFILLED: u32 = 56;
 const NO_CODE: u32 = RARE;
 
 impl Table {
-    /// Reads the lengths of the codes.
-    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, ChunkError> {
+    /// A table without codes.
+    #[inline]
+    pub(super) fn new() -> Self {
+        Self { entries: [NO_CODE; 1 << LENGTH_MAX], mask: 0 }
+    }
+
+    /// Reads the lengths of the codes into a new table. (Where it lies, for moving it costs as much
+    /// as decoding a chunk.)
+    pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ChunkError> {
         let lengths = code::read_lengths(cursor)?;
-        let mut table = Self { entries: [NO_CODE; 1 << LENGTH_MAX], mask: 0 };
         let mut filled = 1_usize;
         // Codes ascend by length: the table for shorter ones is doubled until the next one fits.
         code::visit_codes(&lengths, |token, length, code| {
             let size = 1 << length;
             while filled < size {
-                table.entries.copy_within(..filled, filled);
+                self.entries.copy_within(..filled, filled);
                 filled *= 2;
             }
-            table.entries[usize::from(code)] = entry(token, length);
+            self.entries[usize::from(code)] = entry(token, length);
         });
-        table.mask = filled as u64 - 1;
-        Ok(table)
+        self.mask = filled as u64 - 1;
+        Ok(())
     }
 
     #[inline]
@@ -232,14 +238,11 @@ impl<'a> Bits<'a> {
         taken
     }
 
-    /// Bytes that the stream took, if it ends within its bytes.
-    fn end(&self) -> Result<usize, ChunkError> {
-        let end = (self.at * 8 - self.available as usize).div_ceil(8);
-        if end <= self.bytes.len() { Ok(end) } else { Err(SHORT) }
+    /// Bytes that were read; more than there are where the stream ends early.
+    fn end(&self) -> usize {
+        (self.at * 8 - self.available as usize).div_ceil(8)
     }
 }
-
-const SHORT: ChunkError = ChunkError::Corrupt("a stream of codes ends early");
 
 /// Reads residuals, a block at a time.
 pub(super) struct Reader<'a, 't> {
@@ -251,6 +254,7 @@ pub(super) struct Reader<'a, 't> {
     lane: usize,
     /// Zeros of a run that are still to come.
     zeros: usize,
+    has_no_code: bool,
 }
 
 impl<'a, 't> Reader<'a, 't> {
@@ -274,51 +278,104 @@ impl<'a, 't> Reader<'a, 't> {
             lanes[0] = Bits::new(cursor.rest());
         }
         let lane_count = if in_four { LANES } else { 1 };
-        Ok(Self { table, lanes, lane_count, lane: 0, zeros: 0 })
+        Ok(Self { table, lanes, lane_count, lane: 0, zeros: 0, has_no_code: false })
     }
 
-    /// Reads the next `len` residuals, at most [`BLOCK`], into the first places of `out`.
-    pub(super) fn read_block(
-        &mut self,
-        len: usize,
-        out: &mut [u64; BLOCK],
-    ) -> Result<(), ChunkError> {
+    /// Reads the next `len` residuals, at most [`BLOCK`], into the first places of `out`; what is
+    /// wrong with them is told at the end.
+    pub(super) fn read_block(&mut self, len: usize, out: &mut [u64; BLOCK]) {
         let mut done = self.take_zeros(0, len, out);
-        if self.lane_count == 1 {
-            // A copy, so that its parts stay in registers.
-            let mut bits = self.lanes[0];
-            while done < len {
-                done = self.read_token(&mut bits, done, len, out)?;
-            }
-            self.lanes[0] = bits;
-        }
         while done < len {
-            let mut bits = self.lanes[self.lane];
-            done = self.read_token(&mut bits, done, len, out)?;
-            self.lanes[self.lane] = bits;
-            self.lane = (self.lane + 1) % LANES;
+            let lane = self.lane;
+            if self.lane_count == 1 {
+                done = self.read_frequent(done, len, out);
+            } else if lane == 0 && done + LANES <= len {
+                done = self.read_round(done, out);
+            }
+            if done < len && self.lane == lane {
+                done = self.read_token(done, len, out);
+            }
         }
-        Ok(())
+    }
+
+    /// Reads tokens of the only lane up to one that is rare.
+    #[inline]
+    fn read_frequent(&mut self, mut done: usize, len: usize, out: &mut [u64; BLOCK]) -> usize {
+        let table = self.table;
+        // A copy, so that its parts stay in registers.
+        let mut bits = self.lanes[0];
+        while done < len {
+            bits.refill();
+            let entry = table.entry(bits.buffer);
+            if entry & RARE != 0 {
+                break;
+            }
+            out[done & (BLOCK - 1)] = bits.number(entry);
+            done += 1;
+        }
+        self.lanes[0] = bits;
+        done
+    }
+
+    /// Reads a token of each lane up to one that is rare.
+    #[inline]
+    fn read_round(&mut self, done: usize, out: &mut [u64; BLOCK]) -> usize {
+        let table = self.table;
+        for (i, bits) in self.lanes.iter_mut().enumerate() {
+            bits.refill();
+            let entry = table.entry(bits.buffer);
+            if entry & RARE != 0 {
+                self.lane = i;
+                return done + i;
+            }
+            out[(done + i) & (BLOCK - 1)] = bits.number(entry);
+        }
+        done + LANES
+    }
+
+    /// Reads any token of the lane that has the next one.
+    #[inline(never)]
+    fn read_token(&mut self, done: usize, len: usize, out: &mut [u64; BLOCK]) -> usize {
+        let bits = &mut self.lanes[self.lane];
+        self.lane = (self.lane + 1) & (self.lane_count - 1);
+        bits.refill();
+        let entry = self.table.entry(bits.buffer);
+        if entry & RUN != 0 {
+            self.zeros = bits.number(entry) as usize;
+            return self.take_zeros(done, len, out);
+        }
+        self.has_no_code |= entry == NO_CODE;
+        out[done & (BLOCK - 1)] = match entry {
+            NO_CODE => 0,
+            _ if entry & RARE == 0 => bits.number(entry),
+            _ => bits.long_number(entry),
+        };
+        done + 1
     }
 
     /// Moves `cursor` behind the last stream; all residuals were read.
     pub(super) fn finish(&self, cursor: &mut Cursor<'_>) -> Result<(), ChunkError> {
+        self.check()?;
         let (last, before) =
             self.lanes[..self.lane_count].split_last().expect("BUG: there is a stream");
-        for lane in before {
-            if lane.end()? != lane.bytes.len() {
-                return Err(ChunkError::Corrupt("a stream of codes is longer than its codes"));
-            }
+        if before.iter().any(|lane| lane.end() != lane.bytes.len()) {
+            return Err(ChunkError::Corrupt("a stream of codes is longer than its codes"));
         }
         if self.zeros > 0 {
             return Err(ChunkError::Corrupt("a run of zeros is longer than its stream"));
         }
-        Ok(cursor.skip(last.end()?)?)
+        Ok(cursor.skip(last.end())?)
     }
 
-    /// Says no to streams that were read beyond their bytes.
+    /// Says no to streams that were read beyond their bytes, and to bits that are no code.
     pub(super) fn check(&self) -> Result<(), ChunkError> {
-        self.lanes[..self.lane_count].iter().try_for_each(|lane| lane.end().map(drop))
+        if self.has_no_code {
+            return Err(ChunkError::Corrupt("bits that are no code"));
+        }
+        if self.lanes[..self.lane_count].iter().any(|lane| lane.end() > lane.bytes.len()) {
+            return Err(ChunkError::Corrupt("a stream of codes ends early"));
+        }
+        Ok(())
     }
 
     #[inline]
@@ -329,44 +386,6 @@ impl<'a, 't> Reader<'a, 't> {
             self.zeros -= zeros;
         }
         done + zeros
-    }
-
-    /// Reads one token, and gives how many places are filled then.
-    #[inline]
-    fn read_token(
-        &mut self,
-        bits: &mut Bits<'a>,
-        done: usize,
-        len: usize,
-        out: &mut [u64; BLOCK],
-    ) -> Result<usize, ChunkError> {
-        bits.refill();
-        let entry = self.table.entry(bits.buffer);
-        if entry & RARE == 0 {
-            out[done & (BLOCK - 1)] = bits.number(entry);
-            return Ok(done + 1);
-        }
-        self.read_rare(bits, entry, done, len, out)
-    }
-
-    #[inline(never)]
-    fn read_rare(
-        &mut self,
-        bits: &mut Bits<'a>,
-        entry: u32,
-        done: usize,
-        len: usize,
-        out: &mut [u64; BLOCK],
-    ) -> Result<usize, ChunkError> {
-        if entry & RUN != 0 {
-            self.zeros = bits.number(entry) as usize;
-            return Ok(self.take_zeros(done, len, out));
-        }
-        if entry == NO_CODE {
-            return Err(ChunkError::Corrupt("bits that are no code"));
-        }
-        out[done & (BLOCK - 1)] = bits.long_number(entry);
-        Ok(done + 1)
     }
 }
 
@@ -387,13 +406,14 @@ mod tests {
 
     fn read(bytes: &[u8], n: usize, in_four: bool) -> Result<(Vec<u64>, usize), ChunkError> {
         let mut cursor = Cursor::new(bytes);
-        let table = Table::read(&mut cursor)?;
+        let mut table = Table::new();
+        table.read(&mut cursor)?;
         let mut reader = Reader::new(&table, &mut cursor, in_four)?;
         let mut read = vec![];
         while read.len() < n {
             let len = (n - read.len()).min(BLOCK);
             let mut block = [7; BLOCK];
-            reader.read_block(len, &mut block)?;
+            reader.read_block(len, &mut block);
             read.extend_from_slice(&block[..len]);
         }
         reader.finish(&mut cursor)?;

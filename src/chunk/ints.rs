@@ -148,9 +148,13 @@ impl Stream {
                 pfor::read_block(cursor, len, numbers)
             });
         };
-        let table = huffman::Table::read(cursor)?;
+        let mut table = huffman::Table::new();
+        table.read(cursor)?;
         let mut reader = huffman::Reader::new(&table, cursor, in_four)?;
-        self.coded_values(&coded, n, of, sink, |len, numbers| reader.read_block(len, numbers))?;
+        self.coded_values(&coded, n, of, sink, |len, numbers| {
+            reader.read_block(len, numbers);
+            Ok(())
+        })?;
         if n == of { reader.finish(cursor) } else { reader.check() }
     }
 
