@@ -150,6 +150,8 @@ impl TimeTexts {
     /// printed without formatting a time twice.
     pub fn push_points(&mut self, out: &mut Vec<u8>, samples: &Samples) {
         let mut next = 0;
+        // Many series keep one value for long: its text is copied.
+        let mut last = (0, 0..0);
         out.push(b'[');
         for (i, (&t_ms, &value)) in samples.timestamps.iter().zip(&samples.values).enumerate() {
             out.extend_from_slice(if i > 0 { b",[" } else { b"[" });
@@ -169,7 +171,13 @@ impl TimeTexts {
                     out.extend_from_slice(&self.texts[start..]);
                 }
             }
+            if value.to_bits() == last.0 && !last.1.is_empty() {
+                out.extend_from_within(last.1.clone());
+                continue;
+            }
+            let start = out.len();
             push_point_value(out, value);
+            last = (value.to_bits(), start..out.len());
         }
         out.push(b']');
     }

@@ -37,23 +37,25 @@ pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
         out.push(b'-');
     }
     let magnitude = value.abs();
-    // PERF: most samples are small whole numbers; the search for digits is not needed for them.
-    if magnitude < 1e6 && magnitude.trunc() == magnitude {
-        push_integer(out, magnitude as u32);
+    let with_exponent = match style {
+        FloatStyle::Plain => false,
+        FloatStyle::General => magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude),
+        FloatStyle::Api => magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude),
+    };
+    // PERF: most samples are whole numbers; the search for digits is not needed for them.
+    let whole = magnitude as u64;
+    if !with_exponent && whole < 1 << 53 && whole as f64 == magnitude {
+        push_integer(out, whole);
         return;
     }
     let mut buffer = Buffer::new();
-    let decimal = Decimal::parse(buffer.format_finite(magnitude).as_bytes());
-    let exponent = decimal.point - 1;
-    let with_exponent = match style {
-        FloatStyle::Plain => false,
-        FloatStyle::General => !(-4..6).contains(&exponent),
-        FloatStyle::Api => !(1e-6..1e21).contains(&magnitude),
-    };
+    let text = buffer.format_finite(magnitude).as_bytes();
     if with_exponent {
-        push_scientific(out, &decimal);
+        push_scientific(out, &Decimal::parse(text));
+    } else if text.contains(&b'e') {
+        push_positional(out, &Decimal::parse(text));
     } else {
-        push_positional(out, &decimal);
+        out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));
     }
 }
 
@@ -158,8 +160,8 @@ fn parse_exponent(text: &[u8]) -> i32 {
     if text.first() == Some(&b'-') { -magnitude } else { magnitude }
 }
 
-fn push_integer(out: &mut Vec<u8>, value: u32) {
-    let mut digits = [0; 10];
+fn push_integer(out: &mut Vec<u8>, value: u64) {
+    let mut digits = [0; 20];
     let mut begin = digits.len();
     let mut rest = value;
     loop {
@@ -185,7 +187,7 @@ fn push_scientific(out: &mut Vec<u8>, decimal: &Decimal) {
     if exponent.abs() < 10 {
         out.push(b'0');
     }
-    push_integer(out, exponent.unsigned_abs());
+    push_integer(out, u64::from(exponent.unsigned_abs()));
 }
 
 fn push_positional(out: &mut Vec<u8>, decimal: &Decimal) {

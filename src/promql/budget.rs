@@ -16,6 +16,10 @@ pub(super) struct Budget<'a> {
     held: Cell<usize>,
     peak: Cell<usize>,
     looked_at: Cell<u64>,
+    /// Calls of [`Budget::check_time`] left until it looks at the clock.
+    calls_left: Cell<u32>,
+    /// What `looked_at` was when the clock was looked at.
+    checked_at: Cell<u64>,
     deadline: Option<Instant>,
     cancellation: &'a Cancellation,
 }
@@ -32,6 +36,8 @@ impl<'a> Budget<'a> {
             held: Cell::new(0),
             peak: Cell::new(0),
             looked_at: Cell::new(0),
+            calls_left: Cell::new(0),
+            checked_at: Cell::new(0),
             deadline,
             cancellation,
         }
@@ -63,8 +69,18 @@ impl<'a> Budget<'a> {
         Ok(())
     }
 
-    /// An error once the query should end. Cheap enough for once per series.
+    /// An error once the query should end. Cheap enough for once per series: the clock, which
+    /// costs more than a short series, is asked every few calls, or after long work.
     pub(super) fn check_time(&self) -> Result<(), QueryError> {
+        const CALLS: u32 = 16;
+        const SAMPLES: u64 = 20_000;
+        let long = self.looked_at.get() - self.checked_at.get() >= SAMPLES;
+        if self.calls_left.get() > 0 && !long && !self.cancellation.is_canceled() {
+            self.calls_left.set(self.calls_left.get() - 1);
+            return Ok(());
+        }
+        self.calls_left.set(CALLS - 1);
+        self.checked_at.set(self.looked_at.get());
         self.cancellation.check()?;
         match self.deadline {
             Some(deadline) if Instant::now() >= deadline => Err(Stopped::TimedOut.into()),

@@ -238,7 +238,7 @@ impl Stream<'_> {
                 column.valid = Bitmap::none(steps);
                 windows.cut(&self.times, *range_ms);
                 let input = windows.input(&self.times, *range_ms, scalars);
-                budget.look_at(input.filled().map(|(_, low, high)| (high - low) as u64).sum());
+                budget.look_at(input.in_windows);
                 function(&input, column);
                 column.valid.compact();
             }

@@ -4,6 +4,8 @@
 //! a sample exactly `range_ms` old is outside, one exactly at the evaluation time inside; the
 //! same holds for the lookback.
 
+use std::cell::OnceCell;
+
 use super::columns::{Bitmap, Column, Grid};
 use crate::model::{Samples, TimeRange, is_stale};
 
@@ -84,6 +86,10 @@ pub struct Windows {
     bounds: Vec<(u32, u32)>,
     /// The timestamps that `bounds` were found for: series of one scrape share them.
     bounds_for: Vec<i64>,
+    /// Samples of all windows together.
+    in_windows: u64,
+    /// What follows from `bounds` and the timestamps alone, once a function has asked for it.
+    reaches: OnceCell<Vec<Reach>>,
 }
 
 impl Windows {
@@ -100,6 +106,8 @@ impl Windows {
             return;
         }
         self.bounds.clear();
+        self.in_windows = 0;
+        self.reaches.take();
         self.bounds_for.clear();
         self.bounds_for.extend_from_slice(&self.samples.timestamps);
         let timestamps = &self.samples.timestamps;
@@ -113,6 +121,7 @@ impl Windows {
             while low < high && timestamps[low] <= left_ms {
                 low += 1;
             }
+            self.in_windows += (high - low) as u64;
             self.bounds.push((low as u32, high as u32));
         }
     }
@@ -131,8 +140,32 @@ impl Windows {
             times,
             range_ms,
             scalars,
+            in_windows: self.in_windows,
+            reaches: &self.reaches,
         }
     }
+}
+
+/// How far the samples of one window with two or more reach, and how far the window does: what
+/// extrapolation needs of the times. The same for all series with these timestamps.
+#[derive(Debug, Clone, Copy)]
+pub struct Reach {
+    /// The step.
+    pub step: u32,
+    /// The window's first sample.
+    pub first: u32,
+    /// Its last sample.
+    pub last: u32,
+    /// Seconds from first to last.
+    pub sampled_s: f64,
+    /// Seconds that the series is taken to have gone on before the first sample.
+    pub to_start_s: f64,
+    /// Seconds that it is taken to go on after the last.
+    pub to_end_s: f64,
+    /// By how much the change between the samples is stretched.
+    pub factor: f64,
+    /// The same, over the seconds of the window.
+    pub factor_per_s: f64,
 }
 
 /// One series' samples and its windows.
@@ -150,6 +183,9 @@ pub struct WindowInput<'a> {
     pub range_ms: i64,
     /// The call's other arguments, in order.
     pub scalars: &'a [Column],
+    /// Samples of all windows together.
+    pub in_windows: u64,
+    reaches: &'a OnceCell<Vec<Reach>>,
 }
 
 impl<'a> WindowInput<'a> {
@@ -163,11 +199,67 @@ impl<'a> WindowInput<'a> {
             .map(|(step, &(low, high))| (step, low as usize, high as usize))
     }
 
+    /// The reach of each window with two samples or more, ascending by step.
+    pub fn reaches(&self) -> &'a [Reach] {
+        self.reaches.get_or_init(|| {
+            let wide = self.filled().filter(|(_, low, high)| high - low > 1);
+            wide.map(|(step, low, high)| self.reach(step, low, high)).collect()
+        })
+    }
+
+    /// COMPAT: the order of operations is Prometheus's.
+    fn reach(&self, step: usize, low: usize, high: usize) -> Reach {
+        let (left_ms, right_ms) = self.edges(step);
+        let (first_ms, last_ms) = (self.timestamps[low], self.timestamps[high - 1]);
+        let sampled_s = (last_ms - first_ms) as f64 / 1000.0;
+        let between_s = sampled_s / (high - low - 1) as f64;
+        let threshold_s = between_s * 1.1;
+        let mut to_start_s = (first_ms - left_ms) as f64 / 1000.0;
+        if to_start_s >= threshold_s {
+            to_start_s = between_s / 2.0;
+        }
+        let mut to_end_s = (right_ms - last_ms) as f64 / 1000.0;
+        if to_end_s >= threshold_s {
+            to_end_s = between_s / 2.0;
+        }
+        let (first, last) = (low as u32, high as u32 - 1);
+        let mut reach = Reach {
+            step: step as u32,
+            first,
+            last,
+            sampled_s,
+            to_start_s,
+            to_end_s,
+            factor: 0.0,
+            factor_per_s: 0.0,
+        };
+        reach.factor = reach.stretched(to_start_s);
+        reach.factor_per_s = reach.factor / self.range_s();
+        reach
+    }
+
+    /// Length of the windows in seconds.
+    pub fn range_s(&self) -> f64 {
+        self.range_ms as f64 / 1000.0
+    }
+
     /// Where the window of `step` begins (not included) and ends (included), in milliseconds.
     #[inline]
     pub fn edges(&self, step: usize) -> (i64, i64) {
         let end_ms = self.times.at(step);
         (end_ms.saturating_sub(self.range_ms), end_ms)
+    }
+}
+
+impl Reach {
+    /// By how much the change is stretched if the series began `to_start_s` before its first
+    /// sample.
+    #[inline]
+    pub fn stretched(&self, to_start_s: f64) -> f64 {
+        if self.sampled_s == 0.0 {
+            return 1.0;
+        }
+        (self.sampled_s + to_start_s + self.to_end_s) / self.sampled_s
     }
 }
 

@@ -134,6 +134,12 @@ impl Cancellation {
         self.canceled.store(1, Ordering::Relaxed);
     }
 
+    /// Whether it was stopped by hand; the deadline is not looked at.
+    #[inline]
+    pub fn is_canceled(&self) -> bool {
+        self.canceled.load(Ordering::Relaxed) != 0
+    }
+
     /// `Err` once the work should end.
     pub fn check(&self) -> Result<(), Stopped> {
         if self.canceled.load(Ordering::Relaxed) != 0 {

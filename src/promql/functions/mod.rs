@@ -10,6 +10,7 @@ mod calendar;
 pub mod elementary;
 mod histogram;
 mod label;
+mod lanes;
 mod math;
 mod over_time;
 pub mod power;

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::lanes;
 use super::window::WindowFunction;
 use crate::promql::columns::Column;
 use crate::promql::compensated::{Compensated, Mean, quantile};
@@ -30,8 +31,8 @@ pub(super) fn lookup(name: &str) -> Option<WindowFunction> {
         "ts_of_last_over_time" => |input, column| {
             each(input, column, |_, high| input.timestamps[high - 1] as f64 / 1000.0);
         },
-        "stddev_over_time" => |input, column| walk(input, column, |values| variance(values).sqrt()),
-        "stdvar_over_time" => |input, column| walk(input, column, variance),
+        "stddev_over_time" => |input, column| variance(input, column, f64::sqrt),
+        "stdvar_over_time" => |input, column| variance(input, column, |variance| variance),
         "quantile_over_time" => quantile_over_time,
         "mad_over_time" => |input, column| walk(input, column, median_deviation),
         "changes" => {
@@ -59,21 +60,35 @@ fn sum(input: &WindowInput<'_>, column: &mut Column) {
         each(input, column, |low, high| prefix[high] - prefix[low]);
         return;
     }
-    walk(input, column, |values| {
-        let total = values.iter().fold(Compensated::default(), |sum, x| sum.plus(*x));
-        if total.sum.is_infinite() { total.sum } else { total.total() }
-    });
+    lanes::fold_values(
+        input,
+        column,
+        |first| Compensated::default().plus(first),
+        Compensated::plus,
+        |total, _| if total.sum.is_infinite() { total.sum } else { total.total() },
+    );
 }
 
 fn avg(input: &WindowInput<'_>, column: &mut Column) {
     if let Some(prefix) = exact_prefix_sums(input) {
         return each(input, column, |low, high| (prefix[high] - prefix[low]) / (high - low) as f64);
     }
-    walk(input, column, |values| {
-        let mut mean = Mean::of(values[0]);
-        values[1..].iter().for_each(|x| mean.add(*x));
-        mean.value()
-    });
+    lanes::fold_values(
+        input,
+        column,
+        |first| Compensated { sum: first, lost: 0.0 },
+        Compensated::plus,
+        |total, values| {
+            // A sum that left the numbers on its way stays out of them.
+            if total.sum.is_finite() {
+                let count = values.len() as f64;
+                return total.sum / count + total.lost / count;
+            }
+            let mut mean = Mean::of(values[0]);
+            values[1..].iter().for_each(|x| mean.add(*x));
+            mean.value()
+        },
+    );
 }
 
 /// `sums[i]` is the sum of the first `i` values; `None` unless every sum of neighbours is exact,
@@ -90,7 +105,7 @@ fn exact_prefix_sums(input: &WindowInput<'_>) -> Option<Vec<f64>> {
     for value in input.values {
         magnitude += value.abs();
         // NaN and infinity fail here too.
-        if value.trunc() != *value || magnitude >= EXACT_MAX {
+        if (*value as i64) as f64 != *value || magnitude >= EXACT_MAX {
             return None;
         }
         sum += value;
@@ -141,18 +156,32 @@ fn time_of_extreme(
     });
 }
 
-/// Welford's variance with compensated sums.
-fn variance(values: &[f64]) -> f64 {
-    let mut count = 0.0;
-    let mut mean = Compensated::default();
-    let mut squares = Compensated::default();
-    for value in values {
-        count += 1.0;
-        let delta = value - mean.total();
-        mean = mean.plus(delta / count);
-        squares = squares.plus(delta * (value - mean.total()));
+/// Welford's variance with compensated sums, halfway through a window.
+#[derive(Debug, Clone, Copy, Default)]
+struct Variance {
+    count: f64,
+    mean: Compensated,
+    squares: Compensated,
+}
+
+impl Variance {
+    #[inline]
+    fn plus(mut self, value: f64) -> Self {
+        self.count += 1.0;
+        let delta = value - self.mean.total();
+        self.mean = self.mean.plus(delta / self.count);
+        self.squares = self.squares.plus(delta * (value - self.mean.total()));
+        self
     }
-    squares.total() / count
+
+    fn total(self) -> f64 {
+        self.squares.total() / self.count
+    }
+}
+
+fn variance(input: &WindowInput<'_>, column: &mut Column, finish: fn(f64) -> f64) {
+    let start = |first| Variance::default().plus(first);
+    lanes::fold_values(input, column, start, Variance::plus, |state, _| finish(state.total()));
 }
 
 fn median_deviation(values: &[f64]) -> f64 {

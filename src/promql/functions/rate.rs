@@ -4,8 +4,8 @@
 //! one subtraction and the additions of the resets in its window, in Prometheus's order, so the
 //! bits are the same as those of a walk over the window.
 
-use crate::promql::columns::Column;
-use crate::promql::windows::WindowInput;
+use crate::promql::columns::{Bitmap, Column};
+use crate::promql::windows::{Reach, WindowInput};
 
 use super::window::WindowFunction;
 
@@ -24,61 +24,65 @@ pub(super) fn lookup(name: &str) -> Option<WindowFunction> {
 /// The change over the window, stretched to its edges where samples suggest that the series goes
 /// on to there.
 fn extrapolate(input: &WindowInput<'_>, column: &mut Column, is_counter: bool, per_second: bool) {
+    let reaches = input.reaches();
     let resets = if is_counter { resets(input.values) } else { Vec::new() };
     // Resets `first..last` lie behind the first sample of the window and not behind its last.
     let (mut first_reset, mut last_reset) = (0, 0);
-    let range_s = input.range_ms as f64 / 1000.0;
-    for (step, low, high) in input.filled() {
-        if high - low < 2 {
-            continue;
-        }
-        let (first, last) = (input.values[low], input.values[high - 1]);
-        let mut change = last - first;
-        if is_counter && !resets.is_empty() {
-            while last_reset < resets.len() && (resets[last_reset] as usize) < high {
+    let is_everywhere = reaches.len() == column.steps();
+    if is_everywhere {
+        column.valid = Bitmap::all(column.steps());
+    }
+    for reach in reaches {
+        let first = input.values[reach.first as usize];
+        let mut change = input.values[reach.last as usize] - first;
+        if !resets.is_empty() {
+            while last_reset < resets.len() && resets[last_reset] <= reach.last {
                 last_reset += 1;
             }
-            while first_reset < last_reset && (resets[first_reset] as usize) <= low {
+            while first_reset < last_reset && resets[first_reset] <= reach.first {
                 first_reset += 1;
             }
             for at in &resets[first_reset..last_reset] {
                 change += input.values[*at as usize - 1];
             }
         }
-        let (left_ms, right_ms) = input.edges(step);
-        let (first_ms, last_ms) = (input.timestamps[low], input.timestamps[high - 1]);
-        let sampled_s = (last_ms - first_ms) as f64 / 1000.0;
-        let between_s = sampled_s / (high - low - 1) as f64;
-        let threshold_s = between_s * 1.1;
-        let mut to_start_s = (first_ms - left_ms) as f64 / 1000.0;
-        if to_start_s >= threshold_s {
-            to_start_s = between_s / 2.0;
+        let factor = match start_at_zero(reach, is_counter, first, change) {
+            Some(to_zero_s) if per_second => reach.stretched(to_zero_s) / input.range_s(),
+            Some(to_zero_s) => reach.stretched(to_zero_s),
+            None if per_second => reach.factor_per_s,
+            None => reach.factor,
+        };
+        if is_everywhere {
+            column.values[reach.step as usize] = change * factor;
+        } else {
+            column.set(reach.step as usize, change * factor);
         }
-        if is_counter && change > 0.0 && first >= 0.0 {
-            // A counter was zero at some time; the series did not begin before that.
-            let to_zero_s = sampled_s * (first / change);
-            if to_zero_s < to_start_s {
-                to_start_s = to_zero_s;
-            }
-        }
-        let mut to_end_s = (right_ms - last_ms) as f64 / 1000.0;
-        if to_end_s >= threshold_s {
-            to_end_s = between_s / 2.0;
-        }
-        let mut factor = 1.0;
-        if sampled_s != 0.0 {
-            factor = (sampled_s + to_start_s + to_end_s) / sampled_s;
-        }
-        if per_second {
-            factor /= range_s;
-        }
-        column.set(step, change * factor);
     }
+}
+
+/// A counter was zero at some time, and the series did not begin before that: the seconds since
+/// then, where they are fewer than the extrapolation would go back.
+#[inline]
+fn start_at_zero(reach: &Reach, is_counter: bool, first: f64, change: f64) -> Option<f64> {
+    if !is_counter || change <= 0.0 || change.is_nan() || first < 0.0 || first.is_nan() {
+        return None;
+    }
+    // A quotient of one or more reaches back further than the samples do; no need to divide.
+    if first >= change && reach.sampled_s >= reach.to_start_s {
+        return None;
+    }
+    let to_zero_s = reach.sampled_s * (first / change);
+    (to_zero_s < reach.to_start_s).then_some(to_zero_s)
 }
 
 /// Places of the samples that are less than the one before.
 pub(super) fn resets(values: &[f64]) -> Vec<u32> {
     let mut found = Vec::new();
+    // Without an early exit this loop runs several values at a time, and nearly always says no.
+    let later = values.get(1..).unwrap_or(&[]);
+    if !values.iter().zip(later).fold(false, |any, (a, b)| any | (b < a)) {
+        return found;
+    }
     for (index, pair) in values.windows(2).enumerate() {
         if pair[1] < pair[0] {
             found.push(index as u32 + 1);

@@ -4,6 +4,7 @@
 //! intercept's time. Sums relative to another time differ in the last bits, so there are no
 //! prefix sums here.
 
+use super::lanes::{self, Window};
 use super::window::WindowFunction;
 use crate::promql::columns::Column;
 use crate::promql::compensated::Compensated;
@@ -21,46 +22,98 @@ pub(super) fn lookup(name: &str) -> Option<WindowFunction> {
 }
 
 fn deriv(input: &WindowInput<'_>, column: &mut Column) {
-    for (step, low, high) in input.filled().filter(|(_, low, high)| high - low > 1) {
-        let (slope, _) = least_squares(input, low, high, input.timestamps[low]);
-        column.set(step, slope);
-    }
+    let first_ms = |window: &Window| input.timestamps[window.low];
+    least_squares(input, column, first_ms, |line, _| line.slope);
 }
 
 fn predict_linear(input: &WindowInput<'_>, column: &mut Column) {
-    for (step, low, high) in input.filled().filter(|(_, low, high)| high - low > 1) {
-        let now_ms = input.times.grid.time_ms(step);
-        let (slope, intercept) = least_squares(input, low, high, now_ms);
-        column.set(step, slope * input.scalars[0].values[step] + intercept);
+    let now_ms = |window: &Window| input.times.grid.time_ms(window.step);
+    let ahead_s = &input.scalars[0].values;
+    least_squares(input, column, now_ms, |line, step| line.slope * ahead_s[step] + line.intercept);
+}
+
+/// A straight line through samples.
+struct Line {
+    /// Per second.
+    slope: f64,
+    /// Value at the time chosen.
+    intercept: f64,
+}
+
+/// Sums over samples; times in seconds from `zero_ms`.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    zero_ms: i64,
+    x: Compensated,
+    y: Compensated,
+    xy: Compensated,
+    x2: Compensated,
+}
+
+impl Sums {
+    #[inline]
+    fn plus(mut self, t_ms: i64, y: f64) -> Self {
+        let x = (t_ms - self.zero_ms) as f64 / 1e3;
+        self.x = self.x.plus(x);
+        self.y = self.y.plus(y);
+        self.xy = self.xy.plus(x * y);
+        self.x2 = self.x2.plus(x * x);
+        self
+    }
+
+    fn line(&self, samples: usize) -> Line {
+        let n = samples as f64;
+        let (sum_x, sum_y) = (self.x.total(), self.y.total());
+        let covariance = self.xy.total() - sum_x * sum_y / n;
+        let variance = self.x2.total() - sum_x * sum_x / n;
+        let slope = covariance / variance;
+        Line { slope, intercept: sum_y / n - slope * sum_x / n }
     }
 }
 
-/// Slope per second and value at `intercept_ms` of the line through the samples `low..high`.
+/// Fits a line to each window of two samples or more; `zero_ms` says at which time its intercept
+/// is taken, `value` makes of it the column's value at a step.
 fn least_squares(
     input: &WindowInput<'_>,
-    low: usize,
-    high: usize,
-    intercept_ms: i64,
-) -> (f64, f64) {
-    let zero = Compensated::default();
-    let (mut sum_x, mut sum_y, mut sum_xy, mut sum_x2) = (zero, zero, zero, zero);
-    let values = &input.values[low..high];
-    for (t_ms, y) in input.timestamps[low..high].iter().zip(values) {
-        let x = (t_ms - intercept_ms) as f64 / 1e3;
-        sum_x = sum_x.plus(x);
-        sum_y = sum_y.plus(*y);
-        sum_xy = sum_xy.plus(x * y);
-        sum_x2 = sum_x2.plus(x * x);
+    column: &mut Column,
+    zero_ms: impl Fn(&Window) -> i64,
+    value: impl Fn(&Line, usize) -> f64,
+) {
+    let (timestamps, values) = (input.timestamps, input.values);
+    let same_until = same_until(values);
+    let is_flat = |window: &Window| same_until[window.low] as usize >= window.high;
+    for window in lanes::windows(input, 2).filter(|window| is_flat(window)) {
+        let level = values[window.low];
+        let line = if level.is_infinite() {
+            Line { slope: f64::NAN, intercept: f64::NAN }
+        } else {
+            Line { slope: 0.0, intercept: level }
+        };
+        column.set(window.step, value(&line, window.step));
     }
-    if values[1..].iter().all(|y| *y == values[0]) {
-        return if values[0].is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, values[0]) };
+    lanes::fold(
+        lanes::windows(input, 2).filter(|window| !is_flat(window)),
+        column,
+        |window, first| {
+            let sums = Sums { zero_ms: zero_ms(window), ..Sums::default() };
+            sums.plus(timestamps[first], values[first])
+        },
+        |sums, index| sums.plus(timestamps[index], values[index]),
+        |sums, window| value(&sums.line(window.high - window.low), window.step),
+    );
+}
+
+/// For each value the index of the first one behind it that differs; NaN differs from all.
+fn same_until(values: &[f64]) -> Vec<u32> {
+    let mut ends = vec![0; values.len()];
+    let mut end = values.len();
+    for index in (0..values.len()).rev() {
+        if values.get(index + 1).is_some_and(|next| *next != values[index]) {
+            end = index + 1;
+        }
+        ends[index] = end as u32;
     }
-    let n = values.len() as f64;
-    let (sum_x, sum_y) = (sum_x.total(), sum_y.total());
-    let covariance = sum_xy.total() - sum_x * sum_y / n;
-    let variance = sum_x2.total() - sum_x * sum_x / n;
-    let slope = covariance / variance;
-    (slope, sum_y / n - slope * sum_x / n)
+    ends
 }
 
 /// Holt's linear smoothing: level and trend, each moved by its factor.

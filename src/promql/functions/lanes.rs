@@ -1,0 +1,120 @@
+//! Folds over windows, several windows at a time.
+//!
+//! A compensated sum is a chain: each addition waits for the one before it. Windows of different
+//! steps are independent chains, so that taking a few of them together keeps the processor busy
+//! without changing the order of operations within any of them; the bits are those of one window
+//! after the other.
+
+use crate::promql::columns::Column;
+use crate::promql::windows::WindowInput;
+
+/// Windows taken together: enough to hide the latency of an addition, few enough for registers.
+const LANES: usize = 4;
+
+/// A window: its step, its first sample and one past its last.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Window {
+    pub step: usize,
+    pub low: usize,
+    pub high: usize,
+}
+
+/// For each of `windows`: `start` at its first sample, `next` at each later one, `finish`, whose
+/// result is the column's value at its step. `start` and `next` are given the sample's index.
+pub(super) fn fold<S: Copy>(
+    windows: impl Iterator<Item = Window>,
+    column: &mut Column,
+    start: impl Fn(&Window, usize) -> S,
+    next: impl Fn(S, usize) -> S,
+    finish: impl Fn(S, &Window) -> f64,
+) {
+    let mut together = [Window::default(); LANES];
+    let mut count = 0;
+    for window in windows {
+        together[count] = window;
+        count += 1;
+        if count < LANES {
+            continue;
+        }
+        count = 0;
+        let mut states = together.map(|window| start(&window, window.low));
+        let len = together.iter().map(|window| window.high - window.low).min().unwrap_or(0);
+        for offset in 1..len {
+            for (state, window) in states.iter_mut().zip(&together) {
+                *state = next(*state, window.low + offset);
+            }
+        }
+        for (mut state, window) in states.into_iter().zip(&together) {
+            for index in window.low + len..window.high {
+                state = next(state, index);
+            }
+            column.set(window.step, finish(state, window));
+        }
+    }
+    for window in &together[..count] {
+        let mut state = start(window, window.low);
+        for index in window.low + 1..window.high {
+            state = next(state, index);
+        }
+        column.set(window.step, finish(state, window));
+    }
+}
+
+/// The same over the values of all windows that hold a sample.
+pub(super) fn fold_values<S: Copy>(
+    input: &WindowInput<'_>,
+    column: &mut Column,
+    start: impl Fn(f64) -> S,
+    next: impl Fn(S, f64) -> S,
+    finish: impl Fn(S, &[f64]) -> f64,
+) {
+    let values = input.values;
+    fold(
+        windows(input, 1),
+        column,
+        |_, index| start(values[index]),
+        |state, index| next(state, values[index]),
+        |state, window| finish(state, &values[window.low..window.high]),
+    );
+}
+
+/// Windows with at least `samples_min` samples.
+pub(super) fn windows<'a>(
+    input: &WindowInput<'a>,
+    samples_min: usize,
+) -> impl Iterator<Item = Window> + use<'a> {
+    input
+        .filled()
+        .filter(move |(_, low, high)| high - low >= samples_min)
+        .map(|(step, low, high)| Window { step, low, high })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_of_any_lengths_are_folded_whole() {
+        let lens = [3_usize, 1, 4, 2, 5, 1, 7, 2, 2, 9, 3];
+        let windows = lens.iter().enumerate().map(|(step, &len)| Window {
+            step,
+            low: step,
+            high: step + len,
+        });
+        let mut column = Column::empty(lens.len());
+        fold(
+            windows,
+            &mut column,
+            |window, index| {
+                assert_eq!(window.low, index);
+                index as f64
+            },
+            |sum, index| sum * 3.0 + index as f64,
+            |sum, _| sum,
+        );
+        for (step, &len) in lens.iter().enumerate() {
+            let expected = (step + 1..step + len).fold(step as f64, |sum, i| sum * 3.0 + i as f64);
+            assert_eq!(column.get(step), Some(expected), "step {step}");
+        }
+    }
+}
