@@ -2,14 +2,16 @@
 //!
 //! A block is `<data>/narthex/blocks/<ULID>/` with four files: `meta.json` (what it is),
 //! `index` (labels, postings, rows), `chunks` (values), `columns` (timestamps, each distinct
-//! vector once). It appears whole, by a rename, and never changes. Each binary file is under
-//! checksums in units of 4 KiB that are checked at first touch.
+//! vector once). It appears whole, by a rename, and never changes; what is deleted from it stands
+//! elsewhere (`tombstones.rs`). Each binary file is under checksums in units of 4 KiB that are
+//! checked at first touch.
 
 mod columns;
 mod meta;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod tombstones;
 mod ulid;
 mod writer;
 
@@ -17,6 +19,7 @@ use crate::index::units::Kind;
 
 pub use meta::{BLOCK_VERSION, Meta, Unread};
 pub use reader::{Block, Scan, Selection};
+pub use tombstones::{NotTombstones, TOMBSTONES_VERSION, Tombstones};
 pub use ulid::Ulid;
 pub use writer::BlockWriter;
 

@@ -1,12 +1,14 @@
 //! Reads a block where it lies.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use hashbrown::HashMap;
+use roaring::RoaringBitmap;
 
 use super::columns::ColumnReader;
 use super::meta::Meta;
+use super::tombstones::Tombstones;
 use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE};
 use crate::chunk::decode_values_range;
 use crate::disk::{Disk, StorageError};
@@ -25,6 +27,7 @@ pub struct Block {
     index: IndexReader,
     chunks: UnitFile,
     columns: ColumnReader,
+    tombstones: RwLock<Arc<Tombstones>>,
 }
 
 impl Block {
@@ -38,7 +41,19 @@ impl Block {
             let what = format!("{} series in the index", index.series_count());
             return Err(StorageError::corrupt(dir, 0, what));
         }
-        Ok(Self { dir: dir.to_owned(), meta, index, chunks, columns })
+        let tombstones = RwLock::default();
+        Ok(Self { dir: dir.to_owned(), meta, index, chunks, columns, tombstones })
+    }
+
+    /// What is deleted from it.
+    pub fn tombstones(&self) -> Arc<Tombstones> {
+        Arc::clone(&self.tombstones.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Selections and scans that begin from now on leave out what `tombstones` hide. The caller
+    /// keeps them for the next start.
+    pub fn set_tombstones(&self, tombstones: Arc<Tombstones>) {
+        *self.tombstones.write().unwrap_or_else(PoisonError::into_inner) = tombstones;
     }
 
     /// Its description.
@@ -71,31 +86,41 @@ impl Block {
     ) -> Result<Selection, E> {
         let ordinals = self.with_view(|view| index::resolve(view, matchers))?;
         let mut rows = self.index.rows();
-        let mut selection = Selection {
-            block: Arc::clone(self),
-            labels: Vec::new(),
-            chunks: Vec::new(),
-            ends: Vec::new(),
-            columns: Mutex::default(),
-        };
+        let mut selection = Selection::new(self);
         let is_all =
             range.min_ms <= self.meta.range.min_ms && range.max_ms >= self.meta.range.max_ms;
         for (i, ordinal) in (0_u32..).zip(&ordinals) {
             if i.is_multiple_of(SERIES_PER_CHECK) {
                 check()?;
             }
+            let hidden = selection.tombstones.of(ordinal);
             let before = selection.chunks.len();
             for &chunk in rows.chunks(ordinal)? {
-                if is_all || self.columns.range(chunk.column)?.overlaps(range) {
+                let is_wanted = is_all && hidden.is_empty() || {
+                    let own = self.columns.range(chunk.column)?;
+                    let is_gone = |h: &TimeRange| h.contains(own.min_ms) && h.contains(own.max_ms);
+                    own.overlaps(range) && !hidden.iter().any(is_gone)
+                };
+                if is_wanted {
                     selection.chunks.push(chunk);
                 }
             }
             if selection.chunks.len() > before {
-                selection.labels.push(rows.labels(ordinal)?);
-                selection.ends.push(selection.chunks.len());
+                selection.end_series(ordinal, rows.labels(ordinal)?);
             }
         }
         Ok(selection)
+    }
+
+    /// Numbers of the series that satisfy `matchers` and have, or may have, a sample in `range`
+    /// that is not deleted.
+    pub fn ordinals(
+        self: &Arc<Self>,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<RoaringBitmap, StorageError> {
+        let selection = self.select::<StorageError>(matchers, range, &|| Ok(()))?;
+        Ok(selection.ordinals.into_iter().collect())
     }
 
     /// Names of all labels of the series that satisfy `matchers`, sorted.
@@ -114,7 +139,7 @@ impl Block {
 
     /// Walks over the whole block in ascending order of labels; for merging.
     pub fn scan(self: &Arc<Self>) -> Scan {
-        Scan { block: Arc::clone(self), next: 0 }
+        Scan { block: Arc::clone(self), next: 0, tombstones: self.tombstones() }
     }
 
     fn with_view<T>(&self, read: impl FnOnce(&IndexView<'_>) -> T) -> Result<T, StorageError> {
@@ -166,11 +191,32 @@ pub struct Selection {
     labels: Vec<Labels>,
     chunks: Vec<ChunkRef>,
     ends: Vec<usize>,
+    ordinals: Vec<u32>,
+    tombstones: Arc<Tombstones>,
     /// Series of one group are often read one after the other.
     columns: Mutex<HashMap<u32, Arc<[i64]>>>,
 }
 
 impl Selection {
+    fn new(block: &Arc<Block>) -> Self {
+        Self {
+            block: Arc::clone(block),
+            labels: Vec::new(),
+            chunks: Vec::new(),
+            ends: Vec::new(),
+            ordinals: Vec::new(),
+            tombstones: block.tombstones(),
+            columns: Mutex::default(),
+        }
+    }
+
+    /// The chunks added last are those of this series.
+    fn end_series(&mut self, ordinal: u32, labels: Labels) {
+        self.labels.push(labels);
+        self.ends.push(self.chunks.len());
+        self.ordinals.push(ordinal);
+    }
+
     /// Number of series.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -192,8 +238,8 @@ impl Selection {
     }
 
     /// Replaces the content of `out` by the samples of series `index` within `range`, times
-    /// strictly ascending. A damaged chunk is told to `damaged` and left out; a medium that does
-    /// not read is an error.
+    /// strictly ascending, deleted ones left out. A damaged chunk is told to `damaged` and left
+    /// out; a medium that does not read is an error.
     pub fn read(
         &self,
         index: usize,
@@ -212,6 +258,7 @@ impl Selection {
                 other => other?,
             }
         }
+        self.tombstones.apply(self.ordinals[index], out);
         Ok(())
     }
 
@@ -238,6 +285,14 @@ impl Selection {
 pub struct Scan {
     block: Arc<Block>,
     next: u32,
+    tombstones: Arc<Tombstones>,
+}
+
+impl Scan {
+    /// What was deleted from the block when the walk began; it leaves that out.
+    pub fn tombstones(&self) -> &Arc<Tombstones> {
+        &self.tombstones
+    }
 }
 
 impl Scan {
@@ -249,17 +304,11 @@ impl Scan {
             return Ok(None);
         }
         let mut rows = self.block.index.rows();
-        let mut selection = Selection {
-            block: Arc::clone(&self.block),
-            labels: Vec::new(),
-            chunks: Vec::new(),
-            ends: Vec::new(),
-            columns: Mutex::default(),
-        };
+        let mut selection = Selection::new(&self.block);
+        selection.tombstones = Arc::clone(&self.tombstones);
         for ordinal in self.next..end {
             selection.chunks.extend_from_slice(rows.chunks(ordinal)?);
-            selection.labels.push(rows.labels(ordinal)?);
-            selection.ends.push(selection.chunks.len());
+            selection.end_series(ordinal, rows.labels(ordinal)?);
         }
         self.next = end;
         Ok(Some(selection))

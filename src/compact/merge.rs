@@ -1,4 +1,4 @@
-//! Several blocks as one.
+//! Several blocks as one, or one block without what was deleted from it.
 //!
 //! Streams over all blocks in label order and merges samples by time; of two samples at one time
 //! that of the newer block stays, as queries see it. Any damage ends the work with an error: the
@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::Workshop;
-use crate::block::{Block, BlockWriter, Meta, Scan, Selection, Ulid};
+use crate::block::{Block, BlockWriter, Meta, Scan, Selection, Tombstones, Ulid};
 use crate::chunk::Coder;
 use crate::disk::StorageError;
 use crate::model::{Labels, Samples, TimeRange};
@@ -21,23 +21,55 @@ const SERIES_PER_STRETCH: u32 = 256;
 /// still no more to decode than a query can bear.
 const WINDOWS_PER_CHUNK: i64 = 3;
 
-/// Merges `blocks` into the block `ulid`; `None` where they hold nothing.
+/// A merged block of which all but its name is written.
+#[derive(Debug)]
+pub struct Merged {
+    writer: BlockWriter,
+    level: u32,
+    parents: Vec<Ulid>,
+    tombstones: Vec<(Arc<Block>, Arc<Tombstones>)>,
+}
+
+impl Merged {
+    /// Whether something was deleted from one of the blocks since the merge began: it would be
+    /// there again.
+    pub fn is_outdated(&self) -> bool {
+        self.tombstones.iter().any(|(block, before)| *block.tombstones() != **before)
+    }
+
+    /// Makes the block durable: from now on it takes the place of its parents. `None` where they
+    /// hold nothing.
+    pub fn finish(self) -> Result<Option<Meta>, StorageError> {
+        self.writer.finish(self.level, self.parents)
+    }
+
+    /// Gives up and removes what was written.
+    pub fn abandon(self) -> Result<(), StorageError> {
+        self.writer.abandon()
+    }
+}
+
+/// Merges `blocks` into the block `ulid`, without what is deleted from them.
 pub fn merge_blocks(
     blocks: &[Arc<Block>],
     ulid: Ulid,
     workshop: &Workshop<'_>,
-) -> Result<Option<Meta>, StorageError> {
+) -> Result<Merged, StorageError> {
     let mut blocks: Vec<&Arc<Block>> = blocks.iter().collect();
     blocks.sort_by_key(|block| block.meta().ulid);
     let parents: Vec<Ulid> = blocks.iter().map(|block| block.meta().ulid).collect();
-    let level = blocks.iter().map(|block| block.meta().level).max().unwrap_or(0) + 1;
+    let highest = blocks.iter().map(|block| block.meta().level).max().unwrap_or(0);
+    let level = highest + u32::from(blocks.len() > 1);
     let min_ms = blocks.iter().map(|block| block.meta().range.min_ms).min().unwrap_or(0);
     let Workshop { disk, blocks_dir, window_ms, .. } = workshop;
     let chunk_window_ms = window_ms.saturating_mul(WINDOWS_PER_CHUNK);
     let mut writer =
         BlockWriter::create(disk, blocks_dir, ulid, min_ms, chunk_window_ms, Coder::Dense)?;
     match write_series(&blocks, &mut writer, workshop) {
-        Ok(()) => writer.finish(level, parents),
+        Ok(tombstones) => {
+            let tombstones = blocks.into_iter().cloned().zip(tombstones).collect();
+            Ok(Merged { writer, level, parents, tombstones })
+        }
         Err(error) => {
             // The first error is the one to tell; what stays is swept away at the next start.
             let _ = writer.abandon();
@@ -84,11 +116,12 @@ impl Source {
     }
 }
 
+/// Writes all series; gives the tombstones of each block that were left out.
 fn write_series(
     blocks: &[&Arc<Block>],
     writer: &mut BlockWriter,
     workshop: &Workshop<'_>,
-) -> Result<(), StorageError> {
+) -> Result<Vec<Arc<Tombstones>>, StorageError> {
     let mut sources =
         blocks.iter().map(|block| Source::open(block)).collect::<Result<Vec<_>, _>>()?;
     let mut heap = BinaryHeap::new();
@@ -115,5 +148,5 @@ fn write_series(
     if let Some(last) = current {
         writer.add(&last, &merged)?;
     }
-    Ok(())
+    Ok(sources.iter().map(|source| Arc::clone(source.scan.tombstones())).collect())
 }

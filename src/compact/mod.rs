@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, StorageError};
 
 pub use flush::{flush_window, occupied_windows};
-pub use merge::merge_blocks;
+pub use merge::{Merged, merge_blocks};
 pub use plan::{Candidate, plan};
 pub use retention::expired;
 

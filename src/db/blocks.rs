@@ -12,10 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use roaring::RoaringBitmap;
+
+use super::tombstones::TombstoneStore;
 use super::{Event, Observer};
 use crate::block::{Block, Meta, TEMPORARY, Ulid};
 use crate::compact::Candidate;
 use crate::disk::{Disk, StorageError};
+use crate::model::TimeRange;
 
 /// The blocks of one database.
 #[derive(Debug)]
@@ -33,6 +37,7 @@ pub(super) struct BlockStore {
     /// What queries have to be told.
     unreadable: Vec<String>,
     last_ulid: Mutex<Option<Ulid>>,
+    tombstones: TombstoneStore,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,7 +51,9 @@ impl BlockStore {
         root: &Path,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, StorageError> {
+        let (tombstones, unread) = TombstoneStore::open(Arc::clone(&disk), root)?;
         let mut store = Self {
+            tombstones,
             disk,
             dir: root.join("blocks"),
             quarantine: root.join("quarantine"),
@@ -83,9 +90,49 @@ impl BlockStore {
             }
         }
         for ulid in replaced {
-            store.remove(&store.dir.join(ulid.to_string()));
+            store.remove(ulid);
         }
+        for (path, error) in unread {
+            store.unreadable.push(format!("deleted samples may show: {error}"));
+            store.put_aside(&path, &error);
+        }
+        store.attach_tombstones(root);
         Ok(store)
+    }
+
+    /// Gives each block its tombstones, and removes those of blocks that are nowhere.
+    fn attach_tombstones(&self, root: &Path) {
+        let list = self.list();
+        for block in list.iter() {
+            block.set_tombstones(self.tombstones.of(block.meta().ulid));
+        }
+        for ulid in self.tombstones.blocks() {
+            let name = ulid.to_string();
+            let foreign = root.parent().map(|data| data.join(&name));
+            let places = [Some(self.dir.join(&name)), Some(self.quarantine.join(&name)), foreign];
+            if !places.iter().flatten().any(|place| self.disk.exists(place)) {
+                self.remove_tombstones(ulid);
+            }
+        }
+    }
+
+    fn remove_tombstones(&self, ulid: Ulid) {
+        if let Err(error) = self.tombstones.remove(ulid) {
+            self.warn(format!("the tombstones of block {ulid} stay: {error}"));
+        }
+    }
+
+    /// Hides `range` of `series` of a block, durable on return.
+    pub(super) fn hide(
+        &self,
+        block: &Block,
+        series: &RoaringBitmap,
+        range: TimeRange,
+    ) -> Result<(), StorageError> {
+        if !series.is_empty() {
+            block.set_tombstones(self.tombstones.hide(block.meta().ulid, series, range)?);
+        }
+        Ok(())
     }
 
     /// Moves a damaged block to quarantine, or leaves one that does not read where it is.
@@ -199,12 +246,13 @@ impl BlockStore {
         }
         for ulid in gone {
             lock(&self.damaged).remove(ulid);
-            self.remove(&self.dir.join(ulid.to_string()));
+            self.remove(*ulid);
         }
     }
 
     /// Removes a block's directory. What fails is swept at the next start.
-    fn remove(&self, path: &Path) {
+    fn remove(&self, ulid: Ulid) {
+        let path = &self.dir.join(ulid.to_string());
         if !self.disk.exists(path) {
             return;
         }
@@ -213,7 +261,10 @@ impl BlockStore {
         let doomed = PathBuf::from(doomed);
         let renamed = self.disk.rename(path, &doomed).and_then(|()| self.disk.sync_dir(&self.dir));
         match renamed {
-            Ok(()) => self.sweep(&doomed),
+            Ok(()) => {
+                self.remove_tombstones(ulid);
+                self.sweep(&doomed);
+            }
             Err(error) => self.warn(format!("{} is not removed: {error}", path.display())),
         }
     }

@@ -2,24 +2,27 @@
 //!
 //! All of it runs under one lock, one step after the other, on the background thread or in
 //! [`super::Database::maintain`]. A step that fails is told, counted and tried again later; it
-//! has changed nothing that counts.
+//! has changed nothing that counts. While samples move from head to block or from block to block,
+//! [`Shared::moving_lock`] keeps deletions and snapshots out; it is taken inside the other.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Event, Shared};
-use crate::block::Ulid;
+use crate::block::{Block, Meta, Ulid};
 use crate::compact::{Workshop, expired, flush_window, merge_blocks, occupied_windows, plan};
 use crate::disk::StorageError;
 use crate::model::TimeRange;
 
 /// Longest pause between two attempts of a step that fails.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// Attempts at a merge after which deletions wait for it.
+const MERGE_ATTEMPTS: u32 = 3;
 /// Damaged places that one flush tells of.
 const DAMAGE_TOLD_MAX: usize = 100;
 
@@ -41,21 +44,32 @@ impl Shared {
         let _guard = self.maintenance_lock();
         self.check_open()?;
         let done = self.flush_due().and_then(|()| {
+            let still = self.moving_lock();
             if let Some(range) = self.head.seal_all()? {
                 self.write_out(range)?;
             }
+            drop(still);
             self.expire();
             self.merge_due(true)
         });
         self.told("compaction", done)
     }
 
-    fn maintenance_lock(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn maintenance_lock(&self) -> MutexGuard<'_, ()> {
         self.maintenance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Held while samples move from one place to another, and by whoever cannot bear that.
+    pub(super) fn moving_lock(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells and counts a failure; the end of the database is none.
-    fn told(&self, step: &'static str, done: Result<(), StorageError>) -> Result<(), StorageError> {
+    pub(super) fn told(
+        &self,
+        step: &'static str,
+        done: Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
         match &done {
             Ok(()) | Err(StorageError::Closed) => {}
             Err(error) => {
@@ -71,6 +85,7 @@ impl Shared {
         while let Some(window) = self.head.flushable_window() {
             self.check_open()?;
             let border_ms = window.max_ms.saturating_add(1);
+            let _still = self.moving_lock();
             match self.head.seal_window(border_ms)? {
                 Some(range) => self.write_out(range)?,
                 None => self.head.truncate(border_ms)?,
@@ -132,13 +147,13 @@ impl Shared {
         Ok(())
     }
 
-    fn merge(&self, names: &[Ulid]) -> Result<(), StorageError> {
+    /// Merges these blocks; one block is written anew without what was deleted from it.
+    pub(super) fn merge(&self, names: &[Ulid]) -> Result<(), StorageError> {
         let began = self.clock.monotonic();
         let list = self.blocks.list();
         let chosen = list.iter().filter(|block| names.contains(&block.meta().ulid));
         let chosen: Vec<_> = chosen.cloned().collect();
-        let ulid = self.blocks.fresh_ulid(self.clock.now_ms());
-        let meta = match merge_blocks(&chosen, ulid, &self.workshop(&self.check(), &|_| {})) {
+        let meta = match self.merged(&chosen) {
             Err(StorageError::Corrupt { path, offset, what }) => {
                 // The damaged block rests from now on; the others find another plan.
                 let error = StorageError::Corrupt { path: path.clone(), offset, what };
@@ -149,10 +164,6 @@ impl Shared {
             }
             other => other?,
         };
-        match &meta {
-            Some(meta) => self.blocks.publish(meta)?,
-            None => self.blocks.drop_blocks(names),
-        }
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
         self.options.observer.event(&Event::Compacted {
             sources: names.iter().map(ToString::to_string).collect(),
@@ -160,6 +171,31 @@ impl Shared {
             took: self.clock.monotonic().saturating_sub(began),
         });
         Ok(())
+    }
+
+    /// Writes the merged block and serves it in the place of `chosen`. Where something is deleted
+    /// from these meanwhile it is done again; from the third time on deletions wait.
+    fn merged(&self, chosen: &[Arc<Block>]) -> Result<Option<Meta>, StorageError> {
+        for attempt in 1.. {
+            let still = (attempt >= MERGE_ATTEMPTS).then(|| self.moving_lock());
+            let ulid = self.blocks.fresh_ulid(self.clock.now_ms());
+            let merged = merge_blocks(chosen, ulid, &self.workshop(&self.check(), &|_| {}))?;
+            let _still = still.unwrap_or_else(|| self.moving_lock());
+            if merged.is_outdated() {
+                merged.abandon()?;
+                continue;
+            }
+            let meta = merged.finish()?;
+            match &meta {
+                Some(meta) => self.blocks.publish(meta)?,
+                None => {
+                    let gone: Vec<Ulid> = chosen.iter().map(|block| block.meta().ulid).collect();
+                    self.blocks.drop_blocks(&gone);
+                }
+            }
+            return Ok(meta);
+        }
+        unreachable!("BUG: the loop has no end")
     }
 
     /// Removes blocks past retention.
@@ -172,7 +208,9 @@ impl Shared {
         if gone.is_empty() {
             return;
         }
+        let still = self.moving_lock();
         self.blocks.drop_blocks(&gone);
+        drop(still);
         self.counters.blocks_expired.fetch_add(gone.len() as u64, Ordering::Relaxed);
         for ulid in gone {
             self.options.observer.event(&Event::Expired { block: ulid.to_string() });

@@ -8,11 +8,13 @@
 //! Everything is kept below `<data>/narthex/`; nothing else in the directory is touched.
 
 mod blocks;
+mod deletions;
 mod events;
 mod maintenance;
 mod options;
 mod query;
 mod stats;
+mod tombstones;
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -61,6 +63,8 @@ struct Shared {
     head_damage: Mutex<BTreeMap<PathBuf, String>>,
     /// Held by whoever does maintenance.
     maintenance: Mutex<()>,
+    /// Held while samples move; see [`Shared::moving_lock`].
+    moving: Mutex<()>,
     is_closed: AtomicBool,
     /// Wakes the background thread when the database closes.
     wake: (Mutex<()>, Condvar),
@@ -129,6 +133,7 @@ impl Database {
             blocks,
             head_damage: Mutex::default(),
             maintenance: Mutex::default(),
+            moving: Mutex::default(),
             is_closed: AtomicBool::new(false),
             wake: Default::default(),
             counters: Counters::default(),

@@ -17,7 +17,7 @@ use crate::select::{
 
 impl Shared {
     /// Whether the head may have samples within `range`.
-    fn head_overlaps(&self, range: TimeRange) -> bool {
+    pub(super) fn head_overlaps(&self, range: TimeRange) -> bool {
         self.head.time_range().is_some_and(|head| head.overlaps(range))
     }
 

@@ -1,0 +1,64 @@
+//! Deleting samples, and giving their bytes back.
+//!
+//! A deletion concerns what was committed before it, wherever it lies, and nothing that comes
+//! later: in the head it is a record of the log, for a block it is a file beside it. What is in
+//! the way (a flush, the last step of a merge, a snapshot) is waited for, so no sample moves from
+//! one place to another meanwhile.
+
+use super::{Database, Shared};
+use crate::disk::StorageError;
+use crate::index;
+use crate::model::{Matcher, TimeRange};
+
+impl Database {
+    /// Deletes the samples within `range` of the series that satisfy `matchers` (none: of all
+    /// series), as far as they were committed before the call. Durable on return.
+    ///
+    /// Their bytes are given back when the blocks are merged, or by
+    /// [`Database::clean_tombstones`]. Late samples that are appended to the interval afterwards
+    /// show. After an error a part may be deleted; it may be tried again.
+    pub fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<(), StorageError> {
+        self.inner.shared.delete(matchers, range)
+    }
+
+    /// Writes every block anew from which something was deleted, without it. Blocks that cannot
+    /// be read are left as they are; the first error is returned after all were tried.
+    pub fn clean_tombstones(&self) -> Result<(), StorageError> {
+        self.inner.shared.clean_tombstones()
+    }
+}
+
+impl Shared {
+    fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<(), StorageError> {
+        let _still = self.moving_lock();
+        self.check_open()?;
+        let mut result = Ok(());
+        for block in self.blocks.list().iter().filter(|b| b.meta().range.overlaps(range)) {
+            let own = block.meta().range;
+            let hidden = TimeRange {
+                min_ms: range.min_ms.max(own.min_ms),
+                max_ms: range.max_ms.min(own.max_ms),
+            };
+            let done = block
+                .ordinals(matchers, hidden)
+                .and_then(|series| self.blocks.hide(block, &series, hidden));
+            result = result.and(done);
+        }
+        if self.head_overlaps(range) {
+            let ids = self.head.with_index(|index| index::resolve(index, matchers));
+            result = result.and(self.head.delete(&ids, range));
+        }
+        result
+    }
+
+    fn clean_tombstones(&self) -> Result<(), StorageError> {
+        let _maintenance = self.maintenance_lock();
+        self.check_open()?;
+        let mut result = Ok(());
+        for block in self.blocks.list().iter().filter(|block| !block.tombstones().is_empty()) {
+            let cleaned = self.merge(&[block.meta().ulid]);
+            result = result.and(self.told("cleaning of tombstones", cleaned));
+        }
+        result
+    }
+}
