@@ -14,7 +14,7 @@ use crate::block::{BlockWriter, Meta, Ulid};
 use crate::chunk::Coder;
 use crate::disk::StorageError;
 use crate::head::{Captured, Head, SeriesId};
-use crate::index::LabelIndex;
+use crate::index::{LabelIndex, Visit};
 use crate::model::{Labels, METRIC_NAME, Samples, TimeRange};
 
 /// Series captured at once.
@@ -103,7 +103,7 @@ fn in_label_order(captured: &Captured) -> Vec<usize> {
 
 /// All series in sets that ascend: every series of one set is below every series of the next.
 fn batches(head: &Head) -> Vec<RoaringBitmap> {
-    let (mut below, metrics, mut above) = head.with_index(partition);
+    let (mut below, metrics, mut above) = partition(&head.index());
     // The empty label set is below all others and has no pair to find it by.
     let is_empty = |id: &u32| head.labels(SeriesId(*id)).is_some_and(|labels| labels.is_empty());
     let empty: Vec<u32> = above.iter().filter(is_empty).collect();
@@ -125,7 +125,7 @@ fn partition(index: &impl LabelIndex) -> (RoaringBitmap, Vec<RoaringBitmap>, Roa
         let mut values = Vec::new();
         index.visit_values(name, "", &mut |value| {
             values.push(value.to_owned());
-            true
+            Visit::Next
         });
         for value in &values {
             below |= index.postings(name, value);
@@ -134,9 +134,10 @@ fn partition(index: &impl LabelIndex) -> (RoaringBitmap, Vec<RoaringBitmap>, Roa
     let mut metric_names = Vec::new();
     index.visit_values(METRIC_NAME, "", &mut |value| {
         metric_names.push(value.to_owned());
-        true
+        Visit::Next
     });
     metric_names.sort_unstable();
+    metric_names.dedup();
     let mut above = index.all() - &below;
     let mut metrics = Vec::new();
     for name in &metric_names {

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use super::{Database, Event, Shared};
 use crate::block::Block;
 use crate::disk::StorageError;
+use crate::head::HeadIndex;
 use crate::index;
 use crate::model::{Matcher, TimeRange};
 use crate::promql::engine::{Engine, Query, QueryError, QueryOptions, QueryRange, QueryResult};
@@ -43,14 +44,14 @@ impl Shared {
         &self,
         range: TimeRange,
         cancellation: &Cancellation,
-        head: impl FnOnce(&crate::head::LiveIndex) -> Vec<String>,
+        head: impl FnOnce(&HeadIndex<'_>) -> Vec<String>,
         block: impl Fn(&Block) -> Result<Vec<String>, StorageError>,
     ) -> Result<Vec<String>, SelectError> {
         self.check_open()?;
         cancellation.check()?;
         let mut found = BTreeSet::new();
         if self.head_overlaps(range) {
-            found.extend(self.head.with_index(head));
+            found.extend(head(&self.head.index()));
         }
         for each in self.blocks.list().iter().filter(|b| b.meta().range.overlaps(range)) {
             cancellation.check()?;
@@ -138,7 +139,7 @@ impl Queryable for Database {
         // The head first: what a flush takes out of it afterwards is in the list of blocks.
         let mut head = None;
         if shared.head_overlaps(range) {
-            let ids = shared.head.with_index(|index| index::resolve(index, matchers));
+            let ids = index::resolve(&shared.head.index(), matchers);
             head = Some(shared.head.capture(&ids, range, &check)?);
         }
         let mut warnings = shared.blocks.unreadable().to_vec();

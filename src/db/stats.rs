@@ -100,7 +100,7 @@ impl Shared {
         blocks.sort_by_key(|block| (block.range.min_ms, block.range.max_ms));
         Stats {
             head_series: head.series as usize,
-            head_label_pairs: self.head.top_labels(0).pairs as usize,
+            head_label_pairs: self.head.index().pairs_len(),
             head_chunks: head.chunks as usize,
             head_range: head
                 .min_ms

@@ -21,6 +21,7 @@ use hashbrown::HashMap;
 
 use super::GroupKey;
 use super::column::Column;
+use super::stats::HeadMemory;
 use super::tile::TileRef;
 use crate::wal::Position;
 
@@ -127,11 +128,6 @@ impl Group {
 }
 
 impl Writer {
-    /// Bytes on the heap, roughly.
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<SlotState>()
-    }
-
     /// A slot for `series`; the caller adds the column.
     pub(super) fn add_slot(&mut self, series: u32) -> u32 {
         self.slots.push(SlotState { series, epoch: 0, last_ms: NO_TIME, last_bits: 0 });
@@ -220,16 +216,17 @@ impl Data {
         Some(samples[at].1)
     }
 
-    /// Bytes on the heap, roughly.
-    pub(super) fn heap_bytes(&self) -> usize {
-        let columns: usize = self.columns.iter().map(Column::heap_bytes).sum();
-        self.times.capacity() * 8
-            + self.series.capacity() * 4
-            + self.columns.capacity() * size_of::<Column>()
-            + columns
+    /// Adds the bytes on the heap, roughly; those of the writer's slots are among them.
+    pub(super) fn measure(&self, memory: &mut HeadMemory) {
+        let slot = size_of::<SlotState>() + size_of::<u32>() + size_of::<Column>();
+        memory.slots += (self.columns.capacity() * slot) as u64;
+        memory.streams += self.columns.iter().map(Column::heap_bytes).sum::<usize>() as u64;
+        let groups = size_of::<Group>()
+            + self.times.capacity() * 8
             + self.loose.capacity() * size_of::<(u32, Loose)>()
             + self.loose_len * 16
-            + self.tiles.capacity() * size_of::<TileRef>()
+            + self.tiles.capacity() * size_of::<TileRef>();
+        memory.groups += groups as u64;
     }
 
     /// Number of the row after the last.

@@ -19,6 +19,8 @@ pub mod column;
 mod deletion;
 mod flush;
 mod group;
+mod index;
+mod lists;
 mod maintain;
 mod observer;
 mod options;
@@ -26,11 +28,13 @@ mod postings;
 mod recover;
 mod register;
 mod reshape;
+mod rows;
 mod seal;
 mod stats;
 mod symbols;
 mod table;
 mod tile;
+mod values;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -50,10 +54,10 @@ use crate::wal::{Log, Syncer};
 
 pub use append::Appender;
 pub use capture::Captured;
+pub use index::HeadIndex;
 pub use observer::{Event, NoObserver, Observer};
 pub use options::HeadOptions;
-pub use postings::LiveIndex;
-pub use stats::{HeadStats, TopLabels};
+pub use stats::{HeadMemory, HeadStats, TopLabels};
 
 /// Number of a series within the head; used again only when nothing names it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -202,13 +206,6 @@ impl Head {
         self.register_read().labels(id.0)
     }
 
-    /// Calls `read` with the live index; series are [`SeriesId`] numbers. New series wait
-    /// meanwhile, and once one waits, commits wait behind it: `read` should be short. It must not
-    /// call the head.
-    pub fn with_index<T>(&self, read: impl FnOnce(&LiveIndex) -> T) -> T {
-        read(&self.register_read().index)
-    }
-
     /// Times from the oldest to the newest sample; `None` while there is none.
     pub fn time_range(&self) -> Option<TimeRange> {
         let max_ms = self.newest_ms()?;
@@ -255,6 +252,18 @@ impl Head {
 
     fn register_read(&self) -> RwLockReadGuard<'_, Register> {
         self.register.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The register with every series in its lists.
+    fn register_folded(&self) -> RwLockReadGuard<'_, Register> {
+        let register = self.register_read();
+        if register.index.is_folded() {
+            return register;
+        }
+        drop(register);
+        let mut register = self.register_write();
+        register.index.fold();
+        RwLockWriteGuard::downgrade(register)
     }
 
     fn register_write(&self) -> RwLockWriteGuard<'_, Register> {

@@ -1,167 +1,282 @@
-//! The live index: label pairs to series.
+//! The live index: label pairs to series, series to label rows.
 //!
-//! A pair that one series has costs a few words; up to [`FEW_MAX`] ids lie in a sorted vector,
-//! more in a roaring bitmap. Ids ascend as series come, so additions go to the end.
-//! INVARIANT: each symbol that stands here is held by at least one series of the register.
+//! A new series gets its row at once and comes into lists later, a few thousand together
+//! ([`LiveIndex::fold`]): pairs of a batch that get the same series and had the same list before
+//! go on sharing one. Whoever looks lists up folds first; `head/index.rs` sees to that.
+//! INVARIANT: a list is shared only by pairs that are on exactly its series, so a series that is
+//! in it has all of these pairs.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+use std::ops::Range;
+
+use hashbrown::{DefaultHashBuilder, HashMap};
 use roaring::RoaringBitmap;
 
+use super::lists::{Ids, Lists, NO_LIST};
+use super::rows::{Row, Rows};
 use super::symbols::Symbols;
-use crate::index::LabelIndex;
+use super::values::SortedValues;
+use crate::model::Labels;
 
-/// Longest list that is kept as a plain vector.
-const FEW_MAX: usize = 32;
+/// Pairs of new series that wait at most for their lists.
+const PENDING_PAIRS_MAX: usize = 40_000;
 
-/// Postings of the series in the head.
+/// Labels of the series in the head.
 #[derive(Debug, Default)]
-pub struct LiveIndex {
-    pub(super) symbols: Symbols,
+pub(super) struct LiveIndex {
+    pub symbols: Symbols,
+    pub rows: Rows,
     all: RoaringBitmap,
-    names: HashMap<u32, HashMap<u32, Posting>>,
+    names: HashMap<u32, Name>,
+    lists: Lists,
+    /// Series that are in no list yet.
+    pending: Vec<(u32, Row)>,
+    pending_pairs: usize,
+    hasher: DefaultHashBuilder,
 }
 
-#[derive(Debug)]
-enum Posting {
-    One(u32),
-    Few(Vec<u32>),
-    Many(Box<RoaringBitmap>),
+/// A label name that series have.
+#[derive(Debug, Default)]
+pub(super) struct Name {
+    /// Lists by value.
+    lists: HashMap<u32, u32>,
+    pub values: SortedValues,
+}
+
+/// New series of one pair.
+struct Run {
+    name: u32,
+    value: u32,
+    /// The pair's list so far.
+    list: u32,
+    hash: u64,
+    ids: Range<usize>,
 }
 
 impl LiveIndex {
-    /// Adds a series under its (name, value) symbols.
-    pub(super) fn insert(&mut self, id: u32, pairs: &[(u32, u32)]) {
+    /// Adds a series.
+    pub(super) fn add(&mut self, id: u32, labels: &Labels) -> Row {
+        let symbols = &mut self.symbols;
+        let pairs: Vec<(u32, u32)> =
+            labels.iter().map(|(n, v)| (symbols.intern(n), symbols.intern(v))).collect();
+        let row = self.rows.add(id, &pairs, &mut self.symbols);
         self.all.insert(id);
-        for &(name, value) in pairs {
-            let values = self.names.entry(name).or_default();
-            values.entry(value).and_modify(|p| p.insert(id)).or_insert(Posting::One(id));
+        self.pending.push((id, row));
+        self.pending_pairs += pairs.len();
+        if self.pending_pairs >= PENDING_PAIRS_MAX {
+            self.fold();
         }
+        row
     }
 
-    /// Removes a series from everything that [`LiveIndex::insert`] put it under.
-    pub(super) fn remove(&mut self, id: u32, pairs: &[(u32, u32)]) {
+    /// Removes a series that has this row.
+    pub(super) fn remove(&mut self, id: u32, row: Row) {
+        self.fold();
         self.all.remove(id);
-        for (name, value) in pairs {
-            let Some(values) = self.names.get_mut(name) else { continue };
-            if values.get_mut(value).is_some_and(|posting| posting.remove(id)) {
-                values.remove(value);
+        let mut held: Vec<(u32, u32, u32)> = Vec::new();
+        for (name, value) in self.rows.pairs(row) {
+            let list = self.names.get(&name).and_then(|known| known.lists.get(&value));
+            held.push((*list.expect("BUG: each pair of a series has a list"), name, value));
+        }
+        self.rows.remove(id, row, &mut self.symbols);
+        held.sort_unstable();
+        for sharing in held.chunk_by(|a, b| a.0 == b.0) {
+            if self.lists.remove(sharing[0].0, id) {
+                sharing.iter().for_each(|&(_, name, value)| self.drop_pair(name, value));
             }
-            if values.is_empty() {
-                self.names.remove(name);
+        }
+        held.iter().for_each(|&(_, _, value)| self.symbols.release(value));
+    }
+
+    /// Whether every series is in its lists.
+    pub(super) fn is_folded(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Brings new series into their lists.
+    pub(super) fn fold(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let mut pairs = Vec::with_capacity(self.pending_pairs);
+        for (id, row) in std::mem::take(&mut self.pending) {
+            pairs.extend(self.rows.pairs(row).map(|(name, value)| (name, value, id)));
+        }
+        self.pending_pairs = 0;
+        pairs.sort_unstable();
+        let ids: Vec<u32> = pairs.iter().map(|pair| pair.2).collect();
+        let mut runs: Vec<Run> = Vec::new();
+        let mut end = 0;
+        for run in pairs.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            let (name, value, _) = run[0];
+            let known = self.names.get(&name).and_then(|known| known.lists.get(&value));
+            let begin = end;
+            end += run.len();
+            let hash = self.hasher.hash_one(&ids[begin..end]);
+            let list = known.copied().unwrap_or(NO_LIST);
+            runs.push(Run { name, value, list, hash, ids: begin..end });
+        }
+        runs.sort_unstable_by_key(|run| (run.list, run.hash));
+        let are_alike = |a: &Run, b: &Run| {
+            (a.list, a.hash) == (b.list, b.hash) && ids[a.ids.clone()] == ids[b.ids.clone()]
+        };
+        for alike in runs.chunk_by(are_alike) {
+            let Run { list: before, ids: place, .. } = &alike[0];
+            let list = self.lists.extend(*before, alike.len() as u32, &ids[place.clone()]);
+            if list != *before {
+                alike.iter().for_each(|run| self.set_list(run.name, run.value, list));
             }
         }
     }
 
-    /// Calls `visit` for each pair with the number of series that have it.
-    pub(super) fn visit_pairs(&self, visit: &mut dyn FnMut(&str, &str, u64)) {
-        for (&name, values) in &self.names {
-            for (&value, posting) in values {
-                visit(self.symbols.text(name), self.symbols.text(value), posting.len());
-            }
+    fn set_list(&mut self, name: u32, value: u32, list: u32) {
+        let symbols = &mut self.symbols;
+        let known = self.names.entry(name).or_insert_with(|| {
+            symbols.hold(name);
+            Name::default()
+        });
+        if known.lists.insert(value, list).is_none() {
+            known.values.add(value, symbols);
         }
     }
 
-    /// Bytes on the heap, roughly.
+    fn drop_pair(&mut self, name: u32, value: u32) {
+        let Some(known) = self.names.get_mut(&name) else { return };
+        known.lists.remove(&value);
+        known.values.bury(value, &mut self.symbols);
+        if known.lists.is_empty() {
+            known.values.clear(&mut self.symbols);
+            self.names.remove(&name);
+            self.symbols.release(name);
+        }
+    }
+
+    /// All series.
+    pub(super) fn all(&self) -> &RoaringBitmap {
+        &self.all
+    }
+
+    /// A label name that series have.
+    pub(super) fn name(&self, name: &str) -> Option<&Name> {
+        self.names.get(&self.symbols.find(name)?)
+    }
+
+    /// Texts of all label names.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, &Name)> {
+        self.names.iter().map(|(&symbol, name)| (self.symbols.text(symbol), name))
+    }
+
+    /// The series of a pair.
+    pub(super) fn ids(&self, name: &str, value: &str) -> Option<&Ids> {
+        self.ids_of(self.name(name)?, self.symbols.find(value)?)
+    }
+
+    /// The series of a value of `name`.
+    pub(super) fn ids_of(&self, name: &Name, value: u32) -> Option<&Ids> {
+        Some(self.lists.ids(*name.lists.get(&value)?))
+    }
+
+    /// Number of label pairs.
+    pub(super) fn pairs_len(&self) -> usize {
+        self.names.values().map(|name| name.lists.len()).sum()
+    }
+
+    /// Bytes on the heap, roughly, without symbols and rows.
     pub(super) fn heap_bytes(&self) -> usize {
-        let mut bytes = self.symbols.heap_bytes() + self.all.serialized_size();
-        for values in self.names.values() {
-            bytes += values.capacity() * (size_of::<(u32, Posting)>() + 1);
-            for posting in values.values() {
-                bytes += match posting {
-                    Posting::One(_) => 0,
-                    Posting::Few(ids) => ids.capacity() * 4,
-                    Posting::Many(ids) => 64 + ids.serialized_size(),
-                };
-            }
-        }
-        bytes
-    }
-
-    fn posting(&self, name: &str, value: &str) -> Option<&Posting> {
-        let name = self.symbols.find(name)?;
-        let value = self.symbols.find(value)?;
-        self.names.get(&name)?.get(&value)
+        let of_name = |name: &Name| name.lists.capacity() * 9 + name.values.heap_bytes();
+        self.all.serialized_size()
+            + self.lists.heap_bytes()
+            + self.names.values().map(of_name).sum::<usize>()
+            + self.pending.capacity() * size_of::<(u32, Row)>()
     }
 }
 
-impl LabelIndex for LiveIndex {
-    fn all(&self) -> RoaringBitmap {
-        self.all.clone()
-    }
-
-    fn postings(&self, name: &str, value: &str) -> RoaringBitmap {
-        self.posting(name, value).map(Posting::to_bitmap).unwrap_or_default()
-    }
-
-    fn postings_len(&self, name: &str, value: &str) -> u64 {
-        self.posting(name, value).map_or(0, Posting::len)
-    }
-
-    fn visit_values(&self, name: &str, prefix: &str, visit: &mut dyn FnMut(&str) -> bool) {
-        let Some(name) = self.symbols.find(name) else { return };
-        let Some(values) = self.names.get(&name) else { return };
-        for &value in values.keys() {
-            let text = self.symbols.text(value);
-            if text.starts_with(prefix) && !visit(text) {
-                return;
-            }
-        }
-    }
-
-    fn visit_names(&self, visit: &mut dyn FnMut(&str)) {
-        for &name in self.names.keys() {
-            visit(self.symbols.text(name));
-        }
+impl Name {
+    /// Number of values.
+    pub(super) fn len(&self) -> usize {
+        self.lists.len()
     }
 }
 
-impl Posting {
-    fn len(&self) -> u64 {
-        match self {
-            Self::One(_) => 1,
-            Self::Few(ids) => ids.len() as u64,
-            Self::Many(ids) => ids.len(),
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn labels(i: u32) -> Labels {
+        let pod = i / 4;
+        let mut pairs = vec![
+            ("__name__", format!("m{}", i % 4)),
+            ("pod", format!("p{pod}")),
+            ("uid", format!("u{pod}")),
+        ];
+        if i.is_multiple_of(3) {
+            pairs.push(("extra", format!("u{pod}")));
         }
+        Labels::from_pairs(pairs)
     }
 
-    fn to_bitmap(&self) -> RoaringBitmap {
-        match self {
-            Self::One(id) => RoaringBitmap::from_iter([*id]),
-            Self::Few(ids) => ids.iter().copied().collect(),
-            Self::Many(ids) => (**ids).clone(),
-        }
+    fn ids(index: &LiveIndex, name: &str, value: &str) -> Vec<u32> {
+        index.ids(name, value).map(|ids| ids.to_bitmap().iter().collect()).unwrap_or_default()
     }
 
-    fn insert(&mut self, id: u32) {
-        match self {
-            Self::One(first) if *first == id => {}
-            Self::One(first) => *self = Self::Few(vec![(*first).min(id), (*first).max(id)]),
-            Self::Few(ids) => {
-                if let Err(at) = ids.binary_search(&id) {
-                    ids.insert(at, id);
+    #[test]
+    fn pairs_on_the_same_series_share_a_list() {
+        let mut index = LiveIndex::default();
+        for i in 0..400 {
+            index.add(i, &labels(i));
+            if i % 7 == 0 {
+                index.fold();
+            }
+        }
+        index.fold();
+        let list = |name: &str, value: &str| {
+            let value = index.symbols.find(value).unwrap();
+            index.name(name).unwrap().lists[&value]
+        };
+        for pod in 0..100 {
+            assert_eq!(list("pod", &format!("p{pod}")), list("uid", &format!("u{pod}")));
+        }
+        assert_ne!(list("uid", "u1"), list("extra", "u1"));
+        assert_eq!(ids(&index, "uid", "u3"), [12, 13, 14, 15]);
+        assert_eq!(ids(&index, "extra", "u3"), [12, 15]);
+    }
+
+    proptest! {
+        /// Against a map of everything, whatever comes and goes and however it is folded.
+        #[test]
+        fn agrees_with_a_model(steps in proptest::collection::vec((0_u32..60, any::<u8>()), 1..200)) {
+            let mut index = LiveIndex::default();
+            let mut model: BTreeMap<u32, Row> = BTreeMap::new();
+            for (id, coin) in steps {
+                if let Some(row) = model.remove(&id) {
+                    index.remove(id, row);
+                } else {
+                    model.insert(id, index.add(id, &labels(id)));
                 }
-                if ids.len() > FEW_MAX {
-                    *self = Self::Many(Box::new(ids.iter().copied().collect()));
+                if coin % 4 == 0 {
+                    index.fold();
                 }
             }
-            Self::Many(ids) => {
-                ids.insert(id);
+            index.fold();
+            let mut pairs: BTreeMap<(String, String), Vec<u32>> = BTreeMap::new();
+            for &id in model.keys() {
+                for (name, value) in &labels(id) {
+                    pairs.entry((name.to_owned(), value.to_owned())).or_default().push(id);
+                }
             }
-        }
-    }
-
-    /// Whether nothing is left.
-    fn remove(&mut self, id: u32) -> bool {
-        match self {
-            Self::One(only) => *only == id,
-            Self::Few(ids) => {
-                ids.retain(|&other| other != id);
-                ids.is_empty()
+            prop_assert_eq!(index.pairs_len(), pairs.len());
+            for ((name, value), expected) in &pairs {
+                prop_assert_eq!(&ids(&index, name, value), expected);
             }
-            Self::Many(ids) => {
-                ids.remove(id);
-                ids.is_empty()
+            prop_assert_eq!(index.all().iter().collect::<Vec<_>>().len(), model.len());
+            for (id, row) in model {
+                index.remove(id, row);
             }
+            prop_assert_eq!((index.symbols.len(), index.pairs_len()), (0, 0));
         }
     }
 }

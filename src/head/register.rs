@@ -1,22 +1,23 @@
 //! The table of series: labels to id, id to labels, id to the group that is its home.
 //!
-//! A series is a record of 32 bytes, its label pairs a run of symbol numbers in one vector, and an
-//! entry in a hash table keyed by a seeded hash of its canonical label bytes: nothing of its own
-//! on the heap. Ids are dense. A removed id rests until nothing can name it any more
+//! A series is a record of 24 bytes, a label row (`rows.rs`), and an entry in a hash table keyed by
+//! a seeded hash of its canonical label bytes: nothing of its own on the heap. Ids are dense. A removed id rests until nothing can name it any more
 //! ([`Register::release_ids`]); its next bearer has another generation.
 
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::postings::LiveIndex;
+use super::rows::Row;
+use super::stats::HeadMemory;
 use super::{SeriesId, SeriesRef};
 use crate::encoding::varint::write_str;
 use crate::model::Labels;
 
-/// Dead pairs below which the vector is not worth rewriting.
-const DEAD_PAIRS_MIN: usize = 10_000;
+/// The shape of a record that no series has.
+const VACANT: u32 = u32::MAX;
 
 /// "No group yet."
 pub(super) const HOMELESS: u32 = u32::MAX;
@@ -30,22 +31,19 @@ pub(super) struct Home {
 
 #[derive(Debug)]
 struct Record {
-    hash: u64,
-    pairs_at: u32,
-    pairs_len: u32,
+    /// Of the canonical label bytes: the half that the table by labels goes by.
+    hash: u32,
+    row: Row,
     generation: u32,
     home: Home,
-    /// Whether the log holds the series' labels.
-    logged: AtomicBool,
-    live: bool,
 }
 
 /// Every series of the head.
 #[derive(Debug, Default)]
 pub(super) struct Register {
     records: Vec<Record>,
-    pairs: Vec<(u32, u32)>,
-    dead_pairs: usize,
+    /// A bit for each series whose labels the log holds.
+    logged: Vec<AtomicU64>,
     by_labels: HashTable<u32>,
     pub index: LiveIndex,
     /// Removed ids, each with the first log segment and head file that cannot name it.
@@ -62,8 +60,10 @@ impl Register {
     }
 
     pub(super) fn find(&self, labels: &Labels) -> Option<SeriesRef> {
-        let hash = self.hasher.hash_one(labels.as_bytes());
-        let id = *self.by_labels.find(hash, |&id| self.has_labels(id, labels))?;
+        let hash = self.hash(labels);
+        let id = *self.by_labels.find(spread(hash), |&id| {
+            self.records[id as usize].hash == hash && self.has_labels(id, labels)
+        })?;
         Some(self.reference(id))
     }
 
@@ -99,9 +99,9 @@ impl Register {
             }
             None => {}
         }
-        let hash = self.hasher.hash_one(labels.as_bytes());
+        let hash = self.hash(labels);
         let record = self.records.get(series.id.0 as usize);
-        if record.is_some_and(|r| r.live) {
+        if record.is_some_and(Record::is_live) {
             return false;
         }
         let is_back = |r: &&Record| r.generation == series.generation && r.hash == hash;
@@ -115,36 +115,33 @@ impl Register {
 
     fn place(&mut self, series: SeriesRef, labels: &Labels, logged: bool) {
         let id = series.id.0;
-        let hash = self.hasher.hash_one(labels.as_bytes());
-        let pairs_at = self.pairs.len() as u32;
-        let symbols = &mut self.index.symbols;
-        self.pairs.extend(labels.iter().map(|(n, v)| (symbols.intern(n), symbols.intern(v))));
-        let pairs_len = self.pairs.len() as u32 - pairs_at;
+        let hash = self.hash(labels);
+        let row = self.index.add(id, labels);
         while self.records.len() <= id as usize {
-            self.records.push(Record::vacant());
+            self.records.push(Record::VACANT);
         }
-        self.records[id as usize] = Record {
-            hash,
-            pairs_at,
-            pairs_len,
-            generation: series.generation,
-            home: Home { group: HOMELESS, slot: 0 },
-            logged: AtomicBool::new(logged),
-            live: true,
-        };
-        self.index.insert(id, &self.pairs[pairs_at as usize..]);
+        self.logged.resize_with(self.records.len().div_ceil(64), AtomicU64::default);
+        let home = Home { group: HOMELESS, slot: 0 };
+        self.records[id as usize] = Record { hash, row, generation: series.generation, home };
+        let bit = 1 << (id % 64);
+        let logged_bits = self.logged[id as usize / 64].get_mut();
+        *logged_bits = if logged { *logged_bits | bit } else { *logged_bits & !bit };
         let records = &self.records;
-        self.by_labels.insert_unique(hash, id, |&id| records[id as usize].hash);
+        self.by_labels.insert_unique(spread(hash), id, |&id| spread(records[id as usize].hash));
+    }
+
+    fn hash(&self, labels: &Labels) -> u32 {
+        self.hasher.hash_one(labels.as_bytes()) as u32
     }
 
     /// The series now behind a reference; `None` when it has left.
     pub(super) fn home(&self, series: SeriesRef) -> Option<Home> {
         let record = self.records.get(series.id.0 as usize)?;
-        (record.live && record.generation == series.generation).then_some(record.home)
+        (record.is_live() && record.generation == series.generation).then_some(record.home)
     }
 
     pub(super) fn home_of(&self, id: u32) -> Option<Home> {
-        self.records.get(id as usize).filter(|r| r.live).map(|r| r.home)
+        self.records.get(id as usize).filter(|r| r.is_live()).map(|r| r.home)
     }
 
     pub(super) fn set_home(&mut self, id: u32, home: Home) {
@@ -194,17 +191,17 @@ impl Register {
     }
 
     pub(super) fn is_logged(&self, id: u32) -> bool {
-        self.records[id as usize].logged.load(Ordering::Acquire)
+        self.logged[id as usize / 64].load(Ordering::Acquire) >> (id % 64) & 1 == 1
     }
 
     pub(super) fn set_logged(&self, id: u32) {
-        if let Some(record) = self.records.get(id as usize) {
-            record.logged.store(true, Ordering::Release);
+        if let Some(bits) = self.logged.get(id as usize / 64) {
+            bits.fetch_or(1 << (id % 64), Ordering::AcqRel);
         }
     }
 
     pub(super) fn is_live(&self, id: u32) -> bool {
-        self.records.get(id as usize).is_some_and(|r| r.live)
+        self.records.get(id as usize).is_some_and(Record::is_live)
     }
 
     pub(super) fn reference(&self, id: u32) -> SeriesRef {
@@ -213,12 +210,18 @@ impl Register {
 
     /// Numbers of all series, ascending.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.records.len() as u32).filter(|&id| self.records[id as usize].live)
+        (0..self.records.len() as u32).filter(|&id| self.is_live(id))
+    }
+
+    /// (name, value) symbols of a live series, in the order of names.
+    pub(super) fn pairs(&self, id: u32) -> Option<impl Iterator<Item = (u32, u32)> + '_> {
+        let record = self.records.get(id as usize).filter(|record| record.is_live())?;
+        Some(self.index.rows.pairs(record.row))
     }
 
     /// Appends the canonical label bytes of a live series.
     pub(super) fn write_labels(&self, id: u32, out: &mut Vec<u8>) {
-        for &(name, value) in self.pairs_of(id) {
+        for (name, value) in self.index.rows.pairs(self.records[id as usize].row) {
             write_str(out, self.index.symbols.text(name));
             write_str(out, self.index.symbols.text(value));
         }
@@ -236,24 +239,17 @@ impl Register {
     /// Takes a series out. Its id rests until every log segment below `segment` and every head
     /// file below `file` is gone.
     pub(super) fn remove(&mut self, id: u32, segment: u64, file: u64) {
-        let pairs = self.pairs_of(id).to_vec();
-        self.index.remove(id, &pairs);
-        self.former.remove(&id);
         let record = &mut self.records[id as usize];
-        record.live = false;
+        let row = std::mem::replace(&mut record.row, Record::VACANT.row);
         let hash = record.hash;
-        if let Ok(found) = self.by_labels.find_entry(hash, |&other| other == id) {
+        self.index.remove(id, row);
+        self.former.remove(&id);
+        if let Ok(found) = self.by_labels.find_entry(spread(hash), |&other| other == id) {
             found.remove();
         }
-        for (name, value) in &pairs {
-            self.index.symbols.release(*name);
-            self.index.symbols.release(*value);
-        }
-        self.dead_pairs += pairs.len();
         self.resting.push((id, segment, file));
-        if self.dead_pairs > DEAD_PAIRS_MIN && self.dead_pairs * 2 > self.pairs.len() {
-            self.rewrite_pairs();
-        }
+        let living = self.records.iter_mut().filter(|record| record.is_live());
+        self.index.rows.tidy(living.map(|record| &mut record.row));
     }
 
     /// Frees the ids that neither the log from `segment` on nor head files from `file` on name.
@@ -278,64 +274,57 @@ impl Register {
     pub(super) fn rest_vacant(&mut self, end: u32, segment: u64, file: u64) {
         let end = self.records.len().max(end as usize);
         while self.records.len() < end {
-            self.records.push(Record::vacant());
+            self.records.push(Record::VACANT);
         }
         for id in 0..self.records.len() as u32 {
-            if !self.records[id as usize].live {
+            if !self.is_live(id) {
                 self.resting.push((id, segment, file));
             }
         }
     }
 
-    /// Bytes on the heap, roughly, the index included.
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.records.capacity() * size_of::<Record>()
-            + self.pairs.capacity() * size_of::<(u32, u32)>()
+    /// Adds the bytes on the heap, roughly, the index included.
+    pub(super) fn measure(&self, memory: &mut HeadMemory) {
+        let series = self.records.capacity() * size_of::<Record>()
+            + self.logged.capacity() * 8
+            + self.index.rows.heap_bytes()
             + self.by_labels.capacity() * 5
-            + self.index.heap_bytes()
-    }
-
-    fn pairs_of(&self, id: u32) -> &[(u32, u32)] {
-        let record = &self.records[id as usize];
-        &self.pairs[record.pairs_at as usize..(record.pairs_at + record.pairs_len) as usize]
+            + self.former.capacity() * size_of::<(u32, Vec<u32>)>();
+        memory.series += series as u64;
+        memory.symbols += self.index.symbols.heap_bytes() as u64;
+        memory.postings += self.index.heap_bytes() as u64;
     }
 
     fn has_labels(&self, id: u32, labels: &Labels) -> bool {
         let symbols = &self.index.symbols;
         let text = |symbol| symbols.text(symbol).as_bytes();
-        self.pairs_of(id).iter().map(|&(n, v)| (text(n), text(v))).eq(labels.iter_bytes())
-    }
-
-    fn rewrite_pairs(&mut self) {
-        let mut pairs = Vec::with_capacity(self.pairs.len() - self.dead_pairs);
-        for record in self.records.iter_mut().filter(|r| r.live) {
-            let at = record.pairs_at as usize;
-            record.pairs_at = pairs.len() as u32;
-            pairs.extend_from_slice(&self.pairs[at..at + record.pairs_len as usize]);
-        }
-        self.pairs = pairs;
-        self.dead_pairs = 0;
+        let pairs = self.index.rows.pairs(self.records[id as usize].row);
+        pairs.map(|(n, v)| (text(n), text(v))).eq(labels.iter_bytes())
     }
 }
 
 impl Record {
-    fn vacant() -> Self {
-        Self {
-            hash: 0,
-            pairs_at: 0,
-            pairs_len: 0,
-            generation: 0,
-            home: Home { group: HOMELESS, slot: 0 },
-            logged: AtomicBool::new(false),
-            live: false,
-        }
+    const VACANT: Self = Self {
+        hash: 0,
+        row: Row { at: 0, shape: VACANT },
+        generation: 0,
+        home: Home { group: HOMELESS, slot: 0 },
+    };
+
+    fn is_live(&self) -> bool {
+        self.row.shape != VACANT
     }
+}
+
+/// The table takes its bits from both ends of a hash.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::LabelIndex;
+    use crate::head::lists::Ids;
 
     fn labels(i: u32) -> Labels {
         Labels::from_pairs([("__name__", "m".to_owned()), ("i", i.to_string())])
@@ -347,11 +336,12 @@ mod tests {
         let refs: Vec<_> = (0..1000).map(|i| register.insert(&labels(i))).collect();
         assert_eq!(register.find(&labels(7)), Some(refs[7]));
         assert_eq!(register.labels(7), Some(labels(7)));
-        assert_eq!(register.index.postings_len("__name__", "m"), 1000);
+        register.index.fold();
+        assert_eq!(register.index.ids("__name__", "m").map(Ids::len), Some(1000));
         register.remove(7, 5, 3);
         assert_eq!(register.find(&labels(7)), None);
         assert_eq!(register.home(refs[7]), None);
-        assert!(register.index.postings("i", "7").is_empty());
+        assert!(register.index.ids("i", "7").is_none());
         let next = register.insert(&labels(2000));
         assert_eq!(next.id, SeriesId(1000), "the id rests");
         register.release_ids(4, 3);
@@ -372,7 +362,7 @@ mod tests {
             register.remove(i, 0, 0);
         }
         assert_eq!(register.labels(115_000), Some(labels(115_000)));
-        assert!(register.pairs.len() < 60_000);
+        assert!(register.index.rows.values_len() < 60_000);
         assert_eq!(register.len(), 10_000);
     }
 }

@@ -1,10 +1,12 @@
 //! Figures of the head.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashMap;
-
+use super::index::ValueWalk;
 use super::{AppendError, CommitOutcome, Head};
+use crate::index::LabelIndex;
 use crate::model::METRIC_NAME;
 use crate::wal::LogStats;
 
@@ -63,8 +65,35 @@ pub struct HeadStats {
     pub head_file_bytes: u64,
     /// Bytes in memory, estimated.
     pub memory_bytes: u64,
+    /// Of what these are made up.
+    pub memory: HeadMemory,
     /// The log's.
     pub log: LogStats,
+}
+
+/// Bytes in memory by part, estimated; what is mapped from head files is not among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeadMemory {
+    /// The table of series: records, rows of symbols, the table by labels.
+    pub series: u64,
+    /// Texts of label names and values, with their tables.
+    pub symbols: u64,
+    /// Lists of series by label pair.
+    pub postings: u64,
+    /// Slots of groups, with what they hold in place.
+    pub slots: u64,
+    /// Streams of values.
+    pub streams: u64,
+    /// Times, samples outside the rows, tables of tiles.
+    pub groups: u64,
+}
+
+impl HeadMemory {
+    /// All of it.
+    pub fn sum(&self) -> u64 {
+        let Self { series, symbols, postings, slots, streams, groups } = self;
+        series + symbols + postings + slots + streams + groups
+    }
 }
 
 /// The heaviest names and pairs, each with a count, greatest first.
@@ -128,18 +157,19 @@ impl Head {
         {
             let register = self.register_read();
             stats.series = register.len() as u64;
-            stats.memory_bytes = register.heap_bytes() as u64;
+            register.measure(&mut stats.memory);
         }
         let groups = self.groups_read().all();
         stats.groups = groups.len() as u64;
         for group in groups {
-            let slots = group.writer().heap_bytes();
+            // Not the writer's lock: it may be held over a write to a slow log.
             let data = group.data();
-            stats.memory_bytes += (slots + data.heap_bytes()) as u64;
+            data.measure(&mut stats.memory);
             stats.chunks += data.columns.iter().filter(|c| !c.is_empty()).count() as u64;
             stats.chunks += data.loose.len() as u64;
             stats.chunks += data.tiles.iter().map(|t| u64::from(t.meta().entries)).sum::<u64>();
         }
+        stats.memory_bytes = stats.memory.sum();
         stats.head_file_bytes = self.files().by_number.values().map(|file| file.len()).sum();
         stats
     }
@@ -149,49 +179,72 @@ impl Head {
         self.register_read().len()
     }
 
-    /// The `limit` heaviest of each list. Visits every label pair.
+    /// The `limit` heaviest of each list. Visits every label pair, a few at a time: nobody waits.
     pub fn top_labels(&self, limit: usize) -> TopLabels {
-        let mut top = TopLabels::default();
-        let mut by_name: HashMap<String, (u64, u64)> = HashMap::new();
-        let register = self.register_read();
-        register.index.visit_pairs(&mut |name, value, series| {
-            top.pairs += 1;
-            let sums = match by_name.get_mut(name) {
-                Some(sums) => sums,
-                None => by_name.entry(name.to_owned()).or_default(),
-            };
-            sums.0 += 1;
-            sums.1 += value.len() as u64 * series;
-            if name == METRIC_NAME {
-                keep_top(&mut top.series_by_metric, limit, series, || value.to_owned());
+        let mut names = Vec::new();
+        self.index().visit_names(&mut |name| names.push(name.to_owned()));
+        let (mut pairs_len, names_len) = (0, names.len() as u64);
+        let (mut metrics, mut pairs) = (Heaviest::new(limit), Heaviest::new(limit));
+        let (mut by_values, mut by_bytes) = (Heaviest::new(limit), Heaviest::new(limit));
+        for name in &names {
+            let (mut values, mut bytes) = (0, 0);
+            let mut walk = ValueWalk::new(name, "");
+            while walk.advance(self) {
+                for (value, series) in (0..walk.len()).map(|n| walk.counted(n)) {
+                    values += 1;
+                    bytes += value.len() as u64 * series;
+                    if name == METRIC_NAME {
+                        metrics.add(series, || value.to_owned());
+                    }
+                    pairs.add(series, || format!("{name}={value}"));
+                }
             }
-            keep_top(&mut top.series_by_pair, limit, series, || format!("{name}={value}"));
-        });
-        drop(register);
-        top.names = by_name.len() as u64;
-        for (name, (values, bytes)) in by_name {
-            keep_top(&mut top.values_by_name, limit, values, || name.clone());
-            keep_top(&mut top.bytes_by_name, limit, bytes, || name.clone());
+            pairs_len += values;
+            by_values.add(values, || name.clone());
+            by_bytes.add(bytes, || name.clone());
         }
-        top
+        TopLabels {
+            series_by_metric: metrics.into_list(),
+            values_by_name: by_values.into_list(),
+            bytes_by_name: by_bytes.into_list(),
+            series_by_pair: pairs.into_list(),
+            names: names_len,
+            pairs: pairs_len,
+        }
     }
 }
 
-/// Keeps `list` sorted, greatest first, equal counts by text, at most `limit` long.
-fn keep_top(
-    list: &mut Vec<(String, u64)>,
+/// The texts with the greatest counts; of equal counts those that are first in order.
+struct Heaviest {
     limit: usize,
-    count: u64,
-    text: impl FnOnce() -> String,
-) {
-    if list.len() >= limit && list.last().is_none_or(|last| last.1 < count) {
-        list.pop();
+    /// The least of them on top.
+    heap: BinaryHeap<Reverse<(u64, Reverse<String>)>>,
+}
+
+impl Heaviest {
+    fn new(limit: usize) -> Self {
+        Self { limit, heap: BinaryHeap::new() }
     }
-    if list.len() >= limit {
-        return;
+
+    fn add(&mut self, count: u64, text: impl FnOnce() -> String) {
+        if self.heap.len() >= self.limit {
+            if self.heap.peek().is_none_or(|Reverse((least, _))| count < *least) {
+                return;
+            }
+            self.heap.push(Reverse((count, Reverse(text()))));
+            self.heap.pop();
+        } else {
+            self.heap.push(Reverse((count, Reverse(text()))));
+        }
     }
-    let text = text();
-    let at = list
-        .partition_point(|(t, c)| (std::cmp::Reverse(*c), t) < (std::cmp::Reverse(count), &text));
-    list.insert(at, (text, count));
+
+    /// Greatest first. A text that was met twice stands once.
+    fn into_list(self) -> Vec<(String, u64)> {
+        let sorted = self.heap.into_sorted_vec().into_iter();
+        let mut list: Vec<(String, u64)> =
+            sorted.map(|Reverse((count, Reverse(text)))| (text, count)).collect();
+        let mut seen = hashbrown::HashSet::new();
+        list.retain(|(text, _)| seen.insert(text.clone()));
+        list
+    }
 }

@@ -54,6 +54,11 @@ impl Symbols {
         id
     }
 
+    /// One more hold on a symbol that is held.
+    pub(super) fn hold(&mut self, id: u32) {
+        self.entries[id as usize].holds += 1;
+    }
+
     /// The number of `text`, if somebody holds it.
     pub(super) fn find(&self, text: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(text);
@@ -63,6 +68,12 @@ impl Symbols {
     /// The text of a held symbol.
     pub(super) fn text(&self, id: u32) -> &str {
         slice(&self.entries, &self.text, id)
+    }
+
+    /// Whether this is a symbol that is held, with this text.
+    pub(super) fn is(&self, id: u32, text: &str) -> bool {
+        let is_held = self.entries.get(id as usize).is_some_and(|entry| entry.holds > 0);
+        is_held && self.text(id) == text
     }
 
     /// Gives one hold back.

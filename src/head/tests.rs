@@ -3,6 +3,7 @@
 mod basics;
 mod deletions;
 mod flushes;
+mod index;
 mod model;
 
 use std::collections::BTreeMap;
@@ -110,7 +111,7 @@ fn push(
 }
 
 fn capture(head: &Head, range: TimeRange) -> super::Captured {
-    let ids: RoaringBitmap = head.with_index(LabelIndex::all);
+    let ids: RoaringBitmap = head.index().all();
     head.capture::<StorageError>(&ids, range, &|| Ok(())).unwrap()
 }
 

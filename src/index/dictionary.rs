@@ -9,6 +9,7 @@
 
 use std::cmp::Ordering;
 
+use super::Visit;
 use super::units::UnitFile;
 use crate::disk::StorageError;
 use crate::encoding::cursor::{Cursor, CursorError};
@@ -144,15 +145,18 @@ impl<'a> Dictionary<'a> {
         Ok(None)
     }
 
-    /// Calls `visit` for the values that begin with `prefix`, ascending, until it says false.
+    /// Calls `visit` for the values that begin with `prefix`, ascending, as long as it says so.
     pub(super) fn visit(
         self,
         prefix: &str,
-        mut visit: impl FnMut(&str, PostingsRef) -> bool,
+        mut visit: impl FnMut(&str, PostingsRef) -> Visit,
     ) -> Result<(), StorageError> {
-        let first = self.block_before(prefix.as_bytes())?.unwrap_or(0);
-        for number in first..self.block_count() {
+        let mut number = self.block_before(prefix.as_bytes())?.unwrap_or(0);
+        let mut passed: Vec<u8> = Vec::new();
+        while number < self.block_count() {
             let mut block = self.block(number)?;
+            let is_passed =
+                |value: &[u8], passed: &[u8]| !passed.is_empty() && value.starts_with(passed);
             while let Some(list) = block.advance()? {
                 if !block.value.starts_with(prefix.as_bytes()) {
                     if block.value.as_slice() > prefix.as_bytes() {
@@ -160,9 +164,24 @@ impl<'a> Dictionary<'a> {
                     }
                     continue;
                 }
-                if !visit(block.text()?, list) {
-                    return Ok(());
+                if is_passed(&block.value, &passed) {
+                    continue;
                 }
+                match visit(block.text()?, list) {
+                    Visit::Next => {}
+                    Visit::Past(len) => {
+                        passed.clear();
+                        passed.extend(block.value.iter().take(len));
+                    }
+                    Visit::Stop => return Ok(()),
+                }
+            }
+            number += 1;
+            if is_passed(&block.value, &passed) {
+                // Behind everything that begins so.
+                let mut above = passed.clone();
+                *above.last_mut().expect("BUG: something is passed over") += 1;
+                number = number.max(self.block_before(&above)?.unwrap_or(0));
             }
         }
         Ok(())

@@ -3,25 +3,29 @@
 //! Opening reads names, shapes and derivations, which are few; everything else is looked at when
 //! asked for. Damage is an error that names the byte, never a panic and never a wrong answer.
 
-use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
-use super::LabelIndex;
+use super::cache::{Asked, ListCache};
 use super::dictionary::{Dictionary, PostingsRef};
 use super::format::{INDEX, Section, TOC_BYTES, Toc};
-use super::postings::{postings_len, read_postings};
+use super::postings::read_postings;
 use super::rows::{CHUNK_ROWS, ChunkRef, ChunkRow, LABEL_ROWS, LabelRow};
 use super::shapes::{
     Derivation, NameEntry, Origin, Shape, decode_derivations, decode_shapes, derive,
 };
 use super::units::UnitFile;
+use super::view::IndexView;
 use crate::disk::{Disk, StorageError};
 use crate::encoding::cursor::{Cursor, CursorError};
 use crate::encoding::varint::{write_bytes, write_str};
 use crate::model::Labels;
+
+/// Encoded bytes from which on a list that was decoded is worth keeping.
+const LONG_LIST_BYTES: u64 = 64;
 
 /// An open index file.
 #[derive(Debug)]
@@ -29,9 +33,10 @@ pub struct IndexReader {
     file: UnitFile,
     toc: Toc,
     series_count: u32,
-    names: Vec<NameEntry>,
-    shapes: Vec<Shape>,
+    pub(super) names: Vec<NameEntry>,
+    pub(super) shapes: Vec<Shape>,
     derivations: Vec<Derivation>,
+    pub(super) cache: ListCache,
 }
 
 impl IndexReader {
@@ -59,7 +64,8 @@ impl IndexReader {
         let derivations = decode_derivations(bytes, &names).map_err(|e| say(toc.derivations, e))?;
         let bytes = file.slice(toc.shapes.offset, toc.shapes.len)?;
         let shapes = decode_shapes(bytes, &names, &derivations).map_err(|e| say(toc.shapes, e))?;
-        Ok(Self { file, toc, series_count, names, shapes, derivations })
+        let cache = ListCache::default();
+        Ok(Self { file, toc, series_count, names, shapes, derivations, cache })
     }
 
     /// Number of series; ordinals are below it.
@@ -74,7 +80,7 @@ impl IndexReader {
 
     /// The index as matchers are resolved against it; see [`IndexView::finish`].
     pub fn view(&self) -> IndexView<'_> {
-        IndexView { index: self, error: RefCell::default(), last: RefCell::default() }
+        IndexView::new(self)
     }
 
     /// Reads rows; cheapest in ascending order of ordinals.
@@ -95,16 +101,17 @@ impl IndexReader {
         self.file.corrupt(self.toc.label_rows.offset, what)
     }
 
-    fn name(&self, name: &str) -> Option<&NameEntry> {
+    /// Number of a label name.
+    pub(super) fn name(&self, name: &str) -> Option<u32> {
         let at = self.names.binary_search_by(|entry| (*entry.name).cmp(name)).ok()?;
-        Some(&self.names[at])
+        Some(at as u32)
     }
 
-    fn dictionary(&self, entry: &NameEntry) -> Result<Dictionary<'_>, StorageError> {
+    pub(super) fn dictionary(&self, entry: &NameEntry) -> Result<Dictionary<'_>, StorageError> {
         Dictionary::new(&self.file, entry.offset, entry.len, entry.value_count)
     }
 
-    fn list_bytes(&self, list: PostingsRef) -> Result<&[u8], StorageError> {
+    pub(super) fn list_bytes(&self, list: PostingsRef) -> Result<&[u8], StorageError> {
         let section = self.toc.postings;
         if list.offset.checked_add(list.len).is_none_or(|end| end > section.len) {
             return Err(self.file.corrupt(section.offset, "a value names no list"));
@@ -112,10 +119,20 @@ impl IndexReader {
         self.file.slice(section.offset + list.offset, list.len)
     }
 
-    fn read_list(&self, list: PostingsRef) -> Result<RoaringBitmap, StorageError> {
-        read_postings(self.list_bytes(list)?, self.series_count).ok_or_else(|| {
+    pub(super) fn read_list(&self, list: PostingsRef) -> Result<Arc<RoaringBitmap>, StorageError> {
+        let is_long = list.len >= LONG_LIST_BYTES;
+        let asked = Asked::List(list.offset);
+        if is_long && let Some(known) = self.cache.find(&asked) {
+            return Ok(known);
+        }
+        let decoded = read_postings(self.list_bytes(list)?, self.series_count);
+        let decoded = Arc::new(decoded.ok_or_else(|| {
             self.file.corrupt(self.toc.postings.offset + list.offset, "a list does not decode")
-        })
+        })?);
+        if is_long {
+            self.cache.keep(asked, Arc::clone(&decoded));
+        }
+        Ok(decoded)
     }
 
     /// Bytes of a block, and where they begin, by a table of starts of `width` bytes each.
@@ -166,82 +183,6 @@ fn read_names(file: &UnitFile, section: Section) -> Result<Vec<NameEntry>, Stora
         Ok(true) => Ok(names),
         Ok(false) => Err(file.corrupt(section.offset, "label names out of order")),
         Err(error) => Err(file.misread(section.offset, error)),
-    }
-}
-
-/// An index file as a [`LabelIndex`]. That trait knows no errors, so the first one is kept here:
-/// what was answered means nothing until [`IndexView::finish`] said `Ok`.
-#[derive(Debug)]
-pub struct IndexView<'a> {
-    index: &'a IndexReader,
-    error: RefCell<Option<StorageError>>,
-    /// The value visited last and its list: whoever visits asks for the list next.
-    last: RefCell<(String, String, PostingsRef)>,
-}
-
-impl IndexView<'_> {
-    /// The first error that stood behind an answer.
-    pub fn finish(self) -> Result<(), StorageError> {
-        self.error.into_inner().map_or(Ok(()), Err)
-    }
-
-    fn keep<T: Default>(&self, result: Result<T, StorageError>) -> T {
-        result.unwrap_or_else(|error| {
-            self.error.borrow_mut().get_or_insert(error);
-            T::default()
-        })
-    }
-
-    fn find(&self, name: &str, value: &str) -> Result<Option<PostingsRef>, StorageError> {
-        let last = self.last.borrow();
-        if last.0 == name && last.1 == value && !value.is_empty() {
-            return Ok(Some(last.2));
-        }
-        let Some(entry) = self.index.name(name) else { return Ok(None) };
-        self.index.dictionary(entry)?.find(value)
-    }
-}
-
-impl LabelIndex for IndexView<'_> {
-    fn all(&self) -> RoaringBitmap {
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..self.index.series_count);
-        all
-    }
-
-    fn postings(&self, name: &str, value: &str) -> RoaringBitmap {
-        self.keep(self.find(name, value).and_then(|list| {
-            list.map_or(Ok(RoaringBitmap::new()), |list| self.index.read_list(list))
-        }))
-    }
-
-    fn postings_len(&self, name: &str, value: &str) -> u64 {
-        self.keep(self.find(name, value).and_then(|list| {
-            let Some(list) = list else { return Ok(0) };
-            Ok(postings_len(self.index.list_bytes(list)?).unwrap_or(0))
-        }))
-    }
-
-    fn visit_values(&self, name: &str, prefix: &str, visit: &mut dyn FnMut(&str) -> bool) {
-        let Some(entry) = self.index.name(name) else { return };
-        let visited = self.index.dictionary(entry).and_then(|dictionary| {
-            dictionary.visit(prefix, |value, list| {
-                {
-                    let mut last = self.last.borrow_mut();
-                    name.clone_into(&mut last.0);
-                    value.clone_into(&mut last.1);
-                    last.2 = list;
-                }
-                visit(value)
-            })
-        });
-        self.keep(visited);
-    }
-
-    fn visit_names(&self, visit: &mut dyn FnMut(&str)) {
-        for entry in &self.index.names {
-            visit(&entry.name);
-        }
     }
 }
 
@@ -299,6 +240,28 @@ impl RowReader<'_> {
 
     /// The labels of series `ordinal`.
     pub fn labels(&mut self, ordinal: u32) -> Result<Labels, StorageError> {
+        let (shape, base) = self.seek_labels(ordinal)?;
+        let shape = &self.index.shapes[shape];
+        self.fill_ranks(shape)?;
+        self.compose(shape, base)
+    }
+
+    /// Number of the shape of series `ordinal`.
+    pub(super) fn shape(&mut self, ordinal: u32) -> Result<usize, StorageError> {
+        self.seek_labels(ordinal).map(|(shape, _)| shape)
+    }
+
+    /// Rank of the value that series `ordinal` has of the label name with this number.
+    pub(super) fn rank(&mut self, ordinal: u32, name: u32) -> Result<Option<u32>, StorageError> {
+        let (shape, _) = self.seek_labels(ordinal)?;
+        let shape = &self.index.shapes[shape];
+        let Ok(position) = shape.names.binary_search(&name) else { return Ok(None) };
+        self.fill_ranks(shape)?;
+        Ok(Some(self.ranks[position]))
+    }
+
+    /// Reads to the label row of `ordinal`; the number of its shape, and where its block begins.
+    fn seek_labels(&mut self, ordinal: u32) -> Result<(usize, u64), StorageError> {
         let index = self.index;
         assert!(ordinal < index.series_count, "BUG: no series {ordinal}");
         let (number, row) = (ordinal / LABEL_ROWS, ordinal % LABEL_ROWS + 1);
@@ -322,13 +285,14 @@ impl RowReader<'_> {
         if open.row.stored.len() != shape.stored.len() {
             return Err(index.file.corrupt(open.base, "a row lacks values"));
         }
-        self.fill_ranks(shape, &open.row.stored)?;
-        let base = open.base;
+        let found = (open.row.shape, open.base);
         self.labels = Some(open);
-        self.compose(shape, base)
+        Ok(found)
     }
 
-    fn fill_ranks(&mut self, shape: &Shape, stored: &[u32]) -> Result<(), StorageError> {
+    /// Ranks of all values of the row that was read last.
+    fn fill_ranks(&mut self, shape: &Shape) -> Result<(), StorageError> {
+        let stored = self.labels.as_ref().map_or(&[][..], |open| &open.row.stored);
         self.ranks.clear();
         self.ranks.resize(shape.names.len(), 0);
         for (&position, &rank) in shape.stored.iter().zip(stored) {

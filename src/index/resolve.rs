@@ -2,26 +2,33 @@
 //!
 //! Semantics are Prometheus's: a label that a series lacks has the empty string as its value, so
 //! a matcher that the empty string satisfies also takes the series without that label. Such
-//! matchers only ever subtract; the others are intersected, cheapest first, so that most queries
-//! end at the postings of one pair.
+//! matchers only ever subtract; the others are intersected. The cheapest go first, so that most
+//! queries end at the postings of one pair. Where few series are left, their own values are
+//! looked at instead of a long list of values. An expression looks at the part of a dictionary
+//! that begins as its matches do, and past values that begin as no match does.
+
+use std::collections::BTreeSet;
 
 use roaring::{MultiOps, RoaringBitmap};
 
-use super::LabelIndex;
+use super::{Judged, LabelIndex, Visit};
 use crate::model::{MatchOp, Matcher};
-use crate::regex::Shortcut;
+use crate::regex::{Seeking, Shortcut};
 
 /// The series that satisfy all matchers; all series where there is none.
 pub fn resolve(index: &impl LabelIndex, matchers: &[Matcher]) -> RoaringBitmap {
-    let (mut narrowing, subtracting): (Vec<&Matcher>, Vec<&Matcher>) =
+    let (mut narrowing, mut subtracting): (Vec<&Matcher>, Vec<&Matcher>) =
         matchers.iter().partition(|matcher| !matcher.matches_empty());
     narrowing.sort_by_cached_key(|matcher| cost(index, matcher));
+    subtracting.sort_by_cached_key(|matcher| cost(index, matcher));
     let mut result: Option<RoaringBitmap> = None;
     for matcher in narrowing {
-        let series = carriers(index, matcher);
         match &mut result {
-            Some(result) => *result &= series,
-            None => result = Some(series),
+            Some(result) if is_cheaper_by_rows(index, matcher, result) => {
+                filter(index, matcher, result);
+            }
+            Some(result) => *result &= carriers(index, matcher),
+            None => result = Some(carriers(index, matcher)),
         }
         if result.as_ref().is_some_and(RoaringBitmap::is_empty) {
             return RoaringBitmap::new();
@@ -32,7 +39,11 @@ pub fn resolve(index: &impl LabelIndex, matchers: &[Matcher]) -> RoaringBitmap {
         if result.is_empty() {
             break;
         }
-        subtract(index, matcher, &mut result);
+        if is_cheaper_by_rows(index, matcher, &result) {
+            filter(index, matcher, &mut result);
+        } else {
+            subtract(index, matcher, &mut result);
+        }
     }
     result
 }
@@ -40,10 +51,13 @@ pub fn resolve(index: &impl LabelIndex, matchers: &[Matcher]) -> RoaringBitmap {
 /// Names of all labels of the series that satisfy `matchers`, sorted.
 pub fn label_names(index: &impl LabelIndex, matchers: &[Matcher]) -> Vec<String> {
     let mut names = Vec::new();
-    index.visit_names(&mut |name| names.push(name.to_owned()));
-    if !matchers.is_empty() {
+    if matchers.is_empty() {
+        index.visit_names(&mut |name| names.push(name.to_owned()));
+    } else {
         let series = resolve(index, matchers);
-        names.retain(|name| !series.is_empty() && is_carried(index, name, &series));
+        if !series.is_empty() {
+            names = index.names_of(&series);
+        }
     }
     names.sort_unstable();
     names.dedup();
@@ -53,46 +67,87 @@ pub fn label_names(index: &impl LabelIndex, matchers: &[Matcher]) -> Vec<String>
 /// Values of label `name` among the series that satisfy `matchers`, sorted.
 pub fn label_values(index: &impl LabelIndex, name: &str, matchers: &[Matcher]) -> Vec<String> {
     let mut values = Vec::new();
-    let series = (!matchers.is_empty()).then(|| resolve(index, matchers));
-    if series.as_ref().is_some_and(RoaringBitmap::is_empty) {
+    if matchers.is_empty() {
+        index.visit_values(name, "", &mut |value| {
+            values.push(value.to_owned());
+            Visit::Next
+        });
+        values.sort_unstable();
+        values.dedup();
         return values;
     }
+    let series = resolve(index, matchers);
+    if series.is_empty() {
+        return values;
+    }
+    if index.rows_cost(series.len()) < index.values_len(name).saturating_mul(LIST_COST) {
+        let mut found = BTreeSet::new();
+        index.visit_rows(&series, name, &mut |_, value| {
+            if !value.is_empty() && !found.contains(value) {
+                found.insert(value.to_owned());
+            }
+        });
+        return found.into_iter().collect();
+    }
     index.visit_values(name, "", &mut |value| {
-        let is_wanted =
-            series.as_ref().is_none_or(|series| !series.is_disjoint(&index.postings(name, value)));
-        if is_wanted {
+        if !series.is_disjoint(&index.postings(name, value)) {
             values.push(value.to_owned());
         }
-        true
+        Visit::Next
     });
     values.sort_unstable();
     values.dedup();
     values
 }
 
-/// Whether one of `series` has a label `name`.
-fn is_carried(index: &impl LabelIndex, name: &str, series: &RoaringBitmap) -> bool {
-    let mut found = false;
-    index.visit_values(name, "", &mut |value| {
-        found = !series.is_disjoint(&index.postings(name, value));
-        !found
-    });
-    found
-}
+/// What a look at a list costs, measured in values visited and judged.
+const LIST_COST: u64 = 2;
+
+/// More than any look-up.
+const DICTIONARY: u64 = 1 << 40;
 
 /// A figure to order matchers by: about the number of series to touch, and for what has to look
-/// at a dictionary, more than any look-up.
+/// at a dictionary, the number of its values above every look-up.
 fn cost(index: &impl LabelIndex, matcher: &Matcher) -> u64 {
-    const DICTIONARY: u64 = 1 << 40;
+    let name = matcher.name.as_str();
     match (matcher.op, matcher.regex().map(crate::regex::Regex::shortcut)) {
-        (MatchOp::Equal, _) => index.postings_len(&matcher.name, &matcher.value),
-        (MatchOp::Regex, Some(Shortcut::AnyOf(values))) => {
-            values.iter().map(|value| index.postings_len(&matcher.name, value)).sum()
+        (MatchOp::Equal | MatchOp::NotEqual, _) if matcher.value.is_empty() => DICTIONARY,
+        (MatchOp::Equal | MatchOp::NotEqual, _) => index.postings_len(name, &matcher.value),
+        (MatchOp::Regex | MatchOp::NotRegex, Some(Shortcut::AnyOf(values))) => {
+            values.iter().map(|value| index.postings_len(name, value)).sum()
         }
-        (MatchOp::Regex, Some(Shortcut::Prefix(_))) => DICTIONARY,
-        (MatchOp::Regex, Some(Shortcut::NotEmpty)) | (MatchOp::NotEqual, _) => DICTIONARY + 2,
-        _ => DICTIONARY + 1,
+        (_, Some(Shortcut::NotEmpty | Shortcut::Everything)) => DICTIONARY,
+        // A part of the dictionary; nobody knows which.
+        (_, Some(Shortcut::Prefix(_))) => DICTIONARY + index.values_len(name) / 8,
+        _ => DICTIONARY + index.values_len(name),
     }
+}
+
+/// Whether it costs less to look at the values of the series that are left.
+fn is_cheaper_by_rows(index: &impl LabelIndex, matcher: &Matcher, left: &RoaringBitmap) -> bool {
+    let cost = cost(index, matcher);
+    cost > DICTIONARY && index.rows_cost(left.len()) < cost - DICTIONARY
+}
+
+/// Keeps the series whose own value satisfies `matcher`.
+fn filter(index: &impl LabelIndex, matcher: &Matcher, left: &mut RoaringBitmap) {
+    let mut kept = RoaringBitmap::new();
+    let mut last: Option<(String, bool)> = None;
+    index.visit_rows(left, &matcher.name, &mut |id, value| {
+        // Neighbours often have the same value.
+        let is_match = match &last {
+            Some((text, is_match)) if text == value => *is_match,
+            _ => {
+                let is_match = matcher.matches(value);
+                last = Some((value.to_owned(), is_match));
+                is_match
+            }
+        };
+        if is_match {
+            kept.insert(id);
+        }
+    });
+    *left = kept;
 }
 
 /// Series with a value that satisfies `matcher`, which the empty string does not satisfy.
@@ -100,13 +155,15 @@ fn carriers(index: &impl LabelIndex, matcher: &Matcher) -> RoaringBitmap {
     let name = matcher.name.as_str();
     match (matcher.op, matcher.regex().map(crate::regex::Regex::shortcut)) {
         (MatchOp::Equal, _) => index.postings(name, &matcher.value),
+        (MatchOp::NotEqual, _) => index.carriers(name),
+        (MatchOp::Regex, Some(Shortcut::NotEmpty)) => index.carriers(name),
         (MatchOp::Regex, Some(Shortcut::AnyOf(values))) => {
             values.iter().map(|value| index.postings(name, value)).union()
         }
         (MatchOp::Regex, Some(Shortcut::Prefix(prefix))) => {
-            with_value(index, name, prefix, |value| matcher.matches(value))
+            with_value(index, matcher, prefix, true)
         }
-        _ => with_value(index, name, "", |value| matcher.matches(value)),
+        _ => with_value(index, matcher, "", true),
     }
 }
 
@@ -116,40 +173,50 @@ fn subtract(index: &impl LabelIndex, matcher: &Matcher, result: &mut RoaringBitm
     let name = matcher.name.as_str();
     match (matcher.op, matcher.regex().map(crate::regex::Regex::shortcut)) {
         (MatchOp::NotEqual, _) => *result -= index.postings(name, &matcher.value),
+        // The value is empty, or the empty string would not satisfy it.
+        (MatchOp::Equal, _) => *result -= index.carriers(name),
         (MatchOp::Regex, Some(Shortcut::Everything)) => {}
+        (MatchOp::NotRegex, Some(Shortcut::NotEmpty)) => *result -= index.carriers(name),
+        (MatchOp::Regex, Some(Shortcut::AnyOf(values))) => {
+            let wanted = values.iter().map(|value| index.postings(name, value)).union();
+            *result -= index.carriers(name) - wanted;
+        }
         (MatchOp::NotRegex, Some(Shortcut::AnyOf(values))) => {
             for value in values {
                 *result -= index.postings(name, value);
             }
         }
         (MatchOp::NotRegex, Some(Shortcut::Prefix(prefix))) => {
-            *result -= with_value(index, name, prefix, |value| !matcher.matches(value));
+            *result -= with_value(index, matcher, prefix, false);
         }
-        _ => *result -= with_value(index, name, "", |value| !matcher.matches(value)),
+        _ => *result -= with_value(index, matcher, "", false),
     }
 }
 
-/// Union of the postings of the values of `name` that begin with `prefix` and pass `is_wanted`.
+/// Union of the postings of those values that begin with `prefix` for which `matcher` says
+/// `wanted`.
 fn with_value(
     index: &impl LabelIndex,
-    name: &str,
+    matcher: &Matcher,
     prefix: &str,
-    is_wanted: impl Fn(&str) -> bool,
+    wanted: bool,
 ) -> RoaringBitmap {
-    /// Lists held at once before they are united.
-    const LISTS_MAX: usize = 256;
-    let mut union = RoaringBitmap::new();
-    let mut lists = Vec::new();
-    index.visit_values(name, prefix, &mut |value| {
-        if is_wanted(value) {
-            lists.push(index.postings(name, value));
-            if lists.len() == LISTS_MAX {
-                union |= lists.drain(..).union();
+    // Where values that the expression matches are wanted, others can be skipped by their
+    // beginnings.
+    let matched = wanted == matches!(matcher.op, MatchOp::Regex | MatchOp::Equal);
+    index.remembered(matcher, &mut || {
+        let mut seeker = matcher.regex().filter(|_| matched).and_then(|regex| regex.seeker());
+        index.union(&matcher.name, prefix, &mut |value| {
+            let sought = seeker.as_mut().map_or(Seeking::Unknown, |seeker| seeker.seek(value));
+            match sought {
+                Seeking::Match => Judged::Taken,
+                Seeking::Dead(len) => Judged::RefusedPrefix(len),
+                Seeking::NoMatch => Judged::Refused,
+                Seeking::Unknown if matcher.matches(value) == wanted => Judged::Taken,
+                Seeking::Unknown => Judged::Refused,
             }
-        }
-        true
-    });
-    union | lists.union()
+        })
+    })
 }
 
 #[cfg(test)]
@@ -183,12 +250,16 @@ mod tests {
             self.having(name, value).count() as u64
         }
 
-        fn visit_values(&self, name: &str, prefix: &str, visit: &mut dyn FnMut(&str) -> bool) {
+        fn values_len(&self, name: &str) -> u64 {
+            self.0.iter().filter(|labels| labels.get(name).is_some()).count() as u64
+        }
+
+        fn visit_values(&self, name: &str, prefix: &str, visit: &mut dyn FnMut(&str) -> Visit) {
             let mut values: Vec<&str> = self.0.iter().filter_map(|l| l.get(name)).collect();
             values.sort_unstable();
             values.dedup();
             for value in values.into_iter().filter(|v| v.starts_with(prefix)) {
-                if !visit(value) {
+                if visit(value) == Visit::Stop {
                     return;
                 }
             }
@@ -218,6 +289,7 @@ mod tests {
         ];
         let value = proptest::sample::select(vec![
             "", "x", "xy", "x|y", "x.*", ".*", ".+", "|x", "(x|yy)?", "[xy]", "x.+|y", "nope",
+            ".?y", "(x|y).+", "x?.", "[^x].*",
         ]);
         ("[abcd]", op, value).prop_map(|(name, op, value)| Matcher::new(name, op, value).unwrap())
     }

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{ChunkRef, INDEX, IndexReader, IndexWriter, LabelIndex, resolve, write_patched};
+use super::{
+    ChunkRef, INDEX, IndexReader, IndexWriter, LabelIndex, Visit, label_names, label_values,
+    resolve, write_patched,
+};
 use crate::disk::{Disk, SimulatedDisk, StorageError};
 use crate::index::units::UnitWriter;
-use crate::model::{Labels, Matcher};
+use crate::model::{Labels, MatchOp, Matcher};
 
 const PATH: &str = "/index";
 
@@ -88,7 +91,7 @@ proptest! {
             let mut values = Vec::new();
             view.visit_values("a", prefix, &mut |value| {
                 values.push(value.to_owned());
-                true
+                Visit::Next
             });
             let all = series.iter().filter_map(|l| l.get("a"));
             let mut expected: Vec<&str> = all.filter(|v| v.starts_with(prefix)).collect();
@@ -243,4 +246,73 @@ fn index_of_a_cluster_is_small() {
     for ordinal in hits {
         assert_eq!(rows.labels(ordinal).unwrap(), series[ordinal as usize]);
     }
+}
+
+/// Many values, few shapes: whatever way is taken to an answer, it is the same, and again from the
+/// cache.
+#[test]
+fn matchers_find_what_a_look_at_every_series_finds() {
+    let job = |pod: u32| ["web", "api", "batch"][pod as usize % 3];
+    let mut series: Vec<Labels> = (0..4000)
+        .map(|i: u32| {
+            let pod = i / 5;
+            let mut pairs = vec![
+                ("__name__", format!("metric_{}", i % 5)),
+                ("job", job(pod).to_owned()),
+                ("pod", format!("{}-{pod:05}", job(pod))),
+                ("uid", format!("{:08x}", pod.wrapping_mul(0x9e37_79b9))),
+            ];
+            if i.is_multiple_of(7) {
+                pairs.push(("zone", format!("z{}", i % 3)));
+            }
+            Labels::from_pairs(pairs)
+        })
+        .collect();
+    series.sort();
+    let disk = SimulatedDisk::new(1);
+    write(&disk, &series);
+    let index = IndexReader::open(&disk, Path::new(PATH)).unwrap();
+    let sets: [&[(&str, MatchOp, &str)]; 10] = [
+        &[("__name__", MatchOp::Equal, "metric_2"), ("pod", MatchOp::Regex, "(web|api)-0.*7")],
+        &[("pod", MatchOp::Regex, "web-000.*")],
+        &[("pod", MatchOp::Regex, ".*99")],
+        &[("uid", MatchOp::Regex, "[0-3].*"), ("uid", MatchOp::NotRegex, "1.*")],
+        &[("zone", MatchOp::Regex, ".+"), ("job", MatchOp::NotEqual, "web")],
+        &[("zone", MatchOp::Equal, ""), ("uid", MatchOp::NotRegex, "[^0].*")],
+        &[("zone", MatchOp::Regex, "z1|"), ("__name__", MatchOp::Regex, "metric_[12]")],
+        &[("pod", MatchOp::Equal, "web-00000"), ("uid", MatchOp::Regex, ".*0.*")],
+        &[("zone", MatchOp::NotRegex, ".+"), ("job", MatchOp::Regex, "a.i")],
+        &[("uid", MatchOp::Regex, "(9e|3c).*"), ("nothing", MatchOp::NotEqual, "x")],
+    ];
+    for set in sets.iter().chain(&sets) {
+        let matchers: Vec<Matcher> =
+            set.iter().map(|&(name, op, value)| Matcher::new(name, op, value).unwrap()).collect();
+        let is_hit =
+            |labels: &Labels| matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")));
+        let hits: Vec<u32> =
+            (0..).zip(&series).filter(|(_, labels)| is_hit(labels)).map(|hit| hit.0).collect();
+        assert!(!hits.is_empty(), "{set:?} finds something");
+        let view = index.view();
+        assert_eq!(resolve(&view, &matchers).iter().collect::<Vec<_>>(), hits, "{set:?}");
+        let pairs = || hits.iter().flat_map(|&hit| series[hit as usize].iter());
+        let sorted = |mut texts: Vec<&str>| {
+            texts.sort_unstable();
+            texts.dedup();
+            texts.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let names = sorted(pairs().map(|pair| pair.0).collect());
+        assert_eq!(label_names(&view, &matchers), names, "{set:?}");
+        for label in ["pod", "zone", "nothing"] {
+            let values = pairs().filter(|pair| pair.0 == label).map(|pair| pair.1).collect();
+            assert_eq!(label_values(&view, label, &matchers), sorted(values), "{set:?}");
+        }
+        view.finish().unwrap();
+    }
+    let view = index.view();
+    let mut visited = Vec::new();
+    view.visit_values("pod", "", &mut |value| {
+        visited.push(value.to_owned());
+        Visit::Past(1)
+    });
+    assert_eq!(visited, ["api-00001", "batch-00002", "web-00000"]);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::units::{UnitFile, UnitWriter};
-use super::{ChunkRef, INDEX, IndexReader, IndexWriter, LabelIndex};
+use super::{ChunkRef, INDEX, IndexReader, IndexWriter, LabelIndex, Visit};
 use crate::disk::{Disk, StorageError};
 use crate::model::Labels;
 
@@ -29,7 +29,7 @@ impl IndexReader {
                 if let Some(first) = list.min() {
                     values.push((first, value.to_owned()));
                 }
-                true
+                Visit::Next
             });
             for (ordinal, value) in values {
                 let labels = rows.labels(ordinal)?;

@@ -8,14 +8,18 @@
 mod class;
 mod expand;
 mod parse;
+mod seek;
 mod shortcut;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use regex_automata::hybrid::dfa::DFA;
 use regex_automata::meta;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Hir, Look};
+
+pub use seek::{Seeker, Seeking};
 
 /// Bytes that the automaton of one pattern may take.
 const AUTOMATON_BYTES_MAX: usize = 32 << 20;
@@ -61,6 +65,8 @@ struct Inner {
     /// The pattern between the anchors.
     hir: Hir,
     automaton: OnceLock<meta::Regex>,
+    /// For walks over sorted values; `None`: there is none.
+    walked: OnceLock<Option<DFA>>,
 }
 
 impl Regex {
@@ -76,6 +82,7 @@ impl Regex {
             group_names,
             hir: anchored,
             automaton: OnceLock::new(),
+            walked: OnceLock::new(),
             shortcut,
         };
         if matches!(inner.shortcut, Shortcut::Prefix(_) | Shortcut::None) && !prefix_decides {
@@ -108,6 +115,15 @@ impl Regex {
     /// See [`Shortcut`].
     pub fn shortcut(&self) -> &Shortcut {
         &self.0.shortcut
+    }
+
+    /// Walks over sorted values; `None` where there is no automaton for it, or no need of one.
+    pub fn seeker(&self) -> Option<Seeker<'_>> {
+        if self.0.prefix_decides {
+            return None;
+        }
+        let walked = self.0.walked.get_or_init(|| seek::build(&self.0.hir));
+        walked.as_ref().map(Seeker::new)
     }
 
     /// Where the whole of `subject` matches, `template` with `$1`, `${1}`, `$name`, `${name}` and

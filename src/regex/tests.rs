@@ -101,3 +101,37 @@ fn deep_and_large_patterns_are_refused_not_overflowed() {
     assert!(Regex::new(&"(".repeat(100_000)).is_err_and(|e| e.0.contains("missing closing )")));
     assert!(Regex::new(&format!("({})", r"\pL{1000}".repeat(200))).is_err());
 }
+
+#[test]
+fn seekers_agree_with_searches_and_are_right_about_beginnings() {
+    let alphabet = ["a", "b", "-", "\u{e9}", "\n"];
+    let mut values = vec![String::new()];
+    for _ in 0..4 {
+        let longer = values.iter().flat_map(|v| alphabet.iter().map(move |c| format!("{v}{c}")));
+        let longer: Vec<String> = longer.collect();
+        values.extend(longer);
+    }
+    values.sort_unstable();
+    values.dedup();
+    for pattern in ["(a|b)-.*", "[^a].*b", ".?b", "a+|b{2,}", "(?i)A.*", r"\ba.*", "a.*b|", "é.+"]
+    {
+        let regex = Regex::new(pattern).unwrap();
+        let mut seeker = regex.seeker().unwrap();
+        let mut dead = 0;
+        for value in &values {
+            let sought = seeker.seek(value);
+            match sought {
+                Seeking::Match => assert!(regex.is_match(value), "{pattern} {value:?}"),
+                Seeking::NoMatch => assert!(!regex.is_match(value), "{pattern} {value:?}"),
+                Seeking::Dead(len) => {
+                    dead += 1;
+                    let begins = |v: &&String| v.as_bytes().starts_with(&value.as_bytes()[..len]);
+                    let lost = values.iter().filter(begins).find(|v| regex.is_match(v));
+                    assert_eq!(lost, None, "{pattern} {value:?} {len}");
+                }
+                Seeking::Unknown => {}
+            }
+        }
+        assert!(dead > 0, "{pattern} rules beginnings out");
+    }
+}
