@@ -14,7 +14,7 @@ use crate::disk::{Disk, StorageError};
 use crate::encoding::cursor::{Cursor, CursorError};
 
 /// Of so many symbols or values one is remembered.
-const SAMPLED: usize = 32;
+pub(super) const SAMPLED: usize = 32;
 
 /// An open index file.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::super::castagnoli::crc32c;
 use super::super::file::GrowingFile;
 use super::*;
 use crate::disk::{Disk as _, SimulatedDisk};
-use crate::index::LabelIndex as _;
+use crate::index::{LabelIndex as _, Visit};
 use crate::model::{Labels, TimeRange};
 
 const PATH: &str = "/index";
@@ -71,7 +71,7 @@ fn everything_reads_back() {
     view.visit_values("pod", "pod-9", &mut |value| {
         assert_eq!(view.postings("pod", value).len(), 1);
         found.push(value.to_owned());
-        true
+        Visit::Next
     });
     assert_eq!((found.len(), found[0].as_str()), (11, "pod-9"));
     let mut names = Vec::new();
@@ -156,7 +156,9 @@ fn ask(disk: &SimulatedDisk) {
     let view = index.view();
     let all = view.all();
     view.visit_names(&mut |name| {
-        view.visit_values(name, "", &mut |value| view.postings(name, value).len() < 1000);
+        view.visit_values(name, "", &mut |value| {
+            if view.postings(name, value).len() < 1000 { Visit::Next } else { Visit::Stop }
+        });
     });
     let _ = view.finish();
     let mut rows = index.rows();

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 
 use roaring::RoaringBitmap;
 
-use super::reader::{Entry, IndexFile, Name, Values, text};
+use super::reader::{Entry, IndexFile, Name, SAMPLED, Values, text};
 use crate::disk::StorageError;
 use crate::encoding::cursor::Cursor;
-use crate::index::LabelIndex;
+use crate::index::{LabelIndex, Visit};
 
 /// An index file as a [`LabelIndex`]. That trait knows no errors, so the first one is kept here:
 /// what was answered means nothing until [`View::finish`] said `Ok`.
@@ -127,7 +127,14 @@ impl LabelIndex for View<'_> {
         }))
     }
 
-    fn visit_values(&self, name: &str, prefix: &str, visit: &mut dyn FnMut(&str) -> bool) {
+    fn values_len(&self, name: &str) -> u64 {
+        self.index.name(name).map_or(0, |known| match &known.values {
+            Values::Complete(values) => values.len() as u64,
+            Values::Sampled(values) => (values.len() * SAMPLED) as u64,
+        })
+    }
+
+    fn visit_values(&self, name: &str, prefix: &str, visit: &mut dyn FnMut(&str) -> Visit) {
         let walked = self.walk(name, prefix, &mut |value, list_at| {
             if value < prefix {
                 return true;
@@ -141,7 +148,8 @@ impl LabelIndex for View<'_> {
                 value.clone_into(&mut last.1);
                 last.2 = list_at;
             }
-            visit(value)
+            // Values stand one by one here, so none is passed over cheaper than by a look.
+            visit(value) != Visit::Stop
         });
         self.keep(walked);
     }
