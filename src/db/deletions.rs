@@ -45,7 +45,7 @@ impl Shared {
             result = result.and(done);
         }
         if self.head_overlaps(range) {
-            let ids = self.head.with_index(|index| index::resolve(index, matchers));
+            let ids = index::resolve(&self.head.index(), matchers);
             result = result.and(self.head.delete(&ids, range));
         }
         result
