@@ -33,6 +33,11 @@ impl Ulid {
         Self(after.map_or(fresh, |after| fresh.max(after.0.saturating_add(1))))
     }
 
+    /// The lower half of its chance.
+    pub fn low_bits(self) -> u64 {
+        self.0 as u64
+    }
+
     /// Reads a name as [`fmt::Display`] writes it.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != LEN || text.as_bytes()[0] > b'7' {

@@ -116,6 +116,13 @@ impl BlockStore {
         }
     }
 
+    /// The files of tombstones of the blocks served.
+    pub(super) fn tombstone_files(&self) -> Vec<PathBuf> {
+        let list = self.list();
+        let marked = list.iter().filter(|block| !block.tombstones().is_empty());
+        marked.map(|block| self.tombstones.path(block.meta().ulid)).collect()
+    }
+
     fn remove_tombstones(&self, ulid: Ulid) {
         if let Err(error) = self.tombstones.remove(ulid) {
             self.warn(format!("the tombstones of block {ulid} stay: {error}"));

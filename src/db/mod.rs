@@ -5,7 +5,8 @@
 //! implements. Two databases in one process on two directories know nothing of each other; a
 //! second open of the same directory is [`StorageError::Locked`].
 //!
-//! Everything is kept below `<data>/narthex/`; nothing else in the directory is touched.
+//! Everything is kept below `<data>/narthex/`, snapshots below `<data>/snapshots/`; nothing else
+//! in the directory is touched.
 
 mod blocks;
 mod deletions;
@@ -13,6 +14,7 @@ mod events;
 mod maintenance;
 mod options;
 mod query;
+mod snapshot;
 mod stats;
 mod tombstones;
 
@@ -54,6 +56,8 @@ struct Inner {
 /// What handles and threads have in common.
 #[derive(Debug)]
 struct Shared {
+    /// The data directory.
+    path: PathBuf,
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     options: Options,
@@ -108,6 +112,9 @@ impl Database {
             _ => StorageError::io("lock", &root, e),
         })?;
         let observer = Arc::clone(&options.observer);
+        for text in Shared::sweep_snapshots(&disk, path.as_ref()) {
+            observer.event(&Event::Warning(text));
+        }
         let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer))?;
         let mut head_options = HeadOptions::new(
             Arc::clone(&disk),
@@ -126,6 +133,7 @@ impl Database {
             took: clock.monotonic().saturating_sub(began),
         });
         let shared = Arc::new(Shared {
+            path: path.as_ref().to_owned(),
             disk,
             clock,
             options,

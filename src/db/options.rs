@@ -113,6 +113,13 @@ pub enum Event<'a> {
         /// Name of the block.
         block: String,
     },
+    /// A snapshot was written.
+    Snapshot {
+        /// Where it lies.
+        path: PathBuf,
+        /// How long it took.
+        took: Duration,
+    },
     /// A damaged part was put aside; the rest is served.
     Quarantined {
         /// Where it was.
@@ -174,6 +181,9 @@ impl fmt::Display for Event<'_> {
                 write!(f, "{} blocks held nothing and are gone, {took:?}", sources.len())
             }
             Self::Expired { block } => write!(f, "block {block} is past retention and was removed"),
+            Self::Snapshot { path, took } => {
+                write!(f, "snapshot written to {}, {took:?}", path.display())
+            }
             Self::Quarantined { path, reason } => {
                 write!(f, "{} was put aside: {reason}", path.display())
             }

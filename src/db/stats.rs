@@ -41,6 +41,11 @@ pub struct Stats {
     pub compactions: u64,
     /// Steps of maintenance that failed.
     pub maintenance_failures: u64,
+    /// Snapshots below the data directory, and their bytes: those that they share with blocks
+    /// included, and none of them counted in retention.
+    pub snapshots: u64,
+    /// See [`Stats::snapshots`].
+    pub snapshot_bytes: u64,
     /// Blocks removed by retention.
     pub blocks_expired: u64,
 }
@@ -97,6 +102,7 @@ impl Shared {
             }
         };
         let mut blocks: Vec<BlockStats> = self.blocks.list().iter().map(block).collect();
+        let (snapshots, snapshot_bytes) = self.snapshots();
         blocks.sort_by_key(|block| (block.range.min_ms, block.range.max_ms));
         Stats {
             head_series: head.series as usize,
@@ -110,6 +116,8 @@ impl Shared {
             head_file_bytes: head.head_file_bytes,
             blocks,
             quarantined: self.troubles(),
+            snapshots,
+            snapshot_bytes,
             samples_appended: head.samples_appended,
             series_created: head.series_created,
             series_removed: head.series_removed,

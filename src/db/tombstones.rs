@@ -104,7 +104,8 @@ impl TombstoneStore {
         self.by_block.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 
-    fn path(&self, block: Ulid) -> PathBuf {
+    /// Where the tombstones of a block stand.
+    pub(super) fn path(&self, block: Ulid) -> PathBuf {
         self.dir.join(format!("{block}{ENDING}"))
     }
 

@@ -51,6 +51,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Renames a file or a directory; an existing file at `to` is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives an existing file a second name, which must not exist yet.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory with all it holds.
@@ -61,6 +63,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn exists(&self, path: &Path) -> bool;
     /// Bytes that can still be written to the file system that holds `path`.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
+    /// Bytes that the file system which holds `path` has in all.
+    fn total_space(&self, path: &Path) -> io::Result<u64>;
     /// Takes the exclusive lock on `path`, creating the file; held until the guard is dropped.
     /// `ErrorKind::WouldBlock` where another holder has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;

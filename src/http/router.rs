@@ -45,7 +45,10 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/status/config", json(|s, _, k, _| status::config(s, k)))
         .route("/status/flags", json(|s, _, k, _| status::flags(s, k)))
         .route("/status/tsdb", json(|s, p, k, _| status::tsdb(s, p, k)))
-        .route("/admin/tsdb/compact", post(compact).put(compact))
+        .route("/admin/tsdb/clean_tombstones", administer(admin::clean_tombstones))
+        .route("/admin/tsdb/compact", administer(admin::compact))
+        .route("/admin/tsdb/delete_series", administer(admin::delete_series))
+        .route("/admin/tsdb/snapshot", administer(admin::snapshot))
         .route("/write", post(remote_write))
         .layer(from_fn_with_state(Arc::clone(&service), when_ready));
     Router::new()
@@ -116,7 +119,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 /// Reads the parameters of a request: its query string, and its body where that is a form.
 async fn parameters(request: Request) -> Result<(Params, bool), ApiError> {
     let (parts, body) = request.into_parts();
-    let is_form = parts.method == Method::POST
+    let is_form = matches!(parts.method, Method::POST | Method::PUT)
         && parts
             .headers
             .get(CONTENT_TYPE)
@@ -250,14 +253,29 @@ async fn version() -> Response {
     reply::bytes(200, JSON, body)
 }
 
-async fn compact(State(service): Shared) -> Response {
-    match tokio::task::spawn_blocking(move || admin::compact(&service)).await {
-        Ok(Ok(())) => reply::empty(204),
-        Ok(Err(error)) => reply::error(&error),
-        Err(_) => {
-            reply::error(&ApiError::new(ErrorKind::Internal, "compaction broke off in the server"))
+type Administer = fn(&Service, &Params) -> Result<admin::Answer, ApiError>;
+
+/// Routes POST and PUT to work that is done to its end, whether or not anybody waits for it.
+fn administer(work: Administer) -> MethodRouter<Arc<Service>> {
+    let handler = move |State(service): Shared, request: Request| async move {
+        let params = match parameters(request).await {
+            Ok((params, _)) => params,
+            Err(error) => return reply::error(&error),
+        };
+        match tokio::task::spawn_blocking(move || work(&service, &params)).await {
+            Ok(Ok(None)) => reply::empty(204),
+            Ok(Ok(Some(data))) => {
+                let body = [b"{\"status\":\"success\",\"data\":", data.as_slice(), b"}"].concat();
+                reply::bytes(200, JSON, body)
+            }
+            Ok(Err(error)) => reply::error(&error),
+            Err(_) => {
+                let what = "the work broke off inside the server";
+                reply::error(&ApiError::new(ErrorKind::Internal, what))
+            }
         }
-    }
+    };
+    post(handler).put(handler)
 }
 
 async fn remote_write(State(service): Shared, request: Request) -> Response {

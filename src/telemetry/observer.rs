@@ -42,6 +42,7 @@ impl ObserverLog {
             }
             Event::MaintenanceFailed { .. } => counts.reloads_failed.inc(),
             Event::Expired { .. }
+            | Event::Snapshot { .. }
             | Event::Quarantined { .. }
             | Event::Sealed { .. }
             | Event::Checkpointed { .. }
@@ -81,6 +82,11 @@ impl Observer for ObserverLog {
             Event::Expired { block } => {
                 tracing::info!(block, "Block past retention removed");
             }
+            Event::Snapshot { path, took } => tracing::info!(
+                path = %path.display(),
+                duration = %short(*took),
+                "Snapshot written"
+            ),
             Event::Quarantined { path, reason } => tracing::error!(
                 path = %path.display(),
                 reason,

@@ -204,6 +204,10 @@ impl Disk for SimulatedDisk {
         self.begin_or_fail(Call::Rename)?.rename(from, to)
     }
 
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.begin_or_fail(Call::HardLink)?.hard_link(from, to)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.begin_or_fail(Call::RemoveFile)?.remove_file(path)
     }
@@ -219,6 +223,10 @@ impl Disk for SimulatedDisk {
     fn exists(&self, path: &Path) -> bool {
         let state = self.state();
         state.life == self.life && state.exists(path)
+    }
+
+    fn total_space(&self, _path: &Path) -> io::Result<u64> {
+        Ok(self.begin_or_fail(Call::TotalSpace)?.capacity.unwrap_or(u64::MAX))
     }
 
     fn free_space(&self, _path: &Path) -> io::Result<u64> {

@@ -274,6 +274,18 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn hard_link(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.file_at(from)?;
+        let (from_dir, from_name) = self.parent(from)?;
+        let inode = *self.dir(from_dir)?.live.get(&from_name).ok_or_else(missing)?;
+        let (to_dir, to_name) = self.parent(to)?;
+        if self.dir(to_dir)?.live.contains_key(&to_name) {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        self.change_names(None, Some((to_dir, to_name, inode)));
+        Ok(())
+    }
+
     pub(super) fn remove_file(&mut self, path: &Path) -> io::Result<()> {
         self.file_at(path)?;
         let (dir, name) = self.parent(path)?;
