@@ -1,6 +1,8 @@
 //! Compressed runs of samples: values of one series, timestamps of one column.
 //!
 //! Values and timestamps are coded apart, because all series of a group share their timestamps.
+//! [`encode_samples`] takes whatever a series has; a run of floats alone is what
+//! [`encode_values`] makes of it.
 //! Nothing here knows where the bytes lie. Payloads are as `storage-format.md`, section 3 says;
 //! decoding never panics and never allocates more than the `n` that the caller vouches for.
 
@@ -8,6 +10,7 @@ mod code;
 mod decode;
 mod encode;
 mod exceptions;
+mod extended;
 mod float_forms;
 mod huffman;
 mod ints;
@@ -21,6 +24,7 @@ use crate::encoding::cursor::CursorError;
 
 pub use decode::{decode_values, decode_values_range};
 pub use encode::encode_values;
+pub use extended::{decode_samples, encode_samples, samples_in_chunk};
 pub use timestamps::{decode_timestamps, encode_timestamps};
 
 /// Which coder the writer uses. Readers take either.
@@ -55,6 +59,8 @@ mod kind {
     pub(super) const RAW: u8 = 7;
     /// Exceptions, and another payload.
     pub(super) const EXCEPT: u8 = 8;
+    /// Histograms among the samples, or start timestamps; see [`super::extended`].
+    pub(super) const EXTENDED: u8 = 9;
 
     /// The bits of the first byte that tell the kind.
     pub(super) const MASK: u8 = 0x0f;

@@ -8,5 +8,6 @@ pub mod checksum;
 pub mod cursor;
 pub mod decimal;
 pub mod delta;
+pub mod histogram;
 pub mod json;
 pub mod varint;
