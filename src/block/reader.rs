@@ -10,7 +10,7 @@ use super::columns::ColumnReader;
 use super::meta::Meta;
 use super::tombstones::Tombstones;
 use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE};
-use crate::chunk::decode_values_range;
+use crate::chunk::decode_samples;
 use crate::disk::{Disk, StorageError};
 use crate::index::units::UnitFile;
 use crate::index::{self, ChunkRef, IndexReader, IndexView};
@@ -169,15 +169,12 @@ impl Block {
         if begin >= end {
             return Ok(());
         }
-        let times_wanted = &times[begin..end];
-        if out.timestamps.last().is_some_and(|last| *last >= times_wanted[0]) {
+        if out.timestamps.last().is_some_and(|last| *last >= times[begin]) {
             return Err(self.chunks.corrupt(chunk.offset, "chunks of a series overlap"));
         }
         let payload = self.chunks.slice(chunk.offset, u64::from(chunk.len))?;
-        decode_values_range(payload, times.len(), begin..end, &mut out.values)
-            .map_err(|e| self.chunks.corrupt(chunk.offset, e.to_string()))?;
-        out.timestamps.extend_from_slice(times_wanted);
-        Ok(())
+        decode_samples(payload, times, begin..end, out)
+            .map_err(|e| self.chunks.corrupt(chunk.offset, e.to_string()))
     }
 }
 

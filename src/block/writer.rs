@@ -4,6 +4,7 @@
 //! name, and the name is synced. So a block is there whole or not at all, and what a crash leaves
 //! behind is told by its name.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::columns::ColumnWriter;
 use super::meta::{META_FILE, Meta};
 use super::ulid::Ulid;
 use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE, TEMPORARY};
-use crate::chunk::{Coder, SAMPLES_PER_CHUNK_MAX, encode_values};
+use crate::chunk::{Coder, SAMPLES_PER_CHUNK_MAX, encode_samples, samples_in_chunk};
 use crate::disk::{Disk, StorageError};
 use crate::index::units::UnitWriter;
 use crate::index::{ChunkRef, IndexWriter};
@@ -99,7 +100,7 @@ impl BlockWriter {
             let next = window.saturating_add(1).saturating_mul(self.chunk_window_ms);
             let rest = &times[begin..];
             let rows = rest.partition_point(|&t| t < next).clamp(1, SAMPLES_PER_CHUNK_MAX);
-            self.add_window(&rest[..rows], &samples.values[begin..begin + rows])?;
+            self.add_window(samples, begin..begin + rows)?;
             begin += rows;
         }
         self.index.add(labels, &self.refs)?;
@@ -112,17 +113,20 @@ impl BlockWriter {
     }
 
     /// Writes the samples of one window as one chunk, or as several where they are many.
-    fn add_window(&mut self, times: &[i64], values: &[f64]) -> Result<(), StorageError> {
-        let column = self.columns.number(times)?;
-        for (i, values) in values.chunks(CHUNK_SAMPLES).enumerate() {
+    fn add_window(&mut self, samples: &Samples, window: Range<usize>) -> Result<(), StorageError> {
+        let column = self.columns.number(&samples.timestamps[window.clone()])?;
+        let mut begin = window.start;
+        while begin < window.end {
+            let most = begin..window.end.min(begin + CHUNK_SAMPLES);
+            let count = samples_in_chunk(samples, most);
             self.payload.clear();
-            encode_values(values, self.coder, &mut self.payload);
+            encode_samples(samples, begin..begin + count, self.coder, &mut self.payload);
             let offset = self.chunks.position();
             self.chunks.write(&self.payload)?;
-            let start = (i * CHUNK_SAMPLES) as u32;
-            let is_whole = values.len() == times.len();
-            let part = (!is_whole).then_some((start, values.len() as u32));
+            let part =
+                (count != window.len()).then_some(((begin - window.start) as u32, count as u32));
             self.refs.push(ChunkRef { offset, len: self.payload.len() as u32, column, part });
+            begin += count;
         }
         Ok(())
     }

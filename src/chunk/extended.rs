@@ -12,7 +12,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::ints::{self, Stream};
-use super::{ChunkError, Coder, check_count, decode_values, decode_values_range, encode_values, kind};
+use super::{
+    ChunkError, Coder, check_count, decode_values, decode_values_range, encode_values, kind,
+};
 use crate::encoding::cursor::Cursor;
 use crate::encoding::delta::DeltaError;
 use crate::encoding::histogram::{Layout, read_layout, write_layout};
@@ -141,11 +143,7 @@ fn buckets_of(histogram: &Histogram) -> usize {
 
 /// Appends which samples are histograms: how many, and unless all are, runs of floats and
 /// histograms in turn.
-fn write_places(
-    histograms: &[(usize, &Arc<Histogram>)],
-    range: &Range<usize>,
-    out: &mut Vec<u8>,
-) {
+fn write_places(histograms: &[(usize, &Arc<Histogram>)], range: &Range<usize>, out: &mut Vec<u8>) {
     write_uvarint(out, histograms.len() as u64);
     if histograms.len() == range.len() {
         return;
@@ -275,8 +273,7 @@ fn write_histograms(histograms: &[&Histogram], coder: Coder, out: &mut Vec<u8>) 
     if layouts.len() > 1 {
         ints::encode(&numbers, out);
     }
-    let hints: Vec<i64> =
-        histograms.iter().map(|h| i64::from(h.reset_hint().to_u8())).collect();
+    let hints: Vec<i64> = histograms.iter().map(|h| i64::from(h.reset_hint().to_u8())).collect();
     ints::encode(&hints, out);
     let sums: Vec<f64> = histograms.iter().map(|h| h.sum()).collect();
     write_sized(&sums, coder, out);

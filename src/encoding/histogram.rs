@@ -114,10 +114,8 @@ pub fn is_same(a: &Histogram, b: &Histogram) -> bool {
 pub fn write_layout(layout: &Layout<'_>, out: &mut Vec<u8>) {
     write_varint(out, i64::from(layout.schema));
     write_value(None, layout.zero_threshold, out);
-    let sides = [
-        (layout.positive_spans, layout.positive),
-        (layout.negative_spans, layout.negative),
-    ];
+    let sides =
+        [(layout.positive_spans, layout.positive), (layout.negative_spans, layout.negative)];
     for (spans, buckets) in sides {
         write_uvarint(out, spans.len() as u64);
         for span in spans {
