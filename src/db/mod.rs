@@ -29,7 +29,7 @@ use self::blocks::BlockStore;
 use self::events::HeadEvents;
 use crate::disk::{Clock, Disk, LockGuard, PosixDisk, StorageError, SystemClock};
 use crate::head::{CommitOutcome, GroupKey, Head, HeadOptions, SeriesRef};
-use crate::model::Labels;
+use crate::model::{Histogram, Labels};
 
 pub use options::{Event, Observer, Options, Silent};
 pub use query::QueryTextError;
@@ -291,6 +291,17 @@ impl Appender {
     #[inline]
     pub fn append(&mut self, series: SeriesRef, t_ms: i64, value: f64) {
         self.0.append(series, t_ms, value);
+    }
+
+    /// Adds a native histogram; as [`Appender::append`].
+    pub fn append_histogram(&mut self, series: SeriesRef, t_ms: i64, histogram: Arc<Histogram>) {
+        self.0.append_histogram(series, t_ms, histogram);
+    }
+
+    /// Says when the counter of the sample added last began to count, in milliseconds; 0: not
+    /// known.
+    pub fn set_last_start(&mut self, start_ms: i64) {
+        self.0.set_last_start(start_ms);
     }
 
     /// Stores what was collected: a verdict for each sample, all that is accepted visible at

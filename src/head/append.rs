@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use self::commit::Commit;
 use self::verdict::Limits;
+use super::extra::Extra;
 use super::group::NO_TIME;
 use super::{CommitOutcome, GroupKey, Head, SeriesRef};
 use crate::disk::StorageError;
-use crate::model::Labels;
+use crate::model::{Histogram, Labels};
 
 /// Collects the samples of one scrape, evaluation or push. Not shared between threads.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Appender {
     /// Newest time when the appender was opened; what is late is told by it.
     newest_ms: Option<i64>,
     samples: Vec<Sample>,
+    /// Those that are more than floats: number of the call, ascending.
+    extras: Vec<(usize, Extra)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +45,14 @@ impl Head {
     pub fn appender(self: &Arc<Self>, key: &GroupKey) -> Appender {
         let min_valid_ms = self.open_appenders.enter(|| self.min_valid_ms());
         let newest_ms = self.newest_ms();
-        let samples = Vec::new();
-        Appender { head: Arc::clone(self), key: key.clone(), min_valid_ms, newest_ms, samples }
+        Appender {
+            head: Arc::clone(self),
+            key: key.clone(),
+            min_valid_ms,
+            newest_ms,
+            samples: Vec::new(),
+            extras: Vec::new(),
+        }
     }
 }
 
@@ -64,6 +73,24 @@ impl Appender {
         self.samples.push(Sample { series, t_ms, bits: value.to_bits() });
     }
 
+    /// Collects a native histogram; as [`Appender::append`].
+    pub fn append_histogram(&mut self, series: SeriesRef, t_ms: i64, histogram: Arc<Histogram>) {
+        let bits = histogram.sum().to_bits();
+        self.extras.push((self.len(), Extra { histogram: Some(histogram), start_ms: 0 }));
+        self.samples.push(Sample { series, t_ms, bits });
+    }
+
+    /// Says when the counter of the sample collected last began to count, in milliseconds; 0: not
+    /// known.
+    pub fn set_last_start(&mut self, start_ms: i64) {
+        let Some(call) = self.len().checked_sub(1) else { return };
+        match self.extras.last_mut() {
+            Some(last) if last.0 == call => last.1.start_ms = start_ms,
+            _ if start_ms == 0 => {}
+            _ => self.extras.push((call, Extra { histogram: None, start_ms })),
+        }
+    }
+
     /// Number of samples collected so far.
     pub fn len(&self) -> usize {
         self.samples.len()
@@ -80,7 +107,7 @@ impl Appender {
         self.head.check_open()?;
         let opened = (self.min_valid_ms, self.newest_ms);
         let limits = Limits::new(&self.head, &self.key, opened, first.t_ms);
-        Commit::new(&self.head, &self.key, &self.samples, limits).run()
+        Commit::new(&self.head, &self.key, (&self.samples, &self.extras), limits).run()
     }
 }
 

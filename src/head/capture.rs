@@ -21,7 +21,7 @@ use super::register::{HOMELESS, Home};
 use super::tile::TileRef;
 use super::{Head, SeriesId};
 use crate::disk::StorageError;
-use crate::model::{Labels, TimeRange};
+use crate::model::{Labels, Samples, TimeRange};
 
 /// Slots copied under one lock.
 const SLOTS_PER_LOCK: usize = 1000;
@@ -50,7 +50,7 @@ struct CapturedSeries {
     group: usize,
     column: Option<ColumnSnapshot>,
     /// Samples outside the rows, by the number of the group that has them.
-    loose: Vec<(u32, Vec<(i64, u64)>)>,
+    loose: Vec<(u32, Samples)>,
     /// Groups that were its home before, as indexes.
     former: Vec<usize>,
 }
@@ -216,8 +216,12 @@ fn copy_series(group: &Group, data: &Data, series: &mut CapturedSeries, range: T
     }
     series.loose.retain(|(number, _)| *number != group.id);
     if let Some(loose) = data.loose.get(&series.id) {
-        let within = loose.samples.iter().filter(|sample| range.contains(sample.0));
-        series.loose.push((group.id, within.copied().collect()));
+        let times = &loose.samples.timestamps;
+        let first = times.partition_point(|&t| t < range.min_ms);
+        let end = times.partition_point(|&t| t <= range.max_ms);
+        let mut within = Samples::default();
+        within.extend_from(&loose.samples, first..end.max(first));
+        series.loose.push((group.id, within));
     }
     true
 }

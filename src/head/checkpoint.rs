@@ -8,13 +8,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hashbrown::HashMap;
+
 use super::append::commit::group_body;
-use super::group::{Group, NO_SERIES, NO_TIME, SlotState, Writer};
+use super::extra::Extra;
+use super::group::{Group, HAS_EXTRA, NO_SERIES, NO_TIME, SlotState, Writer};
 use super::seal::Maintenance;
 use super::{Event, Head};
 use crate::disk::StorageError;
 use crate::encoding::cursor::Cursor;
-use crate::encoding::varint::{write_uvarint, write_varint};
+use crate::encoding::histogram::{read_histogram, write_histogram};
+use crate::encoding::varint::{write_bytes, write_uvarint, write_varint};
 use crate::wal::record::{RecordError, kind};
 use crate::wal::{CheckpointWriter, Position};
 
@@ -53,6 +57,8 @@ pub(super) struct GroupState {
     pub next_row: u32,
     pub fed_at_ms: i64,
     pub slots: Vec<SlotState>,
+    /// What the newest samples have besides their values, by series.
+    pub extras: HashMap<u32, Extra>,
 }
 
 impl HeadState {
@@ -97,6 +103,7 @@ impl GroupState {
             next_row: sealed_rows.unwrap_or(data.first_row),
             fed_at_ms: writer.fed_at_ms,
             slots: writer.slots.clone(),
+            extras: writer.extras.clone(),
         }
     }
 
@@ -113,13 +120,21 @@ impl GroupState {
                 out.push(SLOT_DEAD);
                 continue;
             }
-            out.push(if slot.last_ms == NO_TIME { SLOT_EMPTY } else { SLOT_FED });
+            let extra = slot.has_extra().then(|| self.extras.get(&slot.series)).flatten();
+            out.push(match extra {
+                _ if slot.last_ms == NO_TIME => SLOT_EMPTY,
+                None => SLOT_FED,
+                Some(_) => SLOT_FED_EXTRA,
+            });
             write_varint(out, i64::from(slot.series) - series);
             series = i64::from(slot.series);
             if slot.last_ms != NO_TIME {
                 write_varint(out, slot.last_ms.wrapping_sub(last_ms));
                 last_ms = slot.last_ms;
                 out.extend_from_slice(&slot.last_bits.to_le_bytes());
+                if let Some(extra) = extra {
+                    write_extra(extra, out);
+                }
             }
         }
     }
@@ -131,14 +146,13 @@ impl GroupState {
         let shape_version = cursor.uvarint()?;
         let next_row = cursor.uvarint_u32()?;
         let fed_at_ms = cursor.varint()?;
-        let mut slots = Vec::new();
+        let (mut slots, mut extras) = (Vec::new(), HashMap::new());
         let (mut series, mut last) = (0_i64, 0_i64);
         while !cursor.is_empty() {
             let offset = cursor.offset();
             let tag = cursor.u8()?;
-            let mut slot =
-                SlotState { series: NO_SERIES, epoch: 0, last_ms: NO_TIME, last_bits: 0 };
-            if tag > SLOT_FED {
+            let mut slot = SlotState::new(NO_SERIES);
+            if tag > SLOT_FED_EXTRA {
                 return Err(RecordError { offset, what: "a slot of an unknown kind" });
             }
             if tag != SLOT_DEAD {
@@ -147,20 +161,55 @@ impl GroupState {
                 let what = "a series number is too large";
                 slot.series = number.ok_or(RecordError { offset, what })?;
             }
-            if tag == SLOT_FED {
+            if tag >= SLOT_FED {
                 last = last.wrapping_add(cursor.varint()?);
                 slot.last_ms = last;
                 slot.last_bits = cursor.u64()?;
             }
+            if tag == SLOT_FED_EXTRA {
+                slot.epoch = HAS_EXTRA;
+                extras.insert(slot.series, read_extra(cursor)?);
+            }
             slots.push(slot);
         }
-        Ok(Self { group, sealed_record, stored_record, shape_version, next_row, fed_at_ms, slots })
+        Ok(Self {
+            group,
+            sealed_record,
+            stored_record,
+            shape_version,
+            next_row,
+            fed_at_ms,
+            slots,
+            extras,
+        })
     }
 }
 
 const SLOT_DEAD: u8 = 0;
 const SLOT_EMPTY: u8 = 1;
 const SLOT_FED: u8 = 2;
+const SLOT_FED_EXTRA: u8 = 3;
+
+/// Start timestamp, then a histogram or nothing, in as many bytes as stand before it.
+fn write_extra(extra: &Extra, out: &mut Vec<u8>) {
+    write_varint(out, extra.start_ms);
+    let mut bytes = Vec::new();
+    if let Some(histogram) = &extra.histogram {
+        write_histogram(None, histogram, &mut bytes);
+    }
+    write_bytes(out, &bytes);
+}
+
+fn read_extra(cursor: &mut Cursor<'_>) -> Result<Extra, RecordError> {
+    let start_ms = cursor.varint()?;
+    let bytes = cursor.sized_bytes()?;
+    let histogram = if bytes.is_empty() {
+        None
+    } else {
+        Some(Arc::new(read_histogram(None, &mut Cursor::new(bytes))?))
+    };
+    Ok(Extra { histogram, start_ms })
+}
 
 impl Head {
     /// Writes a checkpoint, then drops log segments, head files and resting ids that nothing
@@ -304,8 +353,11 @@ mod tests {
         state.write(&mut out);
         assert_eq!(HeadState::read(&mut Cursor::new(&out)), Ok(state));
         let slot = SlotState { series: 4, epoch: 0, last_ms: 77, last_bits: 9 };
+        let histogram = crate::model::Histogram::Float(crate::model::FloatHistogram::default());
+        let extra = Extra { histogram: Some(Arc::new(histogram)), start_ms: -7 };
         let slots = vec![
             slot,
+            SlotState { series: 9, epoch: HAS_EXTRA, ..slot },
             SlotState { series: NO_SERIES, ..slot },
             SlotState { series: 1, last_ms: NO_TIME, ..slot },
         ];
@@ -317,12 +369,16 @@ mod tests {
             next_row: 120,
             fed_at_ms: 1,
             slots,
+            extras: [(9, extra)].into_iter().collect(),
         };
         let mut out = Vec::new();
         state.write(&mut out);
         let found = GroupState::read(&mut Cursor::new(&out)).unwrap();
         let seen: Vec<_> = found.slots.iter().map(|s| (s.series, s.last_ms)).collect();
-        assert_eq!(seen, [(4, 77), (NO_SERIES, NO_TIME), (1, NO_TIME)]);
+        assert_eq!(seen, [(4, 77), (9, 77), (NO_SERIES, NO_TIME), (1, NO_TIME)]);
+        assert!(found.slots[1].has_extra() && !found.slots[0].has_extra());
+        assert_eq!(found.extras[&9].start_ms, -7);
+        assert_eq!(found.extras[&9].histogram, state.extras[&9].histogram);
         assert_eq!((found.stored_record, found.slots[0].last_bits), (8, 9));
     }
 

@@ -19,17 +19,24 @@
 //! | `0xf6` | two bytes follow: that many rows with the value before |
 //! | `0xf7`, `0xf8` | one row without a value; a uvarint of rows |
 //! | `0xf9`, `0xfa` | the staleness marker; the ordinary NaN |
+//! | `0xfb` | a histogram: uvarint length, bytes against the one before (`rich.rs`) |
+//! | `0xfc` | a varint: start timestamp from here on (0 at the start) |
 //!
 //! INVARIANTS: the stream and the `run` repeats of `last` that follow it give every row in
 //! `start_row .. cursor`; while the stream is empty, `last` is also the first value; the row
 //! `cursor - 1` has a value unless the column is empty. These bytes never leave the process.
 
+mod rich;
+
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::encoding::decimal;
 use crate::encoding::delta::{byte_len, from_ordered_bits, ordered_bits, read_le};
 use crate::encoding::varint::{read_uvarint, unzigzag, write_uvarint, zigzag};
-use crate::model::{NORMAL_NAN_BITS, STALE_NAN_BITS};
+use crate::model::{Histogram, NORMAL_NAN_BITS, STALE_NAN_BITS};
+
+pub use rich::RichSample;
 
 const DELTA_2: u8 = 0x80;
 const REPEAT: u8 = 0xc0;
@@ -42,6 +49,8 @@ const GAP: u8 = 0xf7;
 const GAP_MANY: u8 = 0xf8;
 const STALE: u8 = 0xf9;
 const NAN: u8 = 0xfa;
+const HISTOGRAM_TOKEN: u8 = 0xfb;
+const START_TOKEN: u8 = 0xfc;
 
 const DELTA_2_END: u64 = 128 + (1 << 14);
 const DELTA_3_END: u64 = 1 << 19;
@@ -55,6 +64,12 @@ const HAS_LAST: u8 = 1;
 const DECIMAL: u8 = 2;
 /// The value written last had no decimal form.
 const FLOAT: u8 = 4;
+/// A histogram is in the stream.
+const HISTOGRAM: u8 = 8;
+/// A start timestamp is in the stream.
+const START: u8 = 16;
+/// What stays while values are written.
+const RICH: u8 = HISTOGRAM | START;
 
 /// The window of one series. See the module's description.
 #[derive(Debug, Clone, Default)]
@@ -85,9 +100,13 @@ impl Column {
     pub fn append(&mut self, row: u32, value: f64) {
         assert!(row >= self.cursor && row < u32::MAX, "BUG: rows only grow");
         if self.samples == 0 {
-            self.start_row = row;
-            self.last = value;
-            self.flags = HAS_LAST;
+            if self.is_rich() {
+                self.append_first(row, value);
+            } else {
+                self.start_row = row;
+                self.last = value;
+                self.flags = HAS_LAST;
+            }
         } else {
             if row > self.cursor {
                 self.write_gap(row - self.cursor);
@@ -156,6 +175,10 @@ impl Column {
         }
         if row >= self.cursor {
             self.reset(row);
+            return;
+        }
+        if self.is_rich() {
+            *self = self.rich_from(row);
             return;
         }
         let mut kept = Self::new(row);
@@ -247,7 +270,7 @@ impl Column {
     fn write_int(&mut self, int: i64) {
         let is_decimal = self.flags & DECIMAL != 0;
         let base = if is_decimal { decimal::nearest_int(self.last, self.exponent) } else { 0 };
-        self.flags = HAS_LAST | DECIMAL;
+        self.flags = self.flags & RICH | HAS_LAST | DECIMAL;
         let delta = zigzag(int - base);
         if delta < u64::from(DELTA_2) {
             self.bytes.push(delta as u8);
@@ -276,20 +299,20 @@ impl Column {
             self.exponent = exponent;
             self.bytes.extend_from_slice(&[EXPONENT, exponent]);
             let is_decimal = decimal::int_at(self.last, exponent).is_some();
-            self.flags = HAS_LAST | if is_decimal { DECIMAL } else { 0 };
+            self.flags = self.flags & RICH | HAS_LAST | if is_decimal { DECIMAL } else { 0 };
             return self.write_int(int);
         }
         let delta = zigzag(ordered_bits(value).wrapping_sub(ordered_bits(self.last)));
         let len = byte_len(delta);
         self.bytes.push(BITS + (len - 1) as u8);
         self.bytes.extend_from_slice(&delta.to_le_bytes()[..len]);
-        self.flags = HAS_LAST | FLOAT;
+        self.flags = self.flags & RICH | HAS_LAST | FLOAT;
     }
 
     #[cold]
     fn write_nan(&mut self, token: u8) {
         self.bytes.push(token);
-        self.flags = HAS_LAST | (self.flags & FLOAT);
+        self.flags = HAS_LAST | (self.flags & (FLOAT | RICH));
     }
 
     /// Makes room for the tokens to come, in steps of a fourth: a vector's own doubling would waste
@@ -366,11 +389,24 @@ struct Reader<'a> {
     /// The decimal of `value` at `exponent`, or 0 where it has none.
     int: i64,
     exponent: u8,
+    /// The newest histogram read; `is_histogram` says whether by the token read last.
+    histogram: Option<Arc<Histogram>>,
+    is_histogram: bool,
+    start_ms: i64,
 }
 
 impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8], row: u32) -> Self {
-        Self { bytes, row, value: 0.0, int: 0, exponent: 0 }
+        Self {
+            bytes,
+            row,
+            value: 0.0,
+            int: 0,
+            exponent: 0,
+            histogram: None,
+            is_histogram: false,
+            start_ms: 0,
+        }
     }
 
     /// Reads one token: the rows it gives a value, and the value.
@@ -421,6 +457,11 @@ impl<'a> Reader<'a> {
             }
             STALE => self.set(f64::from_bits(STALE_NAN_BITS)),
             NAN => self.set(f64::from_bits(NORMAL_NAN_BITS)),
+            HISTOGRAM_TOKEN => self.read_histogram(),
+            START_TOKEN => {
+                self.read_start();
+                return None;
+            }
             _ => unreachable!("BUG: token {token} in a column"),
         };
         Some((self.advance(rows), self.value))

@@ -130,7 +130,7 @@ impl Head {
         let segment = self.log.end().segment + 1;
         let next_file = self.files().next;
         for slot in 0..writer.slots.len() {
-            let state = &mut writer.slots[slot];
+            let state = writer.slots[slot];
             let has_ended = state.series != NO_SERIES && state.last_ms < ended_ms;
             if !has_ended || has_samples(&data, slot, &register) {
                 continue;
@@ -139,7 +139,7 @@ impl Head {
                 register.remove(state.series, segment, next_file);
                 self.counters.removed.fetch_add(1, Ordering::Relaxed);
             }
-            state.series = NO_SERIES;
+            writer.give_up(slot as u32);
             data.series[slot] = NO_SERIES;
         }
     }
@@ -218,7 +218,7 @@ impl Data {
     /// A time that no unsealed sample lies below.
     fn oldest_unsealed_ms(&self) -> Option<i64> {
         let rows = if self.rows_len > 0 { self.times.first().copied() } else { None };
-        let loose = self.loose.values().filter_map(|loose| loose.samples.first()).map(|s| s.0);
-        loose.chain(rows).min()
+        let loose = self.loose.values().filter_map(|loose| loose.samples.timestamps.first());
+        loose.copied().chain(rows).min()
     }
 }

@@ -22,7 +22,9 @@ use hashbrown::HashMap;
 use super::GroupKey;
 use super::column::Column;
 use super::stats::HeadMemory;
+use super::extra::{Extra, heap_bytes};
 use super::tile::TileRef;
+use crate::model::{Histogram, Samples};
 use crate::wal::Position;
 
 /// The series of a slot that nobody feeds any more.
@@ -43,11 +45,14 @@ pub(super) struct Group {
     data: Mutex<Data>,
 }
 
+/// In [`SlotState::epoch`]: the newest sample has an entry in [`Writer::extras`].
+pub(super) const HAS_EXTRA: u32 = 1 << 31;
+
 /// What decides about the next sample of a slot.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlotState {
     pub series: u32,
-    /// The epoch in which the slot was last written to the log.
+    /// The epoch in which the slot was last written to the log, and [`HAS_EXTRA`].
     pub epoch: u32,
     /// Time of the newest sample; [`NO_TIME`]: none.
     pub last_ms: i64,
@@ -59,6 +64,8 @@ pub(super) struct SlotState {
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     pub slots: Vec<SlotState>,
+    /// What the newest samples of slots have besides their value, by series.
+    pub extras: HashMap<u32, Extra>,
     pub shape_version: u64,
     /// Slots that the log knows.
     pub logged_slots: usize,
@@ -93,6 +100,8 @@ pub(super) struct Data {
     pub series: Vec<u32>,
     /// Streams by slot.
     pub columns: Vec<Column>,
+    /// Where columns with histograms or start timestamps stand, by series.
+    pub rich: HashMap<u32, Extra>,
     /// Samples outside the rows, by series.
     pub loose: HashMap<u32, Loose>,
     pub loose_len: usize,
@@ -108,7 +117,7 @@ pub(super) struct Data {
 /// Samples of one series outside the rows, times strictly ascending.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Loose {
-    pub samples: Vec<(i64, u64)>,
+    pub samples: Samples,
     /// The root of the foreign source that fed it last.
     pub source: Option<u32>,
 }
@@ -127,10 +136,50 @@ impl Group {
     }
 }
 
+impl SlotState {
+    pub(super) fn new(series: u32) -> Self {
+        Self { series, epoch: 0, last_ms: NO_TIME, last_bits: 0 }
+    }
+
+    pub(super) fn has_extra(&self) -> bool {
+        self.epoch & HAS_EXTRA != 0
+    }
+}
+
 impl Writer {
+    /// What the newest sample in `slot` has besides its value.
+    pub(super) fn extra(&self, slot: u32) -> &Extra {
+        let state = &self.slots[slot as usize];
+        let found = state.has_extra().then(|| self.extras.get(&state.series)).flatten();
+        found.unwrap_or(Extra::NONE)
+    }
+
+    /// Replaces what the newest sample in `slot` has besides its value; gives what was there.
+    pub(super) fn set_extra(&mut self, slot: u32, extra: Extra) -> Extra {
+        let state = &mut self.slots[slot as usize];
+        if extra.is_none() {
+            if !state.has_extra() {
+                return extra;
+            }
+            state.epoch &= !HAS_EXTRA;
+            return self.extras.remove(&state.series).unwrap_or_default();
+        }
+        state.epoch |= HAS_EXTRA;
+        self.extras.insert(state.series, extra).unwrap_or_default()
+    }
+
+    /// Lets the series in `slot` go; gives its state and what its newest sample has besides.
+    pub(super) fn give_up(&mut self, slot: u32) -> (SlotState, Extra) {
+        let extra = self.set_extra(slot, Extra::default());
+        let state = &mut self.slots[slot as usize];
+        let before = *state;
+        state.series = NO_SERIES;
+        (before, extra)
+    }
+
     /// A slot for `series`; the caller adds the column.
     pub(super) fn add_slot(&mut self, series: u32) -> u32 {
-        self.slots.push(SlotState { series, epoch: 0, last_ms: NO_TIME, last_bits: 0 });
+        self.slots.push(SlotState::new(series));
         self.slots.len() as u32 - 1
     }
 
@@ -176,7 +225,7 @@ impl Data {
     }
 
     /// Stores a sample of the group's own source. Times of the samples of one commit ascend.
-    pub(super) fn place(&mut self, slot: u32, t_ms: i64, bits: u64) {
+    pub(super) fn place(&mut self, slot: u32, t_ms: i64, bits: u64, extra: &Extra) {
         let row = match self.times.last() {
             Some(&newest) if newest == t_ms => Ok(self.times.len() - 1),
             Some(&newest) if newest > t_ms => self.times.binary_search(&t_ms),
@@ -185,23 +234,48 @@ impl Data {
                 Ok(self.times.len() - 1)
             }
         };
+        let series = self.series[slot as usize];
         let column = &mut self.columns[slot as usize];
         match row {
             Ok(index) if column.cursor() <= self.first_row + index as u32 => {
-                column.append(self.first_row + index as u32, f64::from_bits(bits));
+                let (row, value) = (self.first_row + index as u32, f64::from_bits(bits));
+                if extra.is_none() && !column.is_rich() {
+                    column.append(row, value);
+                } else {
+                    let known = self.rich.entry(series).or_default();
+                    column.append_rich(row, value, extra, known);
+                }
                 self.rows_len += 1;
             }
-            _ => self.place_loose(self.series[slot as usize], t_ms, bits, None),
+            _ => self.place_loose(series, t_ms, bits, extra, None),
         }
     }
 
     /// Stores a sample outside the rows. One that is there keeps its value.
-    pub(super) fn place_loose(&mut self, series: u32, t_ms: i64, bits: u64, source: Option<u32>) {
+    pub(super) fn place_loose(
+        &mut self,
+        series: u32,
+        t_ms: i64,
+        bits: u64,
+        extra: &Extra,
+        source: Option<u32>,
+    ) {
         let loose = self.loose.entry(series).or_default();
         loose.source = source.or(loose.source);
-        if loose.insert(t_ms, bits) {
+        if loose.insert(t_ms, f64::from_bits(bits), extra) {
             self.loose_len += 1;
         }
+    }
+
+    /// Forgets where columns stand that are empty, or rich no more.
+    pub(super) fn trim_rich(&mut self) {
+        if self.rich.is_empty() {
+            return;
+        }
+        let is_rich = |(_, column): &(&u32, &Column)| column.is_rich();
+        let rich: hashbrown::HashSet<u32> =
+            self.series.iter().zip(&self.columns).filter(is_rich).map(|(id, _)| *id).collect();
+        self.rich.retain(|series, _| rich.contains(series));
     }
 
     /// Whether a commit whose oldest time is `t_ms` changes more than the end of the group.
@@ -209,11 +283,11 @@ impl Data {
         self.times.last().is_some_and(|&newest| t_ms <= newest)
     }
 
-    /// Bits of the loose sample of `series` at `t_ms`.
-    pub(super) fn loose_at(&self, series: u32, t_ms: i64) -> Option<u64> {
+    /// The loose sample of `series` at `t_ms`.
+    pub(super) fn loose_at(&self, series: u32, t_ms: i64) -> Option<(u64, Option<&Histogram>)> {
         let samples = &self.loose.get(&series)?.samples;
-        let at = samples.binary_search_by_key(&t_ms, |s| s.0).ok()?;
-        Some(samples[at].1)
+        let at = samples.timestamps.binary_search(&t_ms).ok()?;
+        Some((samples.values[at].to_bits(), samples.histogram(at).map(|h| &**h)))
     }
 
     /// Adds the bytes on the heap, roughly; those of the writer's slots are among them.
@@ -225,6 +299,9 @@ impl Data {
             + self.times.capacity() * 8
             + self.loose.capacity() * size_of::<(u32, Loose)>()
             + self.loose_len * 16
+            + self.loose.values().map(|loose| histogram_bytes(&loose.samples)).sum::<usize>()
+            + self.rich.capacity() * size_of::<(u32, Extra)>()
+            + self.rich.values().map(Extra::heap_bytes).sum::<usize>()
             + self.tiles.capacity() * size_of::<TileRef>();
         memory.groups += groups as u64;
     }
@@ -241,19 +318,22 @@ impl Data {
 }
 
 impl Loose {
-    fn insert(&mut self, t_ms: i64, bits: u64) -> bool {
-        if self.samples.last().is_none_or(|s| s.0 < t_ms) {
-            self.samples.push((t_ms, bits));
-            return true;
-        }
-        match self.samples.binary_search_by_key(&t_ms, |s| s.0) {
-            Ok(_) => false,
-            Err(at) => {
-                self.samples.insert(at, (t_ms, bits));
-                true
-            }
-        }
+    fn insert(&mut self, t_ms: i64, value: f64, extra: &Extra) -> bool {
+        let at = match self.samples.timestamps.last() {
+            Some(&last) if last >= t_ms => match self.samples.timestamps.binary_search(&t_ms) {
+                Ok(_) => return false,
+                Err(at) => at,
+            },
+            _ => self.samples.len(),
+        };
+        self.samples.insert(at, t_ms, value, extra.histogram.clone(), extra.start_ms);
+        true
     }
+}
+
+fn histogram_bytes(samples: &Samples) -> usize {
+    let histograms = samples.histograms.iter().map(|(_, histogram)| heap_bytes(histogram));
+    histograms.sum::<usize>() + samples.starts_ms.capacity() * 8
 }
 
 #[cfg(test)]
@@ -272,22 +352,22 @@ mod tests {
         data.add_slot(10);
         data.add_slot(11);
         for t in [100, 200, 300] {
-            data.place(0, t, f64::to_bits(t as f64));
+            data.place(0, t, f64::to_bits(t as f64), Extra::NONE);
         }
         // The second series comes later, in step with rows that are there already.
-        data.place(1, 100, 1_f64.to_bits());
-        data.place(1, 300, 3_f64.to_bits());
+        data.place(1, 100, 1_f64.to_bits(), Extra::NONE);
+        data.place(1, 300, 3_f64.to_bits(), Extra::NONE);
         assert_eq!(data.times, [100, 200, 300]);
         assert_eq!(column(&data, 1), [(0, 1.0), (2, 3.0)]);
         assert_eq!(data.loose_len, 0);
         // A time that the column lacks and has passed.
-        data.place(1, 250, 2_f64.to_bits());
-        assert_eq!(data.loose_at(11, 250), Some(2_f64.to_bits()));
+        data.place(1, 250, 2_f64.to_bits(), Extra::NONE);
+        assert_eq!(data.loose_at(11, 250), Some((2_f64.to_bits(), None)));
         // A row that the cursor has passed.
-        data.place(1, 200, 4_f64.to_bits());
+        data.place(1, 200, 4_f64.to_bits(), Extra::NONE);
         assert_eq!(data.loose[&11].samples.len(), 2);
-        data.place_loose(11, 200, 5_f64.to_bits(), Some(7));
-        assert_eq!(data.loose_at(11, 200), Some(4_f64.to_bits()));
+        data.place_loose(11, 200, 5_f64.to_bits(), Extra::NONE, Some(7));
+        assert_eq!(data.loose_at(11, 200), Some((4_f64.to_bits(), None)));
         assert_eq!(data.unsealed_len(), 7);
     }
 

@@ -17,6 +17,7 @@ mod capture;
 mod checkpoint;
 pub mod column;
 mod deletion;
+mod extra;
 mod flush;
 mod group;
 mod index;
@@ -49,7 +50,7 @@ use self::stats::Counters;
 use self::table::GroupTable;
 use self::tile::HeadFiles;
 use crate::disk::StorageError;
-use crate::model::{Labels, TimeRange};
+use crate::model::{HistogramError, Labels, TimeRange};
 use crate::wal::{Log, Syncer};
 
 pub use append::Appender;
@@ -106,8 +107,12 @@ pub enum GroupKey {
     Embedded(String),
 }
 
+/// Buckets that a histogram has at most. A sender sets how many it makes; this bounds what one
+/// sample can take.
+pub const HISTOGRAM_BUCKETS_MAX: usize = 1 << 16;
+
 /// The verdict on one sample that was not stored; texts are Prometheus's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum AppendError {
     /// Older than the series' newest sample.
@@ -122,6 +127,10 @@ pub enum AppendError {
     TooFarInFuture,
     /// The series has left the head; look it up again.
     UnknownSeries,
+    /// A histogram that makes no sense.
+    InvalidHistogram(HistogramError),
+    /// A histogram of so many buckets, more than [`HISTOGRAM_BUCKETS_MAX`].
+    TooManyBuckets(usize),
 }
 
 impl fmt::Display for AppendError {
@@ -133,6 +142,14 @@ impl fmt::Display for AppendError {
             Self::Duplicate => "duplicate sample for timestamp",
             Self::TooFarInFuture => "sample is too far in the future",
             Self::UnknownSeries => "unknown series",
+            Self::InvalidHistogram(error) => return fmt::Display::fmt(error, f),
+            Self::TooManyBuckets(buckets) => {
+                return write!(
+                    f,
+                    "histogram has {buckets} buckets, more than the limit of \
+                     {HISTOGRAM_BUCKETS_MAX}"
+                );
+            }
         })
     }
 }
@@ -140,7 +157,7 @@ impl fmt::Display for AppendError {
 impl std::error::Error for AppendError {}
 
 /// What became of the samples of one commit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CommitOutcome {
     /// Samples stored, those included that were there already with equal value.
     pub accepted: usize,

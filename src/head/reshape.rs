@@ -46,14 +46,15 @@ impl Head {
         if !old.columns[slot].is_empty() || old.loose.contains_key(&series) {
             return Ok(());
         }
-        let (last_ms, last_bits) = (source.slots[slot].last_ms, source.slots[slot].last_bits);
-        source.slots[slot].series = NO_SERIES;
+        let (last, extra) = source.give_up(home.slot);
+        old.rich.remove(&series);
         old.series[slot] = NO_SERIES;
         old.disturbed += 1;
         drop(old);
         let slot = target.add_slot(series);
-        target.slots[slot as usize].last_ms = last_ms;
-        target.slots[slot as usize].last_bits = last_bits;
+        target.slots[slot as usize].last_ms = last.last_ms;
+        target.slots[slot as usize].last_bits = last.last_bits;
+        target.set_extra(slot, extra);
         to.data().add_slot(series);
         register.move_home(series, Home { group: to.id, slot });
         drop(register);

@@ -17,6 +17,7 @@ use super::group::{Data, Group, NO_SERIES, Writer};
 use super::tile::{HeadFile, HeadFileWriter, TileBuilder, TileRef};
 use super::{Event, Head};
 use crate::disk::StorageError;
+use crate::model::Samples;
 
 /// Rows after which a group is sealed.
 const ROWS_PER_SEAL: u32 = 120;
@@ -59,7 +60,7 @@ struct Sealing {
     first_row: u32,
     times: Vec<i64>,
     columns: Vec<(u32, u32, ColumnSnapshot)>,
-    loose: HashMap<u32, Vec<(i64, u64)>>,
+    loose: HashMap<u32, Samples>,
     /// Numbers of its tiles in the file.
     tiles: Vec<u32>,
 }
@@ -182,15 +183,16 @@ type AddTile<'a> = dyn FnMut(TileBuilder, &mut Vec<u32>) -> Result<(), StorageEr
 /// Hands over the tiles of a group.
 fn encode(sealing: &mut Sealing, add: &mut AddTile<'_>) -> Result<(), StorageError> {
     let mut tile = TileBuilder::new();
-    let (mut rows, mut values) = (Vec::new(), Vec::new());
+    let (mut rows, mut samples) = (Vec::new(), Samples::default());
     for (_, series, column) in &sealing.columns {
         rows.clear();
-        values.clear();
-        column.decode_into(0..u32::MAX, &mut rows, &mut values);
-        for row in &mut rows {
-            *row -= sealing.first_row;
-        }
-        tile.add_rows(*series, &sealing.times, &rows, &values);
+        samples.clear();
+        column.decode_samples(0..u32::MAX, |row, sample| {
+            let row = row - sealing.first_row;
+            rows.push(row);
+            sample.push_to(&mut samples, sealing.times[row as usize]);
+        });
+        tile.add_rows(*series, &sealing.times, &rows, &samples);
         if tile.len() >= TILE_BYTES_MAX {
             add(std::mem::replace(&mut tile, TileBuilder::new()), &mut sealing.tiles)?;
         }
@@ -216,6 +218,7 @@ fn finish(sealing: Sealing, file: &Arc<HeadFile>) -> Vec<(u32, u32)> {
         data.tiles.push(TileRef { file: Arc::clone(file), index, clip_ms: i64::MIN });
     }
     trim_rows(&mut data);
+    data.trim_rich();
     data.disturbed += 1;
     writer.sealed_record = sealing.record;
     writer.unsealed_from = writer.unsealed_from_next;
@@ -226,23 +229,23 @@ fn finish(sealing: Sealing, file: &Arc<HeadFile>) -> Vec<(u32, u32)> {
 fn forget_loose(
     data: &mut Data,
     writer: &Writer,
-    sealed: &HashMap<u32, Vec<(i64, u64)>>,
+    sealed: &HashMap<u32, Samples>,
 ) -> Vec<(u32, u32)> {
     let mut movers = Vec::new();
     let mut newest: HashMap<u32, i64> = HashMap::new();
     for (&series, samples) in sealed {
         let Some(loose) = data.loose.get_mut(&series) else { continue };
         let before = loose.samples.len();
-        let is_sealed = |t_ms: i64| samples.binary_search_by_key(&t_ms, |s| s.0).is_ok();
-        loose.samples.retain(|sample| !is_sealed(sample.0));
+        let is_sealed = |t_ms: i64| samples.timestamps.binary_search(&t_ms).is_ok();
+        loose.samples.retain(|t_ms| !is_sealed(t_ms));
         let gone = before - loose.samples.len();
         let (source, is_empty) = (loose.source, loose.samples.is_empty());
         data.loose_len -= gone;
         if is_empty {
             data.loose.remove(&series);
-            if let (Some(root), Some(last)) = (source, samples.last()) {
+            if let (Some(root), Some(last)) = (source, samples.timestamps.last()) {
                 movers.push((series, root));
-                newest.insert(series, last.0);
+                newest.insert(series, *last);
             }
         }
     }

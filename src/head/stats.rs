@@ -124,7 +124,9 @@ impl Counters {
                 AppendError::TooOld => &self.too_old,
                 AppendError::Duplicate => &self.duplicate,
                 AppendError::TooFarInFuture => &self.too_far,
-                AppendError::UnknownSeries => continue,
+                AppendError::UnknownSeries
+                | AppendError::InvalidHistogram(_)
+                | AppendError::TooManyBuckets(_) => continue,
             };
             counter.fetch_add(1, Ordering::Relaxed);
         }

@@ -115,7 +115,24 @@ fn capture(head: &Head, range: TimeRange) -> super::Captured {
     head.capture::<StorageError>(&ids, range, &|| Ok(())).unwrap()
 }
 
-/// Everything that the head shows, as bits by series and time.
+/// What a sample is, in a number: the bits of a plain float, else a hash.
+fn fingerprint(samples: &Samples, index: usize) -> u64 {
+    let bits = samples.values[index].to_bits();
+    let (histogram, start_ms) = (samples.histogram(index), samples.start_ms(index));
+    if histogram.is_none() && start_ms == 0 {
+        return bits;
+    }
+    let mut bytes = start_ms.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&bits.to_le_bytes());
+    if let Some(histogram) = histogram {
+        crate::encoding::histogram::write_histogram(None, histogram, &mut bytes);
+    }
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hasher::write(&mut hasher, &bytes);
+    std::hash::Hasher::finish(&hasher)
+}
+
+/// Everything that the head shows, as [`fingerprint`] by series and time.
 fn contents(head: &Head) -> BTreeMap<(String, i64), u64> {
     let captured = capture(head, TimeRange::ALL);
     let mut found = BTreeMap::new();
@@ -124,8 +141,8 @@ fn contents(head: &Head) -> BTreeMap<(String, i64), u64> {
         captured.read(i, TimeRange::ALL, &mut samples).unwrap();
         assert!(samples.timestamps.windows(2).all(|pair| pair[0] < pair[1]));
         let name = captured.labels(i).get("i").unwrap().to_owned();
-        for (&t_ms, value) in samples.timestamps.iter().zip(&samples.values) {
-            found.insert((name.clone(), t_ms), value.to_bits());
+        for (index, &t_ms) in samples.timestamps.iter().enumerate() {
+            found.insert((name.clone(), t_ms), fingerprint(&samples, index));
         }
     }
     found

@@ -100,6 +100,33 @@ impl Samples {
         self.histograms.push((index, histogram));
     }
 
+    /// Puts a sample at `index`, before the ones from there on; the caller keeps the times
+    /// ascending. `value` is the histogram's sum where there is one; `start_ms` 0: not known.
+    pub fn insert(
+        &mut self,
+        index: usize,
+        t_ms: i64,
+        value: f64,
+        histogram: Option<Arc<Histogram>>,
+        start_ms: i64,
+    ) {
+        if start_ms != 0 && self.starts_ms.is_empty() {
+            self.starts_ms.resize(self.len(), 0);
+        }
+        if start_ms != 0 || !self.starts_ms.is_empty() {
+            self.starts_ms.insert(index, start_ms);
+        }
+        self.timestamps.insert(index, t_ms);
+        self.values.insert(index, value);
+        let at = self.histograms.partition_point(|entry| (entry.0 as usize) < index);
+        for entry in &mut self.histograms[at..] {
+            entry.0 += 1;
+        }
+        if let Some(histogram) = histogram {
+            self.histograms.insert(at, (index as u32, histogram));
+        }
+    }
+
     /// Says when the sample appended last began to count; 0: not known.
     pub fn set_last_start(&mut self, start_ms: i64) {
         if start_ms != 0 && self.starts_ms.is_empty() {
@@ -222,7 +249,12 @@ mod tests {
         thinned.retain(|t_ms| t_ms != 1);
         assert_eq!((thinned.timestamps, thinned.starts_ms), (vec![2, 3], vec![-5, 0]));
         assert_eq!(thinned.histograms, [(0, histogram(7.0))]);
-        other.truncate(1);
-        assert_eq!((other.len(), other.is_float_only()), (1, true));
+        other.insert(0, -9, 4.5, None, 0);
+        other.insert(2, 1, 7.5, Some(histogram(7.5)), 3);
+        assert_eq!(other.timestamps, [-9, 0, 1, 2, 3, 9]);
+        assert_eq!(other.starts_ms, [0, 0, 3, -5, 0, 0]);
+        assert_eq!(other.histograms, [(2, histogram(7.5)), (3, histogram(7.0))]);
+        other.truncate(2);
+        assert_eq!((other.len(), other.is_float_only()), (2, true));
     }
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, MutexGuard};
 use super::Sample;
 use super::verdict::{Limits, Verdict};
 use crate::disk::StorageError;
-use crate::head::group::{Data, Group, NO_SERIES, Writer};
+use crate::head::extra::Extra;
+use crate::head::group::{Data, Group, HAS_EXTRA, NO_SERIES, Writer};
 use crate::head::register::HOMELESS;
 use crate::head::{AppendError, CommitOutcome, GroupKey, Head};
 use crate::wal::record::{self, RowSample, RowsHeader, RowsWriter, SeriesEntry, Shape, kind};
@@ -21,6 +22,9 @@ pub(super) struct Commit<'a> {
     head: &'a Head,
     root: Arc<Group>,
     samples: &'a [Sample],
+    extras: &'a [(usize, Extra)],
+    /// What slots had besides their values before samples moved them on: group and slot.
+    before: Vec<(u32, u32, Extra)>,
     limits: Limits,
     outcome: CommitOutcome,
     counts: Counts,
@@ -55,15 +59,26 @@ struct Item {
     /// The slot's last sample before.
     previous: u64,
     previous_ms: i64,
+    /// Index of what it has besides its value; [`NO_EXTRA`]: nothing.
+    extra: u32,
     is_late: bool,
     is_absolute: bool,
+    /// Whether the log is told when its counter began.
+    tells_start: bool,
+}
+
+const NO_EXTRA: u32 = u32::MAX;
+
+/// What the item with this index has besides its value.
+fn extra_of(extras: &[(usize, Extra)], index: u32) -> &Extra {
+    extras.get(index as usize).map_or(Extra::NONE, |entry| &entry.1)
 }
 
 impl<'a> Commit<'a> {
     pub(super) fn new(
         head: &'a Head,
         key: &GroupKey,
-        samples: &'a [Sample],
+        (samples, extras): (&'a [Sample], &'a [(usize, Extra)]),
         limits: Limits,
     ) -> Self {
         let root = head.root(key);
@@ -71,6 +86,8 @@ impl<'a> Commit<'a> {
             head,
             root,
             samples,
+            extras,
+            before: Vec::new(),
             limits,
             outcome: CommitOutcome::default(),
             counts: Counts::default(),
@@ -108,8 +125,14 @@ impl<'a> Commit<'a> {
             let mut places: hashbrown::HashMap<u32, usize> = hashbrown::HashMap::new();
             let mut homeless = false;
             let mut at = (u32::MAX, 0);
+            let mut next_extra = 0;
             let register = self.head.register_read();
             for (call, sample) in self.samples.iter().enumerate() {
+                let mut extra = NO_EXTRA;
+                if self.extras.get(next_extra).is_some_and(|extra| extra.0 == call) {
+                    extra = next_extra as u32;
+                    next_extra += 1;
+                }
                 let Some(home) = register.home(sample.series) else {
                     plan.unknown.push(call);
                     continue;
@@ -137,8 +160,10 @@ impl<'a> Commit<'a> {
                     bits: sample.bits,
                     previous: 0,
                     previous_ms: 0,
+                    extra,
                     is_late: false,
                     is_absolute: true,
+                    tells_start: false,
                 });
             }
             drop(register);
@@ -177,17 +202,30 @@ impl<'a> Commit<'a> {
         let data = self.limits.takes_late().then(|| group.data());
         let epoch = writer.epoch;
         items.retain_mut(|item| {
-            let state = &mut writer.slots[item.slot as usize];
-            match self.limits.judge(state, data.as_deref(), item.t_ms, item.bits) {
+            let extra = extra_of(self.extras, item.extra);
+            let known = (&writer.slots[item.slot as usize], writer.extra(item.slot));
+            let newest = (known.0, known.1.histogram.as_deref());
+            let value = (item.bits, extra.histogram.as_deref());
+            match self.limits.judge(newest, data.as_deref(), item.t_ms, value) {
                 Verdict::Store => {
+                    let state = &mut writer.slots[item.slot as usize];
                     item.previous = state.last_bits;
                     item.previous_ms = state.last_ms;
-                    item.is_absolute = state.epoch != epoch;
-                    state.epoch = epoch;
+                    item.is_absolute = state.epoch & !HAS_EXTRA != epoch;
+                    state.epoch = epoch | state.epoch & HAS_EXTRA;
                     state.last_ms = item.t_ms;
                     state.last_bits = item.bits;
+                    if item.extra != NO_EXTRA || state.has_extra() {
+                        let before = writer.set_extra(item.slot, extra.clone());
+                        let in_force = if item.is_absolute { 0 } else { before.start_ms };
+                        item.tells_start = extra.start_ms != in_force;
+                        self.before.push((group.id, item.slot, before));
+                    }
                 }
-                Verdict::StoreLate => item.is_late = true,
+                Verdict::StoreLate => {
+                    item.is_late = true;
+                    item.tells_start = extra.start_ms != 0;
+                }
                 Verdict::Skip => {
                     self.outcome.accepted += 1;
                     return false;
@@ -227,8 +265,8 @@ impl<'a> Commit<'a> {
         let position = match self.head.log.append(&views) {
             Ok(position) => position,
             Err(error) => {
-                for (writer, items) in writers.iter_mut().zip(items) {
-                    undo(writer, items);
+                for ((group, writer), items) in groups.iter().zip(writers).zip(items) {
+                    undo(writer, items, group.id, &self.before);
                 }
                 return Err(error);
             }
@@ -270,7 +308,7 @@ impl<'a> Commit<'a> {
                 payloads.push((kind::SHAPE, shape_body(group, writer)));
             }
             let source = (group.root != self.root.id).then_some(self.root.id);
-            payloads.push((kind::ROWS, rows_body(group, writer, items, source)));
+            payloads.push((kind::ROWS, rows_body(group, writer, (items, self.extras), source)));
         }
         payloads
     }
@@ -281,7 +319,8 @@ impl<'a> Commit<'a> {
         let mut gate = (groups.len() > 1).then(|| self.head.multi_write());
         for (group, items) in groups.iter().zip(items) {
             let is_foreign = group.root != self.root.id;
-            apply_items(&mut group.data(), items, is_foreign.then_some(self.root.id));
+            let source = is_foreign.then_some(self.root.id);
+            apply_items(&mut group.data(), (items, self.extras), source);
         }
         if let Some(commits) = &mut gate {
             **commits += 1;
@@ -341,7 +380,11 @@ fn still_there(writers: &[MutexGuard<'_, Writer>], items: &[Vec<Item>]) -> bool 
     })
 }
 
-fn undo(writer: &mut Writer, items: &[Item]) {
+/// Puts the slots back. `before`: of all groups, in the order of changes.
+fn undo(writer: &mut Writer, items: &[Item], group: u32, before: &[(u32, u32, Extra)]) {
+    for (_, slot, extra) in before.iter().rev().filter(|entry| entry.0 == group) {
+        writer.set_extra(*slot, extra.clone());
+    }
     for item in items.iter().rev().filter(|item| !item.is_late) {
         let state = &mut writer.slots[item.slot as usize];
         state.last_ms = item.previous_ms;
@@ -386,7 +429,15 @@ pub(in crate::head) fn full_shape_body(group: &Group, writer: &mut Writer) -> Ve
     body
 }
 
-fn rows_body(group: &Group, writer: &Writer, items: &[Item], source: Option<u32>) -> Vec<u8> {
+/// The items of a group, and what they may have besides their values.
+type Items<'a> = (&'a [Item], &'a [(usize, Extra)]);
+
+fn rows_body(
+    group: &Group,
+    writer: &Writer,
+    (items, extras): Items<'_>,
+    source: Option<u32>,
+) -> Vec<u8> {
     let header = RowsHeader {
         group: group.id,
         number: writer.record,
@@ -399,27 +450,33 @@ fn rows_body(group: &Group, writer: &Writer, items: &[Item], source: Option<u32>
     let mut row = Vec::with_capacity(items.len());
     for items in items.chunk_by(|a, b| (a.t_ms, a.is_late) == (b.t_ms, b.is_late)) {
         row.clear();
-        row.extend(items.iter().map(|item| RowSample {
-            slot: item.slot,
-            previous: item.previous,
-            bits: item.bits,
-            is_absolute: item.is_absolute,
+        row.extend(items.iter().map(|item| {
+            let extra = extra_of(extras, item.extra);
+            RowSample {
+                slot: item.slot,
+                previous: item.previous,
+                bits: item.bits,
+                is_absolute: item.is_absolute,
+                histogram: extra.histogram.as_deref(),
+                start_ms: item.tells_start.then_some(extra.start_ms),
+            }
         }));
         rows.row(items[0].t_ms, items[0].is_late, &row);
     }
     body
 }
 
-fn apply_items(data: &mut Data, items: &[Item], source: Option<u32>) {
+fn apply_items(data: &mut Data, (items, extras): Items<'_>, source: Option<u32>) {
     let Some(first) = items.first() else { return };
     if source.is_some() || data.is_disturbed_by(first.t_ms) {
         data.disturbed += 1;
     }
     for item in items {
+        let extra = extra_of(extras, item.extra);
         if item.is_late || source.is_some() {
-            data.place_loose(item.series, item.t_ms, item.bits, source);
+            data.place_loose(item.series, item.t_ms, item.bits, extra, source);
         } else {
-            data.place(item.slot, item.t_ms, item.bits);
+            data.place(item.slot, item.t_ms, item.bits, extra);
         }
     }
 }

@@ -3,9 +3,11 @@
 //! COMPAT: Prometheus `tsdb/head_append.go`, `memSeries.appendable`: the order of the checks, and
 //! so which error is named where several hold.
 
+use crate::encoding::histogram::Layout;
+use crate::head::extra::is_equal;
 use crate::head::group::{Data, NO_TIME, SlotState};
-use crate::head::{AppendError, GroupKey, Head};
-use crate::model::STALE_NAN_BITS;
+use crate::head::{AppendError, GroupKey, HISTOGRAM_BUCKETS_MAX, Head};
+use crate::model::{Histogram, STALE_NAN_BITS};
 
 /// What a commit takes.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +22,11 @@ pub(super) struct Limits {
     drops_late_stale: bool,
 }
 
+/// What is judged, and what judges it: bits of the value, and the histogram if it is one.
+pub(super) type Value<'a> = (u64, Option<&'a Histogram>);
+
 /// The verdict on one sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Verdict {
     /// Newest of its series.
     Store,
@@ -63,20 +68,25 @@ impl Limits {
         self.late_min_ms.is_some()
     }
 
-    /// Judges a sample of the series of `state`. `data`: the group's, where late samples may be
-    /// stored.
+    /// Judges a sample of the series of `state`, whose newest one is `last` if that is a
+    /// histogram. `data`: the group's, where late samples may be stored.
     pub(super) fn judge(
         &self,
-        state: &SlotState,
+        (state, last): (&SlotState, Option<&Histogram>),
         data: Option<&Data>,
         t_ms: i64,
-        bits: u64,
+        value: Value<'_>,
     ) -> Verdict {
+        if let Some(Err(error)) = value.1.map(check_histogram) {
+            return Verdict::Refuse(error);
+        }
+        let newest = (state.last_bits, last);
         if t_ms > self.max_ms {
             return Verdict::Refuse(AppendError::TooFarInFuture);
         }
         let has_last = state.last_ms != NO_TIME;
-        if has_last && t_ms <= state.last_ms && bits == STALE_NAN_BITS && self.drops_late_stale {
+        let is_stale = value.0 == STALE_NAN_BITS;
+        if has_last && t_ms <= state.last_ms && is_stale && self.drops_late_stale {
             return Verdict::Skip;
         }
         if t_ms >= self.min_valid_ms {
@@ -84,15 +94,15 @@ impl Limits {
                 return Verdict::Store;
             }
             if t_ms == state.last_ms {
-                return Self::compare(state.last_bits, bits);
+                return Self::compare(newest, value);
             }
         }
         match self.late_min_ms {
             Some(late_min_ms) if t_ms < late_min_ms => Verdict::Refuse(AppendError::TooOld),
             Some(_) if !has_last || t_ms > state.last_ms => Verdict::Store,
-            Some(_) if t_ms == state.last_ms => Self::compare(state.last_bits, bits),
+            Some(_) if t_ms == state.last_ms => Self::compare(newest, value),
             Some(_) => match data.and_then(|data| data.loose_at(state.series, t_ms)) {
-                Some(there) => Self::compare(there, bits),
+                Some(there) => Self::compare(there, value),
                 None => Verdict::StoreLate,
             },
             None if t_ms < self.min_valid_ms => Verdict::Refuse(AppendError::OutOfBounds),
@@ -100,14 +110,24 @@ impl Limits {
         }
     }
 
-    fn compare(there: u64, bits: u64) -> Verdict {
-        if there == bits { Verdict::Skip } else { Verdict::Refuse(AppendError::Duplicate) }
+    fn compare(there: Value<'_>, value: Value<'_>) -> Verdict {
+        if is_equal(there, value) { Verdict::Skip } else { Verdict::Refuse(AppendError::Duplicate) }
     }
+}
+
+fn check_histogram(histogram: &Histogram) -> Result<(), AppendError> {
+    let layout = Layout::of(histogram);
+    let buckets = layout.positive + layout.negative;
+    if buckets > HISTOGRAM_BUCKETS_MAX {
+        return Err(AppendError::TooManyBuckets(buckets));
+    }
+    histogram.validate().map_err(AppendError::InvalidHistogram)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::extra::Extra;
 
     const LAST: SlotState = SlotState { series: 0, epoch: 0, last_ms: 1000, last_bits: 5 };
     const NEW: SlotState = SlotState { series: 0, epoch: 0, last_ms: NO_TIME, last_bits: 0 };
@@ -132,7 +152,11 @@ mod tests {
             (NEW, 499, 5, Verdict::Refuse(OutOfBounds)),
         ];
         for (state, t_ms, bits, verdict) in table {
-            assert_eq!(limits(None).judge(&state, None, t_ms, bits), verdict, "at {t_ms}");
+            assert_eq!(
+                limits(None).judge((&state, None), None, t_ms, (bits, None)),
+                verdict,
+                "at {t_ms}"
+            );
         }
     }
 
@@ -140,7 +164,7 @@ mod tests {
     fn verdicts_with_a_window() {
         use AppendError::{Duplicate, TooOld};
         let mut data = Data::default();
-        data.place_loose(0, 700, 9, None);
+        data.place_loose(0, 700, 9, Extra::NONE, None);
         let table = [
             (LAST, 1001, 6, Verdict::Store),
             (LAST, 1000, 6, Verdict::Refuse(Duplicate)),
@@ -153,7 +177,8 @@ mod tests {
             (NEW, 299, 5, Verdict::Refuse(TooOld)),
         ];
         for (state, t_ms, bits, verdict) in table {
-            let found = limits(Some(300)).judge(&state, Some(&data), t_ms, bits);
+            let limits = limits(Some(300));
+            let found = limits.judge((&state, None), Some(&data), t_ms, (bits, None));
             assert_eq!(found, verdict, "at {t_ms}");
         }
     }
@@ -162,10 +187,12 @@ mod tests {
     fn a_late_staleness_marker_of_a_scrape_is_dropped() {
         let mut limits = limits(None);
         let refused = Verdict::Refuse(AppendError::OutOfOrder);
-        assert_eq!(limits.judge(&LAST, None, 900, STALE_NAN_BITS), refused);
+        let judge =
+            |limits: &Limits, t_ms| limits.judge((&LAST, None), None, t_ms, (STALE_NAN_BITS, None));
+        assert_eq!(judge(&limits, 900), refused);
         limits.drops_late_stale = true;
-        assert_eq!(limits.judge(&LAST, None, 900, STALE_NAN_BITS), Verdict::Skip);
-        assert_eq!(limits.judge(&LAST, None, 1000, STALE_NAN_BITS), Verdict::Skip);
-        assert_eq!(limits.judge(&LAST, None, 1001, STALE_NAN_BITS), Verdict::Store);
+        assert_eq!(judge(&limits, 900), Verdict::Skip);
+        assert_eq!(judge(&limits, 1000), Verdict::Skip);
+        assert_eq!(judge(&limits, 1001), Verdict::Store);
     }
 }

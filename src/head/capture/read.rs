@@ -34,7 +34,6 @@ impl Captured {
     ) {
         out.clear();
         let series = &self.series[index];
-        let mut scratch = Vec::new();
         let groups = series.former.iter().chain([&series.group]);
         let mut tiles: Vec<_> = groups.flat_map(|&group| &self.groups[group].tiles).collect();
         if !series.former.is_empty() {
@@ -42,12 +41,13 @@ impl Captured {
             tiles.sort_by_key(|tile| (tile.file.number, tile.index));
         }
         for tile in tiles {
-            self.read_tile(tile, series.id, range, &mut scratch, out, damaged);
+            self.read_tile(tile, series.id, range, out, damaged);
         }
         read_rows(&self.groups[series.group], series, range, out);
-        let loose = series.loose.iter().flat_map(|(_, samples)| samples);
-        for &(t_ms, bits) in loose.filter(|sample| range.contains(sample.0)) {
-            out.push(t_ms, f64::from_bits(bits));
+        for (_, samples) in &series.loose {
+            let first = samples.timestamps.partition_point(|&t| t < range.min_ms);
+            let end = samples.timestamps.partition_point(|&t| t <= range.max_ms);
+            out.extend_from(samples, first..end.max(first));
         }
         put_in_order(out);
     }
@@ -58,7 +58,6 @@ impl Captured {
         tile: &TileRef,
         series: u32,
         range: TimeRange,
-        scratch: &mut Vec<f64>,
         out: &mut Samples,
         damaged: &mut dyn FnMut(StorageError),
     ) {
@@ -70,7 +69,7 @@ impl Captured {
         let begin = out.len();
         for n in tile.file.find(tile.index, series) {
             let entry = tile.file.entry(tile.index, n);
-            if let Err(error) = self.read_chunk(tile, &entry, range, scratch, out) {
+            if let Err(error) = self.read_chunk(tile, &entry, range, out) {
                 damaged(error);
             }
         }
@@ -86,7 +85,6 @@ impl Captured {
         tile: &TileRef,
         entry: &Entry,
         range: TimeRange,
-        scratch: &mut Vec<f64>,
         out: &mut Samples,
     ) -> Result<(), StorageError> {
         let column = self.column(tile, entry.column)?;
@@ -95,10 +93,7 @@ impl Captured {
         let first = times.partition_point(|&t| t < range.min_ms);
         let end = times.partition_point(|&t| t <= range.max_ms);
         if first < end {
-            scratch.clear();
-            tile.file.read_values(tile.index, entry, scratch)?;
-            out.timestamps.extend_from_slice(&times[first..end]);
-            out.values.extend_from_slice(&scratch[first..end]);
+            tile.file.read_samples(tile.index, entry, times, first..end, out)?;
         }
         Ok(())
     }
@@ -125,8 +120,8 @@ fn read_rows(group: &CapturedGroup, series: &CapturedSeries, range: TimeRange, o
     let first = group.times.partition_point(|&t| t < range.min_ms) as u32;
     let end = group.times.partition_point(|&t| t <= range.max_ms) as u32;
     let rows = group.first_row + first..group.first_row + end;
-    column.decode_rows(rows, |row, value| {
-        out.push(group.times[(row - group.first_row) as usize], value);
+    column.decode_samples(rows, |row, sample| {
+        sample.push_to(out, group.times[(row - group.first_row) as usize]);
     });
 }
 
@@ -135,12 +130,12 @@ fn put_in_order(out: &mut Samples) {
     if out.timestamps.windows(2).all(|pair| pair[0] < pair[1]) {
         return;
     }
-    let mut samples: Vec<(i64, f64)> =
-        out.timestamps.iter().copied().zip(out.values.iter().copied()).collect();
-    samples.sort_by_key(|sample| sample.0);
-    samples.dedup_by_key(|sample| sample.0);
-    out.clear();
-    for (t_ms, value) in samples {
-        out.push(t_ms, value);
+    let mut order: Vec<usize> = (0..out.len()).collect();
+    order.sort_by_key(|&index| out.timestamps[index]);
+    order.dedup_by_key(|index| out.timestamps[*index]);
+    let mut ordered = Samples::default();
+    for run in order.chunk_by(|a, b| a + 1 == *b) {
+        ordered.extend_from(out, run[0]..run[0] + run.len());
     }
+    *out = ordered;
 }

@@ -148,3 +148,118 @@ proptest! {
         prop_assert_eq!(decoded(&column), model);
     }
 }
+
+mod rich {
+    //! Columns with histograms and start timestamps.
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::encoding::histogram::is_same;
+    use crate::encoding::histogram::tests::{any_histogram, with_layout_of};
+    use crate::head::extra::Extra;
+
+    type Sample = (u32, f64, Extra);
+
+    fn any_samples() -> impl Strategy<Value = Vec<Sample>> {
+        let gap = prop_oneof![8 => Just(1_u32), 1 => 2_u32..200];
+        let sample = (gap, any_value(), 0_u8..9, any_histogram(), 0_i64..3);
+        prop::collection::vec(sample, 0..50).prop_map(|steps| {
+            let mut samples: Vec<Sample> = vec![];
+            let mut row = 0;
+            let mut like: Option<Arc<Histogram>> = None;
+            for (gap, value, choice, histogram, start) in steps {
+                row += gap;
+                let histogram = match (choice, &like) {
+                    (0..3, _) => None,
+                    (3..7, Some(like)) => Some(Arc::new(with_layout_of(like, &histogram))),
+                    _ => Some(Arc::new(histogram)),
+                };
+                let before = samples.last().map_or(0.0, |sample| sample.1);
+                let float = if choice == 0 { before } else { value };
+                let value = histogram.as_ref().map_or(float, |histogram| histogram.sum());
+                like = histogram.clone().or(like);
+                let start_ms = if choice % 2 == 0 { 0 } else { start * 1000 };
+                samples.push((row, value, Extra { histogram, start_ms }));
+            }
+            samples
+        })
+    }
+
+    fn append(column: &mut Column, known: &mut Extra, samples: &[Sample]) {
+        for (row, value, extra) in samples {
+            if extra.is_none() && !column.is_rich() {
+                column.append(*row, *value);
+            } else {
+                column.append_rich(*row, *value, extra, known);
+            }
+        }
+    }
+
+    fn assert_samples(column: &Column, rows: Range<u32>, wanted: &[Sample]) {
+        let mut wanted = wanted.iter().filter(|sample| rows.contains(&sample.0));
+        column.snapshot().decode_samples(rows.clone(), |row, found| {
+            let (at, value, extra) = wanted.next().unwrap();
+            assert_eq!((row, found.value.to_bits()), (*at, value.to_bits()));
+            assert_eq!(found.start_ms, extra.start_ms, "row {row}");
+            match (found.histogram, &extra.histogram) {
+                (Some(found), Some(wanted)) => assert!(is_same(found, wanted)),
+                (found, wanted) => assert_eq!(found, wanted.as_ref()),
+            }
+        });
+        assert!(wanted.next().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn every_sample_comes_back(
+            samples in any_samples(), plain in any_rows(), more in any_samples(),
+            at in 0_u32..100, seal in 0_u32..400,
+        ) {
+            // Floats alone first: a column becomes rich in the middle.
+            let plain: Vec<Sample> = plain
+                .into_iter()
+                .map(|(row, value)| (row, value, Extra::default()))
+                .collect();
+            let (mut column, mut known) = (Column::new(0), Extra::default());
+            append(&mut column, &mut known, &plain);
+            let base = column.cursor();
+            let mut all = plain;
+            all.extend(samples.into_iter().map(|(row, v, extra)| (base + row, v, extra)));
+            append(&mut column, &mut known, &all[all.partition_point(|s| s.0 < base)..]);
+            assert_samples(&column, 0..u32::MAX, &all);
+            assert_samples(&column, base + at..base + at + 20, &all);
+            let mut values = vec![];
+            column.decode(|row, value| values.push((row, value.to_bits())));
+            let wanted: Vec<_> = all.iter().map(|s| (s.0, s.1.to_bits())).collect();
+            prop_assert_eq!(values, wanted);
+
+            column.forget_before(base + seal);
+            all.retain(|sample| sample.0 >= base + seal);
+            let end = column.cursor();
+            let more: Vec<Sample> =
+                more.into_iter().map(|(row, v, extra)| (end + row, v, extra)).collect();
+            append(&mut column, &mut known, &more);
+            all.extend(more);
+            assert_samples(&column, 0..u32::MAX, &all);
+        }
+    }
+
+    #[test]
+    fn a_histogram_that_moves_a_little_takes_little() {
+        let (mut column, mut known) = (Column::new(0), Extra::default());
+        for row in 0..120_u32 {
+            let histogram = Histogram::Integer(crate::model::IntegerHistogram {
+                count: u64::from(row) * 10,
+                sum: f64::from(row) * 2.5,
+                positive_spans: vec![crate::model::Span { offset: 2, length: 40 }],
+                positive_deltas: (0..40).map(|i| i64::from(row) * (i % 2)).collect(),
+                ..Default::default()
+            });
+            let histogram = Some(Arc::new(histogram));
+            let value = f64::from(row) * 2.5;
+            column.append_rich(row, value, &Extra { histogram, start_ms: 5 }, &mut known);
+        }
+        assert!(column.heap_bytes() < 120 * 60, "{}", column.heap_bytes());
+    }
+}

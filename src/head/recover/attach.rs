@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::Recovery;
 use crate::head::GroupKey;
+use crate::head::extra::Extra;
 use crate::head::group::{Group, NO_SERIES};
 use crate::head::tile::{HeadFile, TileRef};
+use crate::model::Samples;
 
 impl Recovery<'_> {
     pub(super) fn attach(self, files: &[Arc<HeadFile>]) {
@@ -71,7 +73,6 @@ impl Recovery<'_> {
     /// no checkpoint knows. A chunk that does not read is left for its readers to find.
     fn learn_from_tile(&self, file: &HeadFile, index: u32, group: &Group) {
         let mut columns: Vec<Option<Vec<i64>>> = vec![None; file.tile(index).columns as usize];
-        let mut values = Vec::new();
         for n in 0..file.tile(index).entries {
             let entry = file.entry(index, n);
             let Some(home) = self.head.register_read().home_of(entry.series) else { continue };
@@ -83,16 +84,22 @@ impl Recovery<'_> {
                 let read = file.read_column(index, entry.column, &mut times);
                 read.map_or(Vec::new(), |()| times)
             });
-            let Some(&last_ms) = times.get((entry.start + entry.count - 1) as usize) else {
-                continue;
-            };
+            let (start, count) = (entry.start as usize, entry.count as usize);
+            let Some(times) = times.get(start..start + count) else { continue };
+            let last_ms = times[count - 1];
             let Some(home_group) = self.head.group(home.group) else { continue };
             let mut writer = home_group.writer();
             let Some(slot) = writer.slots.get_mut(home.slot as usize) else { continue };
-            values.clear();
-            if last_ms > slot.last_ms && file.read_values(index, &entry, &mut values).is_ok() {
+            let mut last = Samples::default();
+            let range = count - 1..count;
+            if last_ms > slot.last_ms
+                && file.read_samples(index, &entry, times, range, &mut last).is_ok()
+            {
                 slot.last_ms = last_ms;
-                slot.last_bits = values.last().map_or(0, |value| value.to_bits());
+                slot.last_bits = last.values[0].to_bits();
+                let extra =
+                    Extra { histogram: last.histogram(0).cloned(), start_ms: last.start_ms(0) };
+                writer.set_extra(home.slot, extra);
             }
         }
     }

@@ -1,12 +1,15 @@
 //! Replay of rows.
 
+use std::sync::Arc;
+
 use super::Recovery;
 use crate::encoding::cursor::Cursor;
 use crate::head::Event;
+use crate::head::extra::Extra;
 use crate::head::group::{Data, NO_SERIES, NO_TIME, Writer};
 use crate::head::tile::TileMeta;
 use crate::wal::Position;
-use crate::wal::record::{RecordError, RowsSink, read_rows, read_rows_header};
+use crate::wal::record::{ReadSample, RecordError, RowsSink, read_rows, read_rows_header};
 
 /// How far the log was applied in one group.
 #[derive(Debug, Default)]
@@ -107,7 +110,8 @@ impl RowsSink for Sink<'_> {
         self.writer.slots[slot as usize].last_bits
     }
 
-    fn sample(&mut self, t_ms: i64, is_late: bool, slot: u32, bits: u64, is_absolute: bool) {
+    fn sample(&mut self, t_ms: i64, is_late: bool, sample: ReadSample) {
+        let ReadSample { slot, bits, is_absolute, histogram, start_ms } = sample;
         let known = &mut self.known[slot as usize];
         let state = &mut self.writer.slots[slot as usize];
         if is_absolute && !is_late {
@@ -120,13 +124,20 @@ impl RowsSink for Sink<'_> {
             state.last_ms = t_ms;
             state.last_bits = bits;
         }
-        if state.series == NO_SERIES {
+        let series = state.series;
+        if series == NO_SERIES {
             return;
         }
+        let in_force = if is_absolute { 0 } else { self.writer.extra(slot).start_ms };
+        let start_ms = start_ms.unwrap_or(in_force);
+        let extra = Extra { histogram: histogram.map(Arc::new), start_ms };
         if is_late || self.source.is_some() {
-            self.data.place_loose(state.series, t_ms, bits, self.source);
+            self.data.place_loose(series, t_ms, bits, &extra, self.source);
         } else {
-            self.data.place(slot, t_ms, bits);
+            self.data.place(slot, t_ms, bits, &extra);
+        }
+        if !is_late {
+            self.writer.set_extra(slot, extra);
         }
         self.count += 1;
         let (min_ms, max_ms) = self.times.unwrap_or((t_ms, t_ms));

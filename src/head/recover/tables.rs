@@ -1,12 +1,13 @@
 //! Replay of series, groups, shapes and deletions, from a checkpoint or the log.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::Recovery;
 use crate::disk::StorageError;
 use crate::encoding::cursor::Cursor;
 use crate::head::checkpoint::{GroupState, HeadState, checkpoint_kind};
-use crate::head::group::{Data, Group, NO_SERIES, NO_TIME, SlotState};
+use crate::head::extra::Extra;
+use crate::head::group::{Data, Group, NO_SERIES, SlotState};
 use crate::head::register::{HOMELESS, Home};
 use crate::head::{GroupKey, SeriesId, SeriesRef};
 use crate::model::Labels;
@@ -125,10 +126,12 @@ impl Recovery<'_> {
         writer.fed_at_ms = state.fed_at_ms;
         data.first_row = state.next_row;
         writer.slots = state.slots;
-        for (slot, state) in (0..).zip(&mut writer.slots) {
-            if !register.is_live(state.series) {
-                state.series = NO_SERIES;
+        writer.extras = state.extras;
+        for slot in 0..writer.slots.len() as u32 {
+            if !register.is_live(writer.slots[slot as usize].series) {
+                writer.give_up(slot);
             }
+            let state = &writer.slots[slot as usize];
             data.add_slot(state.series);
             if state.series != NO_SERIES {
                 register.set_home(state.series, Home { group: group.id, slot });
@@ -160,15 +163,15 @@ impl Recovery<'_> {
     /// A slot for a series, which leaves its home before, if it has one.
     fn add_slot(&mut self, group: &Group, series: u32) {
         let home = self.head.register_read().home_of(series);
-        let mut last = SlotState { series, epoch: 0, last_ms: NO_TIME, last_bits: 0 };
+        let (mut last, mut extra) = (SlotState::new(series), Extra::default());
         match home {
             None => last.series = NO_SERIES,
             Some(home) if home.group != HOMELESS => {
                 if let Some(from) = self.head.group(home.group) {
                     let mut writer = from.writer();
-                    if let Some(slot) = writer.slots.get_mut(home.slot as usize) {
-                        last = SlotState { epoch: 0, ..*slot };
-                        slot.series = NO_SERIES;
+                    if (home.slot as usize) < writer.slots.len() {
+                        (last, extra) = writer.give_up(home.slot);
+                        last.epoch = 0;
                         give_up_slot(&mut from.data(), home.slot);
                     }
                 }
@@ -177,10 +180,11 @@ impl Recovery<'_> {
         }
         let mut writer = group.writer();
         writer.slots.push(last);
+        let slot = writer.slots.len() as u32 - 1;
+        writer.set_extra(slot, extra);
         writer.logged_slots = writer.slots.len();
         group.data().add_slot(last.series);
         if last.series != NO_SERIES {
-            let slot = writer.slots.len() as u32 - 1;
             self.head.register_write().move_home(series, Home { group: group.id, slot });
         }
     }
@@ -196,7 +200,7 @@ impl Recovery<'_> {
             (0..).zip(&writer.slots).map(|(slot, state)| (state.series, slot)).collect();
         let (mut states, mut columns) = (Vec::new(), Vec::new());
         for (slot, &series) in (0_u32..).zip(&shape.series) {
-            let mut state = SlotState { series, epoch: 0, last_ms: NO_TIME, last_bits: 0 };
+            let mut state = SlotState::new(series);
             let mut column = crate::head::column::Column::default();
             if let Some(&old) = slots.get(&series) {
                 state = writer.slots[old as usize];
@@ -206,7 +210,8 @@ impl Recovery<'_> {
             if register.is_live(series) {
                 register.move_home(series, Home { group: group.id, slot });
             } else {
-                state.series = NO_SERIES;
+                state = SlotState { series: NO_SERIES, epoch: 0, ..state };
+                writer.extras.remove(&series);
             }
             states.push(state);
             columns.push(column);
@@ -220,6 +225,8 @@ impl Recovery<'_> {
         }
         data.series = states.iter().map(|state| state.series).collect();
         data.columns = columns;
+        let named: HashSet<u32> = states.iter().map(|state| state.series).collect();
+        writer.extras.retain(|series, _| named.contains(series));
         writer.slots = states;
         writer.logged_slots = writer.slots.len();
         writer.shape_version = shape.version;
@@ -230,12 +237,11 @@ impl Recovery<'_> {
 fn give_up_slot(data: &mut Data, slot: u32) {
     let series = std::mem::replace(&mut data.series[slot as usize], NO_SERIES);
     let column = std::mem::take(&mut data.columns[slot as usize]);
-    let mut samples = Vec::new();
-    column.decode(|row, value| {
-        samples.push((data.times[(row - data.first_row) as usize], value.to_bits()));
+    data.rows_len -= column.samples() as usize;
+    column.decode_samples(0..u32::MAX, |row, sample| {
+        let t_ms = data.times[(row - data.first_row) as usize];
+        let extra = Extra { histogram: sample.histogram.cloned(), start_ms: sample.start_ms };
+        data.place_loose(series, t_ms, sample.value.to_bits(), &extra, None);
     });
-    data.rows_len -= samples.len();
-    for (t_ms, bits) in samples {
-        data.place_loose(series, t_ms, bits, None);
-    }
+    data.rich.remove(&series);
 }

@@ -1,4 +1,5 @@
-//! Random histories against a map of (series, time) to bits.
+//! Random histories of floats, histograms and start timestamps against a map of (series, time) to
+//! what the sample was.
 //!
 //! After the end of the process everything acknowledged is there. After a loss of power what is
 //! missing is what was acknowledged last: whole commits but for one, and none that was synced.
@@ -7,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::disk::Crash;
+use crate::model::{Histogram, IntegerHistogram, Span};
 
 const SERIES: usize = 6;
 const SOURCES: usize = 3;
@@ -28,7 +30,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     let back = prop_oneof![6 => Just(0), 2 => 0..3_i64, 1 => 0..40_i64];
-    let sample = (0..SERIES, back.prop_map(|b| b * 1000), 0..6_u8);
+    let sample = (0..SERIES, back.prop_map(|b| b * 1000), 0..CHOICES);
     prop_oneof![
         24 => (0..SOURCES, prop::collection::vec(sample, 1..12)).prop_map(|(s, v)| Op::Push(s, v)),
         6 => (100..9000_u64).prop_map(Op::Advance),
@@ -42,9 +44,34 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn value(choice: u8) -> f64 {
-    [0.0, 1.0, 1.5, 1e9 + 0.25, f64::from_bits(crate::model::STALE_NAN_BITS), 1.0 / 3.0]
-        [choice as usize]
+const CHOICES: u8 = 14;
+
+/// One sample: six plain floats, four histograms, and the same with a start timestamp.
+fn sample(choice: u8) -> Samples {
+    let stale = f64::from_bits(crate::model::STALE_NAN_BITS);
+    let mut sample = Samples::default();
+    match choice {
+        6.. => {
+            let mut histogram = IntegerHistogram {
+                count: 5 + u64::from(choice % 2),
+                sum: if choice == 9 { stale } else { f64::from(choice) / 4.0 },
+                positive_spans: vec![Span { offset: 1, length: 2 }],
+                positive_deltas: vec![2, 1 - 2 * i64::from(choice % 4 / 2)],
+                ..IntegerHistogram::default()
+            };
+            let buckets = 2 * histogram.positive_deltas[0] + histogram.positive_deltas[1];
+            histogram.zero_count = histogram.count - buckets as u64;
+            let histogram = Histogram::Integer(histogram);
+            let is_float = choice % 4 == 0;
+            let float = || Histogram::Float(histogram.to_float());
+            sample.push_histogram(0, Arc::new(if is_float { float() } else { histogram.clone() }));
+        }
+        _ => sample.push(0, [0.0, 1.0, 1.5, 1e9 + 0.25, stale, 1.0 / 3.0][choice as usize]),
+    }
+    if choice == 5 || choice >= 10 {
+        sample.set_last_start(T0 - i64::from(choice % 3));
+    }
+    sample
 }
 
 type Contents = BTreeMap<(String, i64), u64>;
@@ -113,20 +140,25 @@ impl World {
         for &(series, back_ms, choice) in samples {
             let name = series.to_string();
             let series = appender.series(&labels(&name));
-            let (t_ms, value) = (now_ms - back_ms, value(choice));
-            appender.append(series, t_ms, value);
-            pushed.push((name, t_ms, value.to_bits()));
+            let (t_ms, sample) = (now_ms - back_ms, sample(choice));
+            match sample.histogram(0) {
+                Some(histogram) => appender.append_histogram(series, t_ms, Arc::clone(histogram)),
+                None => appender.append(series, t_ms, sample.values[0]),
+            }
+            appender.set_last_start(sample.start_ms(0));
+            pushed.push((name, t_ms, sample));
         }
         let outcome = appender.commit().unwrap();
         assert_eq!(outcome.accepted + outcome.rejected.len(), samples.len());
         let mut rejected = outcome.rejected.iter().map(|r| r.0).peekable();
-        for (call, (name, t_ms, bits)) in pushed.into_iter().enumerate() {
+        for (call, (name, t_ms, sample)) in pushed.into_iter().enumerate() {
+            let bits = fingerprint(&sample, 0);
             if rejected.next_if_eq(&call).is_some() {
                 continue;
             }
             let newest = self.model.range((name.clone(), i64::MIN)..=(name.clone(), i64::MAX));
             let is_late = newest.last().is_some_and(|((_, newest), _)| t_ms <= *newest);
-            if is_late && bits == crate::model::STALE_NAN_BITS {
+            if is_late && crate::model::is_stale(sample.values[0]) {
                 continue;
             }
             if self.bench.late_ms == 0 && is_late {

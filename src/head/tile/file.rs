@@ -1,15 +1,17 @@
 //! The reading side of a head file.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::{
     COLUMN_BYTES, END_MAGIC, ENTRY_BYTES, HEADER_BYTES, MAGIC, TRAILER_BYTES, TileMeta, VERSION,
 };
-use crate::chunk::{ChunkError, SAMPLES_PER_CHUNK_MAX, decode_timestamps, decode_values};
+use crate::chunk::{ChunkError, SAMPLES_PER_CHUNK_MAX, decode_samples, decode_timestamps};
 use crate::disk::{Disk, Mapped, StorageError};
 use crate::encoding::checksum::crc32;
 use crate::encoding::cursor::{Cursor, CursorError};
+use crate::model::Samples;
 
 /// An open head file.
 #[derive(Debug)]
@@ -94,7 +96,7 @@ impl HeadFile {
     }
 
     /// Numbers of the entries of `series` in a tile.
-    pub(in crate::head) fn find(&self, index: u32, series: u32) -> std::ops::Range<u32> {
+    pub(in crate::head) fn find(&self, index: u32, series: u32) -> Range<u32> {
         let entries = self.tile(index).entries;
         let first = partition(entries, |n| self.series_at(index, n) < series);
         let mut end = first;
@@ -139,15 +141,17 @@ impl HeadFile {
         decode_timestamps(payload, column.count as usize, out).map_err(|e| self.damaged(at, &e))
     }
 
-    /// Appends the values of a chunk.
-    pub(in crate::head) fn read_values(
+    /// Appends the samples `range` of a chunk, whose times are `times`.
+    pub(in crate::head) fn read_samples(
         &self,
         index: u32,
         entry: &Entry,
-        out: &mut Vec<f64>,
+        times: &[i64],
+        range: Range<usize>,
+        out: &mut Samples,
     ) -> Result<(), StorageError> {
         let (at, payload) = self.payload(index, entry.at, entry.len, entry.crc)?;
-        decode_values(payload, entry.count as usize, out).map_err(|e| self.damaged(at, &e))
+        decode_samples(payload, times, range, out).map_err(|e| self.damaged(at, &e))
     }
 
     fn payload(

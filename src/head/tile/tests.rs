@@ -5,6 +5,20 @@ use std::sync::Arc;
 
 use super::*;
 use crate::disk::{Disk, SimulatedDisk, StorageError};
+use crate::model::Samples;
+
+/// Floats at times that do not matter.
+fn floats(values: &[f64]) -> Samples {
+    let mut samples = Samples::default();
+    (0..).zip(values).for_each(|(t_ms, value)| samples.push(t_ms, *value));
+    samples
+}
+
+fn at_times(samples: &[(i64, u64)]) -> Samples {
+    let mut all = Samples::default();
+    samples.iter().for_each(|s| all.push(s.0, f64::from_bits(s.1)));
+    all
+}
 
 fn write(disk: &SimulatedDisk) -> PathBuf {
     let dir = Path::new("/head");
@@ -14,14 +28,19 @@ fn write(disk: &SimulatedDisk) -> PathBuf {
     let times: Vec<i64> = (0..200).map(|i| 1000 + i * 15).collect();
     let rows: Vec<u32> = (0..200).collect();
     let values: Vec<f64> = (0..200).map(|i| f64::from(i) / 4.0).collect();
-    tile.add_rows(9, &times, &rows, &values);
-    tile.add_rows(4, &times, &rows[50..100], &values[..50]);
-    tile.add_rows(5, &times, &[1, 3, 4], &[1.0, 2.0, 3.0]);
-    tile.add_rows(6, &times, &[1, 3, 4], &[4.0, 5.0, 6.0]);
-    tile.add_loose(9, &[(5, 6), (7, 8)]);
+    tile.add_rows(9, &times, &rows, &floats(&values));
+    tile.add_rows(4, &times, &rows[50..100], &floats(&values[..50]));
+    let few = |values: [f64; 3]| {
+        let mut samples = floats(&values);
+        samples.timestamps = [1, 3, 4].map(|row: usize| times[row]).to_vec();
+        samples
+    };
+    tile.add_rows(5, &times, &[1, 3, 4], &few([1.0, 2.0, 3.0]));
+    tile.add_rows(6, &times, &[1, 3, 4], &few([4.0, 5.0, 6.0]));
+    tile.add_loose(9, &at_times(&[(5, 6), (7, 8)]));
     writer.add(tile, 3, 11, 200).unwrap();
     let mut tile = TileBuilder::new();
-    tile.add_loose(1, &[(1, 2)]);
+    tile.add_loose(1, &at_times(&[(1, 2)]));
     writer.add(tile, 8, 12, 1).unwrap();
     writer.finish().unwrap().path.clone()
 }
@@ -30,11 +49,13 @@ fn read(file: &HeadFile, tile: u32, series: u32) -> Result<Vec<(i64, u64)>, Stor
     let mut found = Vec::new();
     for n in file.find(tile, series) {
         let entry = file.entry(tile, n);
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let (mut times, mut samples) = (Vec::new(), Samples::default());
         file.read_column(tile, entry.column, &mut times)?;
-        file.read_values(tile, &entry, &mut values)?;
-        let times = &times[entry.start as usize..];
-        found.extend(times.iter().zip(values).map(|(&t, value)| (t, value.to_bits())));
+        let count = entry.count as usize;
+        let times = &times[entry.start as usize..][..count];
+        file.read_samples(tile, &entry, times, 0..count, &mut samples)?;
+        let values = samples.values.iter().map(|value| value.to_bits());
+        found.extend(samples.timestamps.iter().copied().zip(values));
     }
     Ok(found)
 }
@@ -102,7 +123,9 @@ fn long_series_are_cut_into_chunks() {
     let rows: Vec<u32> = (0..10_000).filter(|row| row % 5000 != 17).collect();
     let values: Vec<f64> = rows.iter().map(|&row| f64::from(row)).collect();
     let mut tile = TileBuilder::new();
-    tile.add_rows(1, &times, &rows, &values);
+    let at_rows = rows.iter().map(|row| times[*row as usize]).collect();
+    let samples = Samples { timestamps: at_rows, ..floats(&values) };
+    tile.add_rows(1, &times, &rows, &samples);
     writer.add(tile, 0, 1, 10_000).unwrap();
     let file = writer.finish().unwrap();
     assert_eq!(file.find(0, 1).len(), 3);

@@ -1,5 +1,6 @@
 //! The writing side of a head file.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,10 +10,11 @@ use super::{
     COLUMN_BYTES, END_MAGIC, ENTRY_BYTES, Entry, HEADER_BYTES, HeadFile, MAGIC, TEMPORARY_ENDING,
     TileMeta, VERSION, file_name,
 };
-use crate::chunk::{Coder, encode_timestamps, encode_values};
+use crate::chunk::{Coder, encode_samples, encode_timestamps, samples_in_chunk};
 use crate::disk::{Disk, File, StorageError};
 use crate::encoding::checksum::crc32;
 use crate::encoding::varint::{write_uvarint, write_varint};
+use crate::model::Samples;
 
 /// Most samples in one chunk: what a reader decodes to see one of them.
 const SAMPLES_PER_CHUNK: usize = 4096;
@@ -52,28 +54,29 @@ impl TileBuilder {
     }
 
     /// Adds samples of a series whose rows are shared: `rows` are indexes into `times`, ascending,
-    /// one for each value. A run without gaps refers to the column of `times`.
+    /// one for each sample. A run without gaps refers to the column of `times`.
     pub(in crate::head) fn add_rows(
         &mut self,
         series: u32,
         times: &[i64],
         rows: &[u32],
-        values: &[f64],
+        samples: &Samples,
     ) {
         let mut done = 0;
         while done < rows.len() {
             let piece = rows[done] as usize / SAMPLES_PER_CHUNK;
             let end = ((piece + 1) * SAMPLES_PER_CHUNK).min(times.len());
             let count = rows[done..].partition_point(|&row| (row as usize) < end);
-            let (rows, values) = (&rows[done..done + count], &values[done..done + count]);
+            let count = samples_in_chunk(samples, done..done + count);
+            let range = done..done + count;
+            let rows = &rows[range.clone()];
             let (first, last) = (rows[0] as usize, rows[count - 1] as usize);
             if last - first + 1 == count {
                 let column = self.column(&times[piece * SAMPLES_PER_CHUNK..end]);
-                self.chunk(series, column, (first % SAMPLES_PER_CHUNK) as u32, values);
+                self.chunk(series, column, (first % SAMPLES_PER_CHUNK) as u32, samples, range);
             } else {
-                let own: Vec<i64> = rows.iter().map(|&row| times[row as usize]).collect();
-                let column = self.column(&own);
-                self.chunk(series, column, 0, values);
+                let column = self.column(&samples.timestamps[range.clone()]);
+                self.chunk(series, column, 0, samples, range);
             }
             self.widen(times[first], times[last]);
             done += count;
@@ -81,13 +84,16 @@ impl TileBuilder {
     }
 
     /// Adds samples of a series with times of their own, strictly ascending.
-    pub(in crate::head) fn add_loose(&mut self, series: u32, samples: &[(i64, u64)]) {
-        for samples in samples.chunks(SAMPLES_PER_CHUNK) {
-            let times: Vec<i64> = samples.iter().map(|s| s.0).collect();
-            let values: Vec<f64> = samples.iter().map(|s| f64::from_bits(s.1)).collect();
-            let column = self.column(&times);
-            self.chunk(series, column, 0, &values);
+    pub(in crate::head) fn add_loose(&mut self, series: u32, samples: &Samples) {
+        let mut done = 0;
+        while done < samples.len() {
+            let end = samples.len().min(done + SAMPLES_PER_CHUNK);
+            let range = done..done + samples_in_chunk(samples, done..end);
+            let times = &samples.timestamps[range.clone()];
+            let column = self.column(times);
             self.widen(times[0], times[times.len() - 1]);
+            done = range.end;
+            self.chunk(series, column, 0, samples, range);
         }
     }
 
@@ -106,15 +112,22 @@ impl TileBuilder {
         column
     }
 
-    fn chunk(&mut self, series: u32, column: u32, start: u32, values: &[f64]) {
-        let at = self.bytes.len();
-        encode_values(values, Coder::Fast, &mut self.bytes);
+    fn chunk(
+        &mut self,
+        series: u32,
+        column: u32,
+        start: u32,
+        samples: &Samples,
+        range: Range<usize>,
+    ) {
+        let (at, count) = (self.bytes.len(), range.len() as u32);
+        encode_samples(samples, range, Coder::Fast, &mut self.bytes);
         let payload = &self.bytes[at..];
         self.entries.push(Entry {
             series,
             column,
             start,
-            count: values.len() as u32,
+            count,
             at: at as u32,
             len: payload.len() as u32,
             crc: crc32(payload),

@@ -7,7 +7,7 @@ use super::{CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, IntegerHistogram, 
 use crate::model::{FloatStyle, float_text};
 
 /// Why a histogram is refused.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum HistogramError {
     /// No such schema.
     InvalidSchema(i32),
