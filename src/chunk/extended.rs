@@ -66,7 +66,7 @@ pub fn encode_samples(samples: &Samples, range: Range<usize>, coder: Coder, out:
         has_histograms | if has_starts { HAS_STARTS } else { 0 },
     ]);
     if has_starts {
-        ints::encode(starts, out);
+        ints::encode(starts, coder, out);
     }
     if histograms.is_empty() {
         return encode_values(&samples.values[range], coder, out);
@@ -271,13 +271,13 @@ fn write_histograms(histograms: &[&Histogram], coder: Coder, out: &mut Vec<u8>) 
         write_layout(&Layout::of(histogram), out);
     }
     if layouts.len() > 1 {
-        ints::encode(&numbers, out);
+        ints::encode(&numbers, coder, out);
     }
     let hints: Vec<i64> = histograms.iter().map(|h| i64::from(h.reset_hint().to_u8())).collect();
-    ints::encode(&hints, out);
+    ints::encode(&hints, coder, out);
     let sums: Vec<f64> = histograms.iter().map(|h| h.sum()).collect();
     write_sized(&sums, coder, out);
-    write_integers(&layouts, &numbers, histograms, out);
+    write_integers(&layouts, &numbers, histograms, coder, out);
     write_floats(&layouts, &numbers, histograms, coder, out);
 }
 
@@ -295,6 +295,7 @@ fn write_integers(
     layouts: &[&Histogram],
     numbers: &[i64],
     histograms: &[&Histogram],
+    coder: Coder,
     out: &mut Vec<u8>,
 ) {
     let (placed, columns) = place_kind(layouts, false);
@@ -313,7 +314,7 @@ fn write_integers(
     }
     if !counts.is_empty() {
         for column in [counts, zeros].iter().chain(&buckets) {
-            ints::encode(column, out);
+            ints::encode(column, coder, out);
         }
     }
 }

@@ -15,6 +15,7 @@ use roaring::RoaringBitmap;
 
 use super::Head;
 use super::column::Column;
+use super::extra::Extra;
 use super::group::{Data, Group, NO_TIME};
 use super::register::{HOMELESS, Register};
 use crate::disk::StorageError;
@@ -205,13 +206,17 @@ impl Data {
         let slot =
             slot.map(|slot| slot as usize).filter(|&slot| self.series.get(slot) == Some(&series));
         let mut gone = slot.map_or(0, |slot| {
-            let gone = remove_rows(&mut self.columns[slot], &self.times, self.first_row, range);
+            let column = &mut self.columns[slot];
+            let (gone, known) = remove_rows(column, &self.times, self.first_row, range);
+            if column.is_rich() && gone > 0 {
+                self.rich.insert(series, known);
+            }
             self.rows_len -= gone;
             gone
         });
         if let Some(loose) = self.loose.get_mut(&series) {
             let before = loose.samples.len();
-            loose.samples.retain(|sample| !range.contains(sample.0));
+            loose.samples.retain(|t_ms| !range.contains(t_ms));
             let loose_gone = before - loose.samples.len();
             if loose.samples.is_empty() {
                 self.loose.remove(&series);
@@ -223,22 +228,23 @@ impl Data {
     }
 }
 
-/// Takes the rows within `range` out of a column; gives their number.
-fn remove_rows(column: &mut Column, times: &[i64], first_row: u32, range: TimeRange) -> usize {
+/// Takes the rows within `range` out of a column; gives their number, and what is known then.
+fn remove_rows(
+    column: &mut Column,
+    times: &[i64],
+    first_row: u32,
+    range: TimeRange,
+) -> (usize, Extra) {
     let time_of = |row: u32| times[(row - first_row) as usize];
     let begin = first_row + times.partition_point(|&t| t < range.min_ms) as u32;
     let end = first_row + times.partition_point(|&t| t <= range.max_ms) as u32;
     if column.is_empty() || end <= column.start_row() || begin >= column.cursor() {
-        return 0;
+        return (0, Extra::default());
     }
     let before = column.samples();
     let mut kept = column.clone();
     kept.reset(column.start_row());
-    column.decode(|row, value| {
-        if !range.contains(time_of(row)) {
-            kept.append(row, value);
-        }
-    });
+    let known = column.copy_to(&mut kept, |row| !range.contains(time_of(row)));
     *column = kept;
-    (before - column.samples()) as usize
+    ((before - column.samples()) as usize, known)
 }

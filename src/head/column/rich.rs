@@ -152,8 +152,18 @@ impl Column {
     /// The part of the column from `row` on, which lies within it.
     pub(super) fn rich_from(&self, row: u32) -> Self {
         let mut kept = Self::new(row);
+        self.copy_to(&mut kept, |at| at >= row);
+        kept
+    }
+
+    /// Appends the rows that `keep` says yes to, to an empty column. Gives what the one appended
+    /// last left known, for [`Column::append_rich`].
+    pub(in crate::head) fn copy_to(&self, kept: &mut Self, keep: impl Fn(u32) -> bool) -> Extra {
         let mut known = Extra::default();
-        self.decode_samples(row..self.cursor, |row, sample| {
+        self.decode_samples(0..u32::MAX, |row, sample| {
+            if !keep(row) {
+                return;
+            }
             let histogram = sample.histogram.cloned();
             let extra = Extra { histogram, start_ms: sample.start_ms };
             if extra.is_none() && !kept.is_rich() {
@@ -162,7 +172,7 @@ impl Column {
                 kept.append_rich(row, sample.value, &extra, &mut known);
             }
         });
-        kept
+        known
     }
 }
 
