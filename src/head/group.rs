@@ -21,8 +21,8 @@ use hashbrown::HashMap;
 
 use super::GroupKey;
 use super::column::Column;
-use super::stats::HeadMemory;
 use super::extra::{Extra, heap_bytes};
+use super::stats::HeadMemory;
 use super::tile::TileRef;
 use crate::model::{Histogram, Samples};
 use crate::wal::Position;
