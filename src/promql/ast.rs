@@ -100,6 +100,8 @@ pub enum Expr {
     },
     /// A string, escapes resolved.
     String(String),
+    /// A string that is no UTF-8 once its escapes are resolved.
+    Bytes(Vec<u8>),
     /// An instant selector.
     Selector(Selector),
     /// A range selector: the instant selector's node, and the window in milliseconds.
@@ -176,7 +178,9 @@ impl Expr {
     /// The nodes it is made of, in the order of the text.
     pub fn children(&self) -> impl Iterator<Item = NodeId> + use<> {
         let (pair, list): ([Option<NodeId>; 2], Vec<NodeId>) = match self {
-            Self::Number { .. } | Self::String(_) | Self::Selector(_) => ([None; 2], Vec::new()),
+            Self::Number { .. } | Self::String(_) | Self::Bytes(_) | Self::Selector(_) => {
+                ([None; 2], Vec::new())
+            }
             Self::Window { selector: child, .. }
             | Self::Subquery { expr: child, .. }
             | Self::Unary { expr: child, .. }

@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::ast::{AggregateOp, Expr, NodeId, Selector, Span, ValueType};
+use super::ast::{AggregateOp, Expr, Extension, NodeId, Selector, Span, ValueType};
 use super::columns::{Bitmap, Column, Grid, Operand, SameLabelset, Series, Vector};
 use super::engine::{MatrixSeries, QueryError, samples_of};
 use super::evaluator::{Evaluator, into_vector};
+use super::extended::{Overhang, with_edges};
+use super::functions::extended::extended_function;
 use super::functions::regression::check_smoothing;
 use super::functions::window::{WindowFunction, keeps_name, window_function};
 use super::functions::{self, Call, Implementation, absent};
@@ -16,7 +18,7 @@ use super::operators::count_values::count_values;
 use super::operators::grouping::Grouping;
 use super::operators::rank;
 use super::plan::{stage_input, streams, unwrap_parens, window_argument};
-use super::quote::quote;
+use super::quote::{quote, quote_bytes};
 use super::stream::{Observed, Reading, ScalarStage, Source, Stage, Stream};
 use super::windows::{SampleTimes, Taken, drop_stale};
 use crate::model::{Labels, METRIC_NAME, MatchOp, Samples};
@@ -32,8 +34,10 @@ enum SourceData {
 struct Prepared {
     data: SourceData,
     times: SampleTimes,
+    /// What an instant selector takes from its samples.
+    taken: Taken,
     /// The function, its window and its other arguments; `None` for an instant selector.
-    window: Option<(WindowFunction, i64, Vec<Column>)>,
+    window: Option<(WindowFunction, i64, Overhang, Vec<Column>)>,
     drops_name: bool,
     /// Whether all series have the same metric name, so that dropping it leaves them distinct.
     one_name: bool,
@@ -47,9 +51,10 @@ impl Prepared {
             SourceData::Subquery(vector, grid) => Source::Subquery(vector, *grid),
         };
         let reading = match &self.window {
-            None => Reading::LookBack { lookback_ms, taken: Taken::Value },
-            Some((function, range_ms, scalars)) => {
-                Reading::Window { function: *function, range_ms: *range_ms, scalars }
+            None => Reading::LookBack { lookback_ms, taken: self.taken },
+            Some((function, range_ms, overhang, scalars)) => {
+                let (function, range_ms, overhang) = (*function, *range_ms, *overhang);
+                Reading::Window { function, range_ms, overhang, scalars }
             }
         };
         let observed = RefCell::new(observed);
@@ -98,6 +103,9 @@ impl Evaluator<'_> {
         {
             return self.timestamps(selector, grid);
         }
+        if function.name == "info" {
+            return self.info(id, grid);
+        }
         if window_argument(self.ast, id).is_some() {
             return self.window_call(id, grid);
         }
@@ -133,7 +141,7 @@ impl Evaluator<'_> {
 
     fn timestamps(&mut self, selector: &Selector, grid: Grid) -> Result<Operand, QueryError> {
         let times = self.sample_times(selector, grid);
-        let Some(range) = times.touched(self.lookback_ms) else {
+        let Some(range) = times.touched(self.lookback_ms, Overhang::default()) else {
             return Ok(Operand::Vector(Vector::default()));
         };
         let set = self.select(selector, range)?;
@@ -198,13 +206,19 @@ impl Evaluator<'_> {
                     unreachable!("BUG: a window is over a selector")
                 };
                 let times = self.sample_times(selector, grid);
-                let Some(range) = times.touched(*range_ms) else { return Ok(matrix) };
+                let overhang = Overhang::of_window(selector.extension, self.lookback_ms);
+                let Some(range) = times.touched(*range_ms, overhang) else { return Ok(matrix) };
                 let set = self.select(selector, range)?;
                 for index in 0..set.len() {
                     self.budget.check_time()?;
                     let mut samples = Samples::default();
                     set.read(index, range, &mut samples)?;
                     drop_stale(&mut samples);
+                    if let Some(extension) = selector.extension {
+                        let end_ms = times.at(0);
+                        let edges = (end_ms.saturating_sub(*range_ms), end_ms);
+                        samples = with_edges(&mut samples, edges, extension);
+                    }
                     self.budget.charge(samples.len())?;
                     self.budget.look_at(samples.len() as u64);
                     if !samples.is_empty() {
@@ -237,10 +251,12 @@ impl Evaluator<'_> {
         let ast = self.ast;
         if let Expr::Selector(selector) = ast.expr(id) {
             let times = self.sample_times(selector, grid);
-            let Some(range) = times.touched(self.lookback_ms) else { return Ok(None) };
+            let overhang = Overhang::of_instant(selector.extension, self.lookback_ms);
+            let Some(range) = times.touched(self.lookback_ms, overhang) else { return Ok(None) };
             return Ok(Some(Prepared {
                 data: SourceData::Storage(self.select(selector, range)?),
                 times,
+                taken: taken_by(selector),
                 window: None,
                 drops_name: false,
                 one_name: names_one_metric(selector),
@@ -248,7 +264,8 @@ impl Evaluator<'_> {
             }));
         }
         let name = self.function_name(id);
-        let function = window_function(name).ok_or_else(|| unsupported(name))?;
+        let mut function = window_function(name).ok_or_else(|| unsupported(name))?;
+        let mut overhang = Overhang::default();
         let (place, matrix) = window_argument(ast, id).expect("BUG: a source is a window call");
         let scalars = self.scalar_arguments(id, place, grid)?;
         let (data, times, range_ms, one_name) = match ast.expr(matrix) {
@@ -257,10 +274,11 @@ impl Evaluator<'_> {
                     unreachable!("BUG: a window is over a selector")
                 };
                 if let Some(extension) = selector.extension {
-                    return Err(unsupported(extension.as_str()));
+                    function = extended_function(name, extension).map_err(QueryError::execution)?;
+                    overhang = Overhang::of_window(selector.extension, self.lookback_ms);
                 }
                 let times = self.sample_times(selector, grid);
-                let Some(range) = times.touched(*range_ms) else { return Ok(None) };
+                let Some(range) = times.touched(*range_ms, overhang) else { return Ok(None) };
                 let set = self.select(selector, range)?;
                 (SourceData::Storage(set), times, *range_ms, names_one_metric(selector))
             }
@@ -281,9 +299,9 @@ impl Evaluator<'_> {
             filled: matches!(name, "quantile_over_time" | "double_exponential_smoothing")
                 .then(|| Bitmap::none(grid.steps)),
         };
-        let window = Some((function, range_ms, scalars));
-        let drops_name = !keeps_name(name);
-        Ok(Some(Prepared { data, times, window, drops_name, one_name, observed }))
+        let window = Some((function, range_ms, overhang, scalars));
+        let (drops_name, taken) = (!keeps_name(name), Taken::Value);
+        Ok(Some(Prepared { data, times, taken, window, drops_name, one_name, observed }))
     }
 
     fn scalar_arguments(
@@ -325,7 +343,7 @@ impl Evaluator<'_> {
                 ),
             );
         }
-        if let (Some(filled), Some((_, _, scalars))) = (observed.filled, &prepared.window) {
+        if let (Some(filled), Some((.., scalars))) = (observed.filled, &prepared.window) {
             for step in filled.iter() {
                 if function.name == "double_exponential_smoothing" {
                     check_smoothing(scalars, step)?;
@@ -359,6 +377,10 @@ impl Evaluator<'_> {
         let param = param.expect("BUG: the parser asks for the parameter");
         let span = self.ast.node(unwrap_parens(self.ast, param)).span;
         if *op == AggregateOp::CountValues {
+            if let Expr::Bytes(bytes) = self.ast.expr(unwrap_parens(self.ast, param)) {
+                let text = format!("invalid label name {}", quote_bytes(bytes));
+                return Err(QueryError::execution(text));
+            }
             let Operand::String(label) = self.take(param, grid)? else {
                 unreachable!("BUG: the parser checked types")
             };
@@ -458,6 +480,15 @@ fn into_scalar(operand: Operand) -> Column {
     match operand {
         Operand::Scalar(column) => column,
         _ => unreachable!("BUG: the parser checked types"),
+    }
+}
+
+/// What an instant selector takes from its samples.
+pub(super) fn taken_by(selector: &Selector) -> Taken {
+    match selector.extension {
+        Some(Extension::Smoothed) => Taken::Smoothed,
+        // An anchor is one of a window.
+        Some(Extension::Anchored) | None => Taken::Value,
     }
 }
 

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use super::annotations::Annotations;
 use super::ast::{Ast, BinaryOp, Expr, NodeId, Selector, ValueType, VectorMatching};
 use super::budget::Budget;
+use super::calls::taken_by;
 use super::columns::{Column, Grid, Operand, Series, Vector, without_name};
 use super::engine::QueryError;
+use super::extended::Overhang;
 use super::operators::binary::VectorBinary;
 use super::operators::set::{self, Union};
 use super::operators::{aggregate::Aggregation, arithmetic};
 use super::plan::{Plan, is_comparison};
 use super::stream::{ScalarStage, Stage};
-use super::windows::{SampleTimes, Taken};
+use super::windows::SampleTimes;
 use crate::model::TimeRange;
 use crate::select::{Queryable, SeriesSet};
 
@@ -100,6 +102,8 @@ impl<'a> Evaluator<'a> {
         let operand = match ast.expr(id) {
             Expr::Number { value, .. } => Operand::Scalar(Column::constant(grid.steps, *value)),
             Expr::String(text) => Operand::String(text.clone()),
+            // Nothing that is not UTF-8 is a label's name or value.
+            Expr::Bytes(bytes) => Operand::String(String::from_utf8_lossy(bytes).into_owned()),
             Expr::Selector(selector) => self.select_vector(selector, grid)?,
             Expr::Paren(inner) => self.take(*inner, grid)?,
             Expr::Unary { negate: false, expr } => self.take(*expr, grid)?,
@@ -197,16 +201,13 @@ impl<'a> Evaluator<'a> {
     }
 
     fn select_vector(&mut self, selector: &Selector, grid: Grid) -> Result<Operand, QueryError> {
-        if let Some(extension) = selector.extension {
-            let text = format!("{} is not supported yet", extension.as_str());
-            return Err(QueryError::execution(text));
-        }
         let times = self.sample_times(selector, grid);
-        let Some(range) = times.touched(self.lookback_ms) else {
+        let overhang = Overhang::of_instant(selector.extension, self.lookback_ms);
+        let Some(range) = times.touched(self.lookback_ms, overhang) else {
             return Ok(Operand::Vector(Vector::default()));
         };
         let set = self.select(selector, range)?;
-        let stream = self.look_back_stream(&*set, times, Taken::Value);
+        let stream = self.look_back_stream(&*set, times, taken_by(selector));
         Ok(Operand::Vector(stream.collect(&self.budget, self.delayed_name_removal)?))
     }
 
@@ -311,9 +312,6 @@ impl<'a> Evaluator<'a> {
         if matches!(op, BinaryOp::And | BinaryOp::Unless) {
             let negate = op == BinaryOp::Unless;
             return Ok(Operand::Vector(set::filter(lhs, &rhs, matching, negate, grid.steps)));
-        }
-        if !matching.fill.is_none() {
-            return Err(QueryError::execution("fill is not supported yet"));
         }
         let join = VectorBinary {
             op,

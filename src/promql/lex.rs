@@ -7,7 +7,7 @@ mod literal;
 #[cfg(test)]
 mod tests;
 
-pub use literal::{duration, number, string_length, unquote};
+pub use literal::{duration, number, string_length, unquote, unquote_bytes};
 
 use nom::branch::alt;
 use nom::bytes::complete::{tag, take_till, take_while, take_while1};

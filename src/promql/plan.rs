@@ -114,7 +114,7 @@ impl Plan {
             }
         };
         match ast.expr(id) {
-            Expr::Number { .. } | Expr::String(_) | Expr::Selector(_) => {}
+            Expr::Number { .. } | Expr::String(_) | Expr::Bytes(_) | Expr::Selector(_) => {}
             Expr::Window { selector, .. } => place(*selector, false),
             Expr::Paren(inner) | Expr::Unary { expr: inner, .. } => place(*inner, false),
             Expr::Aggregate { expr, param, .. } => {
@@ -179,6 +179,12 @@ impl Plan {
                         arg = *inner;
                         self.nodes[arg.0 as usize].fused = true;
                     }
+                }
+            }
+            // What info metrics are wanted is no vector of its own.
+            Expr::Call { function, args } if function.name == "info" => {
+                if let Some(&selector) = args.get(1) {
+                    self.nodes[selector.0 as usize].fused = true;
                 }
             }
             Expr::Aggregate { op, expr, .. } if streams(*op) => {
@@ -293,7 +299,7 @@ impl Invariance {
         let of = |id: NodeId| (self.invariant[id.0 as usize], self.wrap[id.0 as usize]);
         let both = |yes: bool| (yes, yes);
         match ast.expr(id) {
-            Expr::Number { .. } | Expr::String(_) => (true, false),
+            Expr::Number { .. } | Expr::String(_) | Expr::Bytes(_) => (true, false),
             Expr::Selector(selector) => both(selector.modifiers.at.is_some()),
             Expr::Window { selector, .. } => (of(*selector).0, false),
             Expr::Subquery { modifiers, .. } => (modifiers.at.is_some(), false),

@@ -16,7 +16,7 @@ use super::ast::{
 };
 use super::duration_expr::{DurationExpr, DurationId};
 use super::parse::{ParseOptions, parse};
-use super::quote::quote;
+use super::quote::{quote, quote_bytes};
 use crate::model::{METRIC_NAME, MatchOp, Matcher};
 
 impl fmt::Display for Ast {
@@ -92,6 +92,7 @@ fn push_pieces(ast: &Ast, id: NodeId, before_operators: &[NodeId], pieces: &mut 
         Expr::Number { value, is_duration: true } => pieces.push(Piece::Text(seconds(*value))),
         Expr::Number { value, .. } => pieces.push(Piece::Text(number(*value))),
         Expr::String(text) => pieces.push(Piece::Text(quote(text))),
+        Expr::Bytes(bytes) => pieces.push(Piece::Text(quote_bytes(bytes))),
         Expr::Selector(selector) => {
             pieces.push(Piece::Text(instant_selector(ast, selector, before_operator)))
         }
@@ -406,7 +407,7 @@ pub fn check_round_trip(text: &str) {
         return;
     }
     let printed = ast.to_string();
-    // Bytes that an escape made and that are no UTF-8 stand in strings as U+FFFD, which the
+    // Bytes that an escape made and that are no UTF-8 stand in conditions as U+FFFD, which the
     // grammar refuses as a character.
     if printed.contains(char::REPLACEMENT_CHARACTER) {
         return;

@@ -15,6 +15,22 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// Bytes in double quotes, with Go's escapes; what is no UTF-8 byte by byte.
+pub fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
+    out.push('"');
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            push_escaped(&mut out, c, '"');
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// At most `chars_max` characters of `text`, quoted (Go's `%.10q`).
 pub fn quote_prefix(text: &str, chars_max: usize) -> String {
     let end = text.char_indices().nth(chars_max).map_or(text.len(), |(at, _)| at);
@@ -79,6 +95,7 @@ mod tests {
         assert_eq!(quote("é\u{301}\u{a0}\u{200b}\u{e000}"), "\"é\u{301}\\u00a0\\u200b\\ue000\"");
         assert_eq!(quote("\u{1f600}\u{f0000}"), "\"\u{1f600}\\U000f0000\"");
         assert_eq!(quote("\u{fffd}"), "\"\u{fffd}\"");
+        assert_eq!(quote_bytes(b"a\xc5\n\xe2\x82z\""), r#""a\xc5\n\xe2\x82z\"""#);
         assert_eq!(quote_prefix("äbcdefghijkl", 10), "\"äbcdefghij\"");
         assert_eq!(quote_char('\''), r"'\''");
         assert_eq!(quote_char('"'), "'\"'");

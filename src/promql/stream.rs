@@ -6,10 +6,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use super::ast::BinaryOp;
+use super::ast::{BinaryOp, Extension};
 use super::budget::Budget;
 use super::columns::{Bitmap, Column, Grid, Series, Vector};
 use super::engine::QueryError;
+use super::extended::{Overhang, smooth};
 use super::functions::MapFunction;
 use super::functions::window::WindowFunction;
 use super::operators::scalar_operand;
@@ -30,7 +31,7 @@ pub(super) enum Reading<'a> {
     /// The newest sample within the lookback.
     LookBack { lookback_ms: i64, taken: Taken },
     /// A function of the samples within a window.
-    Window { function: WindowFunction, range_ms: i64, scalars: &'a [Column] },
+    Window { function: WindowFunction, range_ms: i64, overhang: Overhang, scalars: &'a [Column] },
 }
 
 /// One map of a column.
@@ -134,11 +135,14 @@ impl Stream<'_> {
         sink: &mut dyn FnMut(Passing<'_>) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let steps = self.times.grid.steps;
-        let width_ms = match self.reading {
-            Reading::LookBack { lookback_ms, .. } => lookback_ms,
-            Reading::Window { range_ms, .. } => range_ms,
+        let (width_ms, overhang) = match self.reading {
+            Reading::LookBack { lookback_ms, taken: Taken::Smoothed } => {
+                (lookback_ms, Overhang::of_instant(Some(Extension::Smoothed), lookback_ms))
+            }
+            Reading::LookBack { lookback_ms, .. } => (lookback_ms, Overhang::default()),
+            Reading::Window { range_ms, overhang, .. } => (range_ms, overhang),
         };
-        let Some(range) = self.times.touched(width_ms) else { return Ok(()) };
+        let Some(range) = self.times.touched(width_ms, overhang) else { return Ok(()) };
         let drops_name = self.drops_name();
         let mut windows = Windows::default();
         budget.ensure(1, steps)?;
@@ -227,16 +231,20 @@ impl Stream<'_> {
     fn compute(&self, windows: &mut Windows, column: &mut Column, budget: &Budget<'_>) {
         let steps = self.times.grid.steps;
         match &self.reading {
+            Reading::LookBack { lookback_ms, taken: Taken::Smoothed } => {
+                smooth(windows.samples_mut(), &self.times, *lookback_ms, column);
+                budget.look_at(column.valid.count() as u64);
+            }
             Reading::LookBack { lookback_ms, taken } => {
                 let samples = windows.samples_mut();
                 look_back(samples, &self.times, *lookback_ms, *taken, column);
                 budget.look_at(column.valid.count() as u64);
             }
-            Reading::Window { function, range_ms, scalars } => {
+            Reading::Window { function, range_ms, overhang, scalars } => {
                 column.values.clear();
                 column.values.resize(steps, 0.0);
                 column.valid = Bitmap::none(steps);
-                windows.cut(&self.times, *range_ms);
+                windows.cut(&self.times, *range_ms, *overhang);
                 let input = windows.input(&self.times, *range_ms, scalars);
                 budget.look_at(input.in_windows);
                 function(&input, column);

@@ -7,6 +7,7 @@
 use std::cell::OnceCell;
 
 use super::columns::{Bitmap, Column, Grid};
+use super::extended::Overhang;
 use crate::model::{Samples, TimeRange, is_stale};
 
 /// Evaluation times of a selector: those of its grid, moved by `offset` and pinned by `@`.
@@ -27,12 +28,13 @@ impl SampleTimes {
         self.fixed_ms.unwrap_or_else(|| self.grid.time_ms(step)).saturating_sub(self.offset_ms)
     }
 
-    /// Milliseconds that windows of `width_ms` touch; `None` where there is no step.
-    pub fn touched(&self, width_ms: i64) -> Option<TimeRange> {
+    /// Milliseconds that windows of `width_ms` and their overhang touch; `None` where there is no step.
+    pub fn touched(&self, width_ms: i64, overhang: Overhang) -> Option<TimeRange> {
         let last = self.grid.steps.checked_sub(1)?;
+        let width_ms = width_ms.saturating_add(overhang.before_ms);
         Some(TimeRange {
             min_ms: self.at(0).saturating_sub(width_ms).saturating_add(1),
-            max_ms: self.at(last),
+            max_ms: self.at(last).saturating_add(overhang.after_ms),
         })
     }
 }
@@ -44,6 +46,8 @@ pub enum Taken {
     Value,
     /// Its time, in seconds.
     Time,
+    /// The value between it and the next; see [`super::extended::smooth`].
+    Smoothed,
 }
 
 /// Writes into `column` the newest sample not older than `lookback_ms` at each step, where it is
@@ -69,7 +73,7 @@ pub fn look_back(
         let (sample_ms, value) = (samples.timestamps[found], samples.values[found]);
         if sample_ms > t_ms.saturating_sub(lookback_ms) && !is_stale(value) {
             let value = match taken {
-                Taken::Value => value,
+                Taken::Value | Taken::Smoothed => value,
                 Taken::Time => sample_ms as f64 / 1000.0,
             };
             column.set(step, value);
@@ -98,9 +102,9 @@ impl Windows {
         &mut self.samples
     }
 
-    /// Drops staleness markers and finds the windows of `range_ms` at `times`. The same `Windows`
-    /// serves one selector only.
-    pub fn cut(&mut self, times: &SampleTimes, range_ms: i64) {
+    /// Drops staleness markers and finds what is within the windows of `range_ms` at `times` and
+    /// within their overhang. The same `Windows` serves one selector only.
+    pub fn cut(&mut self, times: &SampleTimes, range_ms: i64, overhang: Overhang) {
         drop_stale(&mut self.samples);
         if self.bounds.len() == times.grid.steps && self.bounds_for == self.samples.timestamps {
             return;
@@ -111,10 +115,11 @@ impl Windows {
         self.bounds_for.clear();
         self.bounds_for.extend_from_slice(&self.samples.timestamps);
         let timestamps = &self.samples.timestamps;
+        let width_ms = range_ms.saturating_add(overhang.before_ms);
         let (mut low, mut high) = (0, 0);
         for step in 0..times.grid.steps {
-            let end_ms = times.at(step);
-            let left_ms = end_ms.saturating_sub(range_ms);
+            let end_ms = times.at(step).saturating_add(overhang.after_ms);
+            let left_ms = times.at(step).saturating_sub(width_ms);
             while high < timestamps.len() && timestamps[high] <= end_ms {
                 high += 1;
             }
@@ -309,7 +314,7 @@ mod tests {
         let mut windows = Windows::default();
         *windows.samples_mut() = samples(&[(0, 1.0), (10, 2.0), (15, stale_nan()), (20, 3.0)]);
         let times = times(0, 10, 4);
-        windows.cut(&times, 10);
+        windows.cut(&times, 10, Overhang::default());
         assert_eq!(windows.bounds, [(0, 1), (1, 2), (2, 3), (3, 3)]);
         let input = windows.input(&times, 10, &[]);
         assert_eq!(input.values, [1.0, 2.0, 3.0]);
@@ -320,6 +325,9 @@ mod tests {
     fn a_pinned_time_is_the_same_at_every_step() {
         let times = SampleTimes { fixed_ms: Some(50), offset_ms: 10, ..times(0, 10, 3) };
         assert_eq!((times.at(0), times.at(2)), (40, 40));
-        assert_eq!(times.touched(5), Some(TimeRange { min_ms: 36, max_ms: 40 }));
+        assert_eq!(
+            times.touched(5, Overhang::default()),
+            Some(TimeRange { min_ms: 36, max_ms: 40 })
+        );
     }
 }

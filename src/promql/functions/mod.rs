@@ -8,6 +8,7 @@
 pub(crate) mod absent;
 mod calendar;
 pub mod elementary;
+pub(crate) mod extended;
 mod histogram;
 mod label;
 mod lanes;

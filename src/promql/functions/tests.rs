@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::window::window_function;
 use crate::model::{Samples, stale_nan};
 use crate::promql::columns::{Column, Grid};
+use crate::promql::extended::Overhang;
 use crate::promql::windows::{SampleTimes, Windows};
 
 /// A walk over one window: times, values, left edge and right edge in milliseconds.
@@ -147,7 +148,7 @@ fn compare(points: &[(i64, f64)], times: &SampleTimes, range_ms: i64) {
         }
     }
     *windows.samples_mut() = samples;
-    windows.cut(times, range_ms);
+    windows.cut(times, range_ms, Overhang::default());
     for (name, naive) in FUNCTIONS {
         let mut column = Column::empty(times.grid.steps);
         let function = window_function(name).unwrap();

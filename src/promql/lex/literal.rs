@@ -161,10 +161,16 @@ fn check_escape(chars: &mut std::str::CharIndices<'_>, delimiter: char) -> Resul
 /// The content of a string token. Bytes that its escapes make and that are no UTF-8 become
 /// U+FFFD: no label has such a value.
 pub fn unquote(token: &str) -> String {
+    String::from_utf8(unquote_bytes(token))
+        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+/// The content of a string token, which need not be UTF-8.
+pub fn unquote_bytes(token: &str) -> Vec<u8> {
     let delimiter = token.chars().next().unwrap_or('"');
     let inner = token.get(1..token.len().saturating_sub(1)).unwrap_or("");
     if delimiter == '`' || !inner.contains('\\') {
-        return inner.to_owned();
+        return inner.as_bytes().to_vec();
     }
     let mut bytes = Vec::with_capacity(inner.len());
     let mut rest = inner;
@@ -174,7 +180,7 @@ pub fn unquote(token: &str) -> String {
         rest = &escaped[length..];
     }
     bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    bytes
 }
 
 /// Appends what the escape stands for; returns its length without the backslash.

@@ -9,7 +9,7 @@ use hashbrown::hash_map::Entry;
 use super::arithmetic::{combine, combine_into_right, number};
 use super::signature::{Signatures, matched_labels};
 use crate::model::{Labels, LabelsBuilder};
-use crate::promql::ast::{BinaryOp, Cardinality, VectorMatching};
+use crate::promql::ast::{BinaryOp, Cardinality, Fill, VectorMatching};
 use crate::promql::budget::Budget;
 use crate::promql::columns::{Bitmap, Column, Series, Vector, is_metadata};
 use crate::promql::engine::QueryError;
@@ -35,7 +35,14 @@ impl VectorBinary<'_> {
     ) -> Result<Vector, QueryError> {
         let swapped = self.matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
-        if many.series.is_empty() || one.series.is_empty() {
+        // COMPAT: `group_right` turns the sides around for `fill_left` and `fill_right` too.
+        let Fill { left: many_fill, right: one_fill } = self.matching.fill;
+        let nothing = if self.matching.fill.is_none() {
+            many.series.is_empty() || one.series.is_empty()
+        } else {
+            many.series.is_empty() && one.series.is_empty()
+        };
+        if nothing {
             return Ok(Vector::default());
         }
         let mut signatures = Signatures::new(self.matching);
@@ -53,15 +60,41 @@ impl VectorBinary<'_> {
         for series in many.series {
             budget.check_time()?;
             let ordinal = signatures.ordinal(&series.labels);
-            let Some(partners) = partners.get(ordinal) else { continue };
-            let (last, others) = partners.split_last().expect("BUG: a signature has a series");
+            let partners = partners.get(ordinal).map_or(&[][..], Vec::as_slice);
+            if let Some(value) = one_fill {
+                budget.ensure(out.series.len() + 2, self.steps)?;
+                let filler = self.filler(&series, value, partners, &one);
+                self.pair(series.clone(), &filler, ordinal, &mut taken, &mut out)?;
+            }
+            let Some((last, others)) = partners.split_last() else { continue };
             for partner in others {
                 budget.ensure(out.series.len() + 1, self.steps)?;
                 self.pair(series.clone(), &one.series[*partner], ordinal, &mut taken, &mut out)?;
             }
             self.pair(series, &one.series[*last], ordinal, &mut taken, &mut out)?;
         }
+        if let Some(value) = many_fill {
+            for series in &one.series {
+                budget.check_time()?;
+                budget.ensure(out.series.len() + 2, self.steps)?;
+                let ordinal = signatures.ordinal(&series.labels);
+                let mut filler = self.filler(series, value, &[], &one);
+                taken.subtract_from(ordinal, &mut filler.column.valid);
+                self.pair(filler, series, ordinal, &mut taken, &mut out)?;
+            }
+        }
         Ok(out)
+    }
+
+    /// What stands in for the other side of `series` where `partners` have no value.
+    fn filler(&self, series: &Series, value: f64, partners: &[usize], one: &Vector) -> Series {
+        let mut column = Column::constant(self.steps, value);
+        column.valid = series.column.valid.clone();
+        for partner in partners {
+            column.valid.subtract(&one.series[*partner].column.valid);
+        }
+        let labels = matched_labels(self.matching, &series.labels);
+        Series { labels, drop_name: false, column }
     }
 
     /// Joins two series of one signature. The result takes the place of `many`.
@@ -141,6 +174,9 @@ impl VectorBinary<'_> {
             return Ok(());
         }
         let mut active = Bitmap::none(self.steps);
+        if !self.matching.fill.is_none() {
+            active = Bitmap::all(self.steps);
+        }
         for series in &many.series {
             active.unite(&series.column.valid);
         }
@@ -182,50 +218,61 @@ impl VectorBinary<'_> {
 }
 
 /// Steps at which a signature has its match already.
-enum Taken {
-    /// One match for each signature.
-    One(Vec<Option<Bitmap>>),
-    /// One match for each signature and result.
-    Many(HashMap<(usize, Labels), Bitmap>),
+struct Taken {
+    /// For each signature: one match at a step.
+    steps: Vec<Option<Bitmap>>,
+    /// For each signature and result, where several series of one side may match.
+    results: Option<HashMap<(usize, Labels), Bitmap>>,
 }
 
 impl Taken {
     fn new(cardinality: Cardinality, signatures: usize) -> Self {
-        match cardinality {
-            Cardinality::OneToOne => Self::One(vec![None; signatures]),
-            _ => Self::Many(HashMap::new()),
-        }
+        let is_single = cardinality == Cardinality::OneToOne;
+        let results = if is_single { None } else { Some(HashMap::new()) };
+        Self { steps: vec![None; signatures], results }
     }
 
     fn take(&mut self, ordinal: usize, labels: &Labels, at: &Bitmap) -> Result<(), QueryError> {
-        let is_free = match self {
-            Self::One(taken) => match &mut taken[ordinal] {
-                Some(known) => unite_disjoint(known, at),
-                empty => {
-                    *empty = Some(at.clone());
-                    true
-                }
-            },
-            Self::Many(taken) => match taken.entry((ordinal, labels.clone())) {
-                Entry::Occupied(mut known) => unite_disjoint(known.get_mut(), at),
-                Entry::Vacant(empty) => {
-                    empty.insert(at.clone());
-                    true
-                }
-            },
+        if ordinal >= self.steps.len() {
+            self.steps.resize(ordinal + 1, None);
+        }
+        let is_free = match &mut self.steps[ordinal] {
+            Some(known) => unite_disjoint(known, at),
+            empty => {
+                *empty = Some(at.clone());
+                true
+            }
+        };
+        let Some(results) = &mut self.results else {
+            return if is_free {
+                Ok(())
+            } else {
+                Err(QueryError::execution(
+                    "multiple matches for labels: many-to-one matching must be explicit \
+                     (group_left/group_right)",
+                ))
+            };
+        };
+        let is_free = match results.entry((ordinal, labels.clone())) {
+            Entry::Occupied(mut known) => unite_disjoint(known.get_mut(), at),
+            Entry::Vacant(empty) => {
+                empty.insert(at.clone());
+                true
+            }
         };
         if is_free {
             return Ok(());
         }
-        Err(QueryError::execution(match self {
-            Self::One(_) => {
-                "multiple matches for labels: many-to-one matching must be explicit \
-                 (group_left/group_right)"
-            }
-            Self::Many(_) => {
-                "multiple matches for labels: grouping labels must ensure unique matches"
-            }
-        }))
+        Err(QueryError::execution(
+            "multiple matches for labels: grouping labels must ensure unique matches",
+        ))
+    }
+
+    /// Takes the steps at which the signature has a match out of `steps`.
+    fn subtract_from(&self, ordinal: usize, steps: &mut Bitmap) {
+        if let Some(Some(taken)) = self.steps.get(ordinal) {
+            steps.subtract(taken);
+        }
     }
 }
 

@@ -63,7 +63,7 @@ impl Check<'_> {
         let node = &self.nodes[id.0 as usize];
         let first = self.steps.len();
         match &node.expr {
-            Expr::Number { .. } | Expr::String(_) => {}
+            Expr::Number { .. } | Expr::String(_) | Expr::Bytes(_) => {}
             Expr::Selector(selector) => {
                 let may_match_everything = self.may_match_everything == Some(id);
                 check_selector(selector, node.span, may_match_everything)?;

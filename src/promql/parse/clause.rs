@@ -4,7 +4,7 @@ use super::expression::{begins_expression, number_value};
 use super::{Fault, Parsed, Parser};
 use crate::promql::ast::{BinaryOp, Cardinality, Fill, VectorMatching};
 use crate::promql::lex::{self, Keyword, Kind};
-use crate::promql::quote::quote;
+use crate::promql::quote::quote_bytes;
 
 const CONTEXT: &str = "grouping opts";
 
@@ -119,13 +119,15 @@ impl Parser<'_> {
                 kind if is_label(kind) => labels.push(self.take().text.to_owned()),
                 Kind::String => {
                     let token = self.take();
-                    let label = lex::unquote(token.text);
-                    // A name that is no UTF-8 was read with this character in it.
-                    if label.is_empty() || label.contains(char::REPLACEMENT_CHARACTER) {
-                        let message = format!("invalid label name for grouping: {}", quote(&label));
-                        return Err(Fault::new(token.span(), message));
+                    match String::from_utf8(lex::unquote_bytes(token.text)) {
+                        Ok(label) if !label.is_empty() => labels.push(label),
+                        other => {
+                            let label = other.map_or_else(|e| e.into_bytes(), String::into_bytes);
+                            let label = quote_bytes(&label);
+                            let message = format!("invalid label name for grouping: {label}");
+                            return Err(Fault::new(token.span(), message));
+                        }
                     }
-                    labels.push(label);
                 }
                 _ => return Err(self.unexpected(CONTEXT, "label")),
             }

@@ -86,8 +86,11 @@ impl<'a> Parser<'a> {
             Kind::Number | Kind::Duration => return self.number().map(Some),
             Kind::String => {
                 let token = self.take();
-                let text = Expr::String(lex::unquote(token.text));
-                return self.push(text, token.span(), ValueType::String).map(Some);
+                let string = match String::from_utf8(lex::unquote_bytes(token.text)) {
+                    Ok(text) => Expr::String(text),
+                    Err(error) => Expr::Bytes(error.into_bytes()),
+                };
+                return self.push(string, token.span(), ValueType::String).map(Some);
             }
             Kind::LeftBrace => return self.selector(None).map(Some),
             Kind::LeftParen => Frame::Paren { start: self.take().start },

@@ -274,10 +274,6 @@ impl<'a, S: Store> Runner<'a, S> {
         }
         for node in &ast.nodes {
             match &node.expr {
-                // Only an escape puts this character into a string.
-                Expr::String(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
-                    return Some("strings that are not UTF-8");
-                }
                 Expr::Selector(selector) => {
                     let is_selected = |labels: &Labels| {
                         let value = |name| labels.get(name).unwrap_or("");
