@@ -151,8 +151,6 @@ impl GrowingFile {
 
 /// Big-endian numbers.
 pub(super) trait BigEndian {
-    /// Two bytes.
-    fn be_u16(&mut self) -> Result<u16, CursorError>;
     /// Four bytes.
     fn be_u32(&mut self) -> Result<u32, CursorError>;
     /// Eight bytes.
@@ -164,10 +162,6 @@ pub(super) trait BigEndian {
 }
 
 impl BigEndian for Cursor<'_> {
-    fn be_u16(&mut self) -> Result<u16, CursorError> {
-        Ok(u16::from_be_bytes(self.array()?))
-    }
-
     fn be_u32(&mut self) -> Result<u32, CursorError> {
         Ok(u32::from_be_bytes(self.array()?))
     }

@@ -13,6 +13,7 @@ pub mod castagnoli;
 pub mod chunk;
 mod file;
 pub mod index;
+pub mod log;
 mod meta;
 mod segments;
 #[cfg(test)]
