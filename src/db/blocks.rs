@@ -16,7 +16,7 @@ use roaring::RoaringBitmap;
 
 use super::tombstones::TombstoneStore;
 use super::{Event, Observer};
-use crate::block::{Block, Meta, TEMPORARY, Ulid};
+use crate::block::{Block, Meta, TEMPORARY, Tombstones, Ulid};
 use crate::compact::Candidate;
 use crate::disk::{Disk, StorageError};
 use crate::model::TimeRange;
@@ -127,6 +127,22 @@ impl BlockStore {
         if let Err(error) = self.tombstones.remove(ulid) {
             self.warn(format!("the tombstones of block {ulid} stay: {error}"));
         }
+    }
+
+    /// What is hidden of a block, whoever wrote it.
+    pub(super) fn hidden_of(&self, block: Ulid) -> Arc<Tombstones> {
+        self.tombstones.of(block)
+    }
+
+    /// Hides `range` of `series` of a block, whoever wrote it; durable on return. Gives all that
+    /// is hidden of it now.
+    pub(super) fn hide_of(
+        &self,
+        block: Ulid,
+        series: &RoaringBitmap,
+        range: TimeRange,
+    ) -> Result<Arc<Tombstones>, StorageError> {
+        self.tombstones.hide(block, series, range)
     }
 
     /// Hides `range` of `series` of a block, durable on return.

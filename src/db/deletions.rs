@@ -44,6 +44,14 @@ impl Shared {
                 .and_then(|series| self.blocks.hide(block, &series, hidden));
             result = result.and(done);
         }
+        for block in self.takeover.list().iter().filter(|b| b.meta().range.overlaps(range)) {
+            let done = block.numbers(matchers, range).and_then(|series| {
+                self.blocks.hide_of(block.meta().ulid, &series, range).map(|tombstones| {
+                    block.set_tombstones(tombstones);
+                })
+            });
+            result = result.and(done);
+        }
         if self.head_overlaps(range) {
             let ids = index::resolve(&self.head.index(), matchers);
             result = result.and(self.head.delete(&ids, range));

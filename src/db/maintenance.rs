@@ -202,8 +202,12 @@ impl Shared {
     fn expire(&self) {
         let candidates = self.blocks.candidates();
         let in_blocks = candidates.iter().map(|block| block.range.max_ms);
-        let newest = in_blocks.chain(self.head.time_range().map(|range| range.max_ms)).max();
+        let in_head = self.head.time_range().map(|range| range.max_ms);
+        let newest = in_blocks.chain(in_head).chain(self.takeover.newest_ms()).max();
         let Some(newest_ms) = newest else { return };
+        if self.options.retention_ms > 0 {
+            self.takeover.shelve(newest_ms.saturating_sub(self.options.retention_ms));
+        }
         let gone = expired(&candidates, newest_ms, self.options.retention_ms);
         if gone.is_empty() {
             return;

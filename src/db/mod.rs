@@ -6,7 +6,8 @@
 //! second open of the same directory is [`StorageError::Locked`].
 //!
 //! Everything is kept below `<data>/narthex/`, snapshots below `<data>/snapshots/`; nothing else
-//! in the directory is touched.
+//! in the directory is touched. A Prometheus that was run there before is taken over: its blocks
+//! are served, and its lock is held.
 
 mod blocks;
 mod deletions;
@@ -16,6 +17,7 @@ mod options;
 mod query;
 mod snapshot;
 mod stats;
+mod takeover;
 mod tombstones;
 
 use std::borrow::Borrow;
@@ -27,6 +29,7 @@ use std::thread::JoinHandle;
 
 use self::blocks::BlockStore;
 use self::events::HeadEvents;
+use self::takeover::Takeover;
 use crate::disk::{Clock, Disk, LockGuard, PosixDisk, StorageError, SystemClock};
 use crate::head::{CommitOutcome, GroupKey, Head, HeadOptions, SeriesRef};
 use crate::model::{Histogram, Labels};
@@ -34,6 +37,7 @@ use crate::model::{Histogram, Labels};
 pub use options::{Event, Observer, Options, Silent};
 pub use query::QueryTextError;
 pub use stats::{BlockStats, Cardinality, Stats};
+pub use takeover::Shelved;
 
 /// Name of the directory below the data path.
 const ROOT: &str = "narthex";
@@ -63,6 +67,8 @@ struct Shared {
     options: Options,
     head: Arc<Head>,
     blocks: BlockStore,
+    /// Data of Prometheus at the same path.
+    takeover: Takeover,
     /// Head files in which readers found damage, and what.
     head_damage: Mutex<BTreeMap<PathBuf, String>>,
     /// Held by whoever does maintenance.
@@ -115,7 +121,11 @@ impl Database {
         for text in Shared::sweep_snapshots(&disk, path.as_ref()) {
             observer.event(&Event::Warning(text));
         }
+        let takeover = Takeover::open(&disk, path.as_ref(), &root, false, &observer)?;
         let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer))?;
+        for block in takeover.list().iter() {
+            block.set_tombstones(blocks.hidden_of(block.meta().ulid));
+        }
         let mut head_options = HeadOptions::new(
             Arc::clone(&disk),
             Arc::clone(&clock),
@@ -129,7 +139,7 @@ impl Database {
         let head = Head::open(head_options)?;
         observer.event(&Event::Opened {
             series: head.series_count(),
-            blocks: blocks.list().len(),
+            blocks: blocks.list().len() + takeover.list().len(),
             took: clock.monotonic().saturating_sub(began),
         });
         let shared = Arc::new(Shared {
@@ -139,6 +149,7 @@ impl Database {
             options,
             head,
             blocks,
+            takeover,
             head_damage: Mutex::default(),
             maintenance: Mutex::default(),
             moving: Mutex::default(),
@@ -254,6 +265,7 @@ impl Inner {
             // A thread that panicked has told so; there is nothing to add.
             let _ = thread.join();
         }
+        self.shared.takeover.close();
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         closed
     }

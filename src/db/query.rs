@@ -10,10 +10,11 @@ use crate::disk::StorageError;
 use crate::head::HeadIndex;
 use crate::index;
 use crate::model::{Matcher, TimeRange};
+use crate::prometheus;
 use crate::promql::engine::{Engine, Query, QueryError, QueryOptions, QueryRange, QueryResult};
 use crate::promql::{ParseError, ParseOptions, parse};
 use crate::select::{
-    Cancellation, DamageObserver, MergedSeries, Queryable, SelectError, SeriesSet,
+    BlockSeries, Cancellation, DamageObserver, MergedSeries, Queryable, SelectError, SeriesSet,
 };
 
 impl Shared {
@@ -46,6 +47,7 @@ impl Shared {
         cancellation: &Cancellation,
         head: impl FnOnce(&HeadIndex<'_>) -> Vec<String>,
         block: impl Fn(&Block) -> Result<Vec<String>, StorageError>,
+        prometheus: impl Fn(&prometheus::Block) -> Result<Vec<String>, StorageError>,
     ) -> Result<Vec<String>, SelectError> {
         self.check_open()?;
         cancellation.check()?;
@@ -58,7 +60,43 @@ impl Shared {
             let answer = block(each).map_err(SelectError::from);
             found.extend(self.ask(each, answer, &mut Vec::new())?.into_iter().flatten());
         }
+        for each in self.takeover.list().iter().filter(|b| b.meta().range.overlaps(range)) {
+            cancellation.check()?;
+            match prometheus(each) {
+                Err(error @ StorageError::Corrupt { .. }) => {
+                    self.takeover.note_damage(each, &error);
+                }
+                answer => found.extend(answer?),
+            }
+        }
         Ok(found.into_iter().collect())
+    }
+}
+
+impl Shared {
+    /// What blocks of Prometheus answer; one whose index is damaged answers nothing.
+    fn select_prometheus(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        check: &dyn Fn() -> Result<(), SelectError>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<BlockSeries>, SelectError> {
+        let mut selections = Vec::new();
+        for block in self.takeover.list().iter().filter(|b| b.meta().range.overlaps(range)) {
+            let mut damaged = |error: StorageError| {
+                self.takeover.note_damage(block, &error);
+                warnings.push(format!("samples are missing: {error}"));
+            };
+            match block.select(matchers, range, check, &mut damaged) {
+                Err(SelectError::Storage(error @ StorageError::Corrupt { .. })) => damaged(error),
+                selection => {
+                    let selection = Some(selection?).filter(|selection| !selection.is_empty());
+                    selections.extend(selection.map(BlockSeries::Prometheus));
+                }
+            }
+        }
+        Ok(selections)
     }
 }
 
@@ -68,6 +106,9 @@ impl DamageObserver for Shared {
         let StorageError::Corrupt { path, .. } = error else { return };
         if let Some(block) = self.blocks.list().iter().find(|b| path.starts_with(b.dir())) {
             return self.blocks.note_damage(block, &error.to_string());
+        }
+        if let Some(block) = self.takeover.list().iter().find(|b| path.starts_with(b.dir())) {
+            return self.takeover.note_damage(block, error);
         }
         let mut known = self.head_damage.lock().unwrap_or_else(PoisonError::into_inner);
         if known.insert(path.clone(), error.to_string()).is_none() {
@@ -143,11 +184,12 @@ impl Queryable for Database {
             head = Some(shared.head.capture(&ids, range, &check)?);
         }
         let mut warnings = shared.blocks.unreadable().to_vec();
-        let mut selections = Vec::new();
+        let mut selections = shared.select_prometheus(matchers, range, &check, &mut warnings)?;
         for block in shared.blocks.list().iter().filter(|b| b.meta().range.overlaps(range)) {
             let answer = block.select(matchers, range, &check);
             let selection = shared.ask(block, answer, &mut warnings)?;
-            selections.extend(selection.filter(|selection| !selection.is_empty()));
+            let selection = selection.filter(|selection| !selection.is_empty());
+            selections.extend(selection.map(BlockSeries::Own));
         }
         let observer: Arc<dyn DamageObserver> = shared.clone();
         Ok(Box::new(MergedSeries::new(head, selections, warnings).telling(observer)))
@@ -164,6 +206,7 @@ impl Queryable for Database {
             cancellation,
             |head| index::label_names(head, matchers),
             |block| block.label_names(matchers),
+            |block| block.label_names(matchers),
         )
     }
 
@@ -178,6 +221,7 @@ impl Queryable for Database {
             range,
             cancellation,
             |head| index::label_values(head, name, matchers),
+            |block| block.label_values(name, matchers),
             |block| block.label_values(name, matchers),
         )
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::Shared;
+use super::{Shared, Shelved};
 use crate::head::{HeadStats, TopLabels};
 use crate::model::TimeRange;
 
@@ -25,6 +25,8 @@ pub struct Stats {
     pub head_file_bytes: u64,
     /// One entry for each block served, ascending by time.
     pub blocks: Vec<BlockStats>,
+    /// Blocks of Prometheus that are past retention: they stay, and are not served.
+    pub shelved: Shelved,
     /// The head's own figures.
     pub head: HeadStats,
     /// Blocks that are not served, blocks and head files in which damage was found, and why.
@@ -103,6 +105,19 @@ impl Shared {
         };
         let mut blocks: Vec<BlockStats> = self.blocks.list().iter().map(block).collect();
         let (snapshots, snapshot_bytes) = self.snapshots();
+        blocks.extend(self.takeover.list().iter().map(|block| {
+            let meta = block.meta();
+            BlockStats {
+                name: meta.ulid.to_string(),
+                range: meta.range,
+                level: meta.level,
+                series: meta.series,
+                samples: meta.samples,
+                chunks: meta.chunks,
+                index_bytes: block.index_bytes(),
+                chunk_bytes: block.chunk_bytes(),
+            }
+        }));
         blocks.sort_by_key(|block| (block.range.min_ms, block.range.max_ms));
         Stats {
             head_series: head.series as usize,
@@ -118,6 +133,7 @@ impl Shared {
             quarantined: self.troubles(),
             snapshots,
             snapshot_bytes,
+            shelved: self.takeover.shelved(),
             samples_appended: head.samples_appended,
             series_created: head.series_created,
             series_removed: head.series_removed,
@@ -135,7 +151,8 @@ impl Shared {
     fn troubles(&self) -> Vec<(PathBuf, String)> {
         let in_head = self.head_damage.lock().unwrap_or_else(PoisonError::into_inner);
         let in_head = in_head.iter().map(|(path, why)| (path.clone(), why.clone()));
-        self.blocks.troubles().into_iter().chain(in_head).collect()
+        let in_blocks = self.blocks.troubles().into_iter().chain(self.takeover.troubles());
+        in_blocks.chain(in_head).collect()
     }
 }
 

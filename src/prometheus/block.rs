@@ -1,18 +1,20 @@
 //! A block of Prometheus, read where it lies.
 //!
-//! Nothing of it is ever written. What is deleted of it by us is kept elsewhere and handed over
-//! with [`Block::hide`].
+//! Nothing of it is ever written. What we are asked to delete from it is kept elsewhere and handed
+//! over with [`Block::set_tombstones`].
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+
+use roaring::RoaringBitmap;
 
 use super::index::{ChunkRow, INDEX_FILE, IndexFile, View};
 use super::meta::BlockMeta;
 use super::segments::{CHUNKS_DIR, Segments};
 use super::tombstones::{TOMBSTONES_FILE, Tombstones};
 use crate::disk::{Disk, StorageError};
-use crate::index;
 use crate::model::{Labels, Matcher, Samples, TimeRange};
+use crate::{block, index};
 
 /// How many series are looked at between two looks at whether anybody waits.
 const SERIES_PER_CHECK: u32 = 256;
@@ -26,7 +28,7 @@ pub struct Block {
     segments: Segments,
     stones: Tombstones,
     /// What we were asked to delete.
-    hidden: RwLock<Arc<Tombstones>>,
+    hidden: RwLock<Arc<block::Tombstones>>,
 }
 
 impl Block {
@@ -62,20 +64,29 @@ impl Block {
         self.segments.len()
     }
 
-    /// Hides intervals beside those that the block itself hides, in the place of what was hidden
-    /// so before.
-    pub fn hide(&self, hidden: Tombstones) {
-        *self.hidden.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(hidden);
+    /// Selections that begin from now on leave out what `tombstones` hide, beside what the block
+    /// itself hides. The caller keeps them for the next start.
+    pub fn set_tombstones(&self, tombstones: Arc<block::Tombstones>) {
+        *self.hidden.write().unwrap_or_else(PoisonError::into_inner) = tombstones;
     }
 
-    /// What was hidden by [`Block::hide`].
-    pub fn hidden(&self) -> Arc<Tombstones> {
+    /// What was set by [`Block::set_tombstones`].
+    pub fn tombstones(&self) -> Arc<block::Tombstones> {
         Arc::clone(&self.hidden.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Numbers of the series that satisfy `matchers`.
-    pub fn resolve(&self, matchers: &[Matcher]) -> Result<Vec<u32>, StorageError> {
-        Ok(self.with_view(|view| index::resolve(view, matchers))?.iter().collect())
+    /// Numbers of the series that satisfy `matchers` and have, or may have, a sample in `range`.
+    pub fn numbers(
+        self: &Arc<Self>,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<RoaringBitmap, StorageError> {
+        let mut damage = None;
+        let selection = self.select(matchers, range, &|| Ok(()), &mut |error| {
+            damage.get_or_insert(error);
+        })?;
+        let numbers = selection.series.iter().map(|series| series.number).collect();
+        damage.map_or(Ok(numbers), Err)
     }
 
     /// The series that satisfy `matchers` and have, or may have, a sample in `range`, in
@@ -138,7 +149,7 @@ impl Block {
 #[derive(Debug)]
 pub struct Selection {
     block: Arc<Block>,
-    hidden: Arc<Tombstones>,
+    hidden: Arc<block::Tombstones>,
     series: Vec<Selected>,
     chunks: Vec<ChunkRow>,
 }
@@ -153,7 +164,7 @@ struct Selected {
 
 impl Selection {
     fn new(block: &Arc<Block>) -> Self {
-        let hidden = block.hidden();
+        let hidden = block.tombstones();
         Self { block: Arc::clone(block), hidden, series: Vec::new(), chunks: Vec::new() }
     }
 
@@ -219,7 +230,7 @@ impl Selection {
             && out.timestamps.last().is_some_and(|&last| last <= range.max_ms);
         if !is_whole || !own.is_empty() || !ours.is_empty() {
             out.retain(|t_ms| {
-                range.contains(t_ms) && !own.iter().chain(ours).any(|hidden| hidden.contains(t_ms))
+                range.contains(t_ms) && !own.iter().chain(&ours).any(|hidden| hidden.contains(t_ms))
             });
         }
         Ok(())

@@ -106,11 +106,13 @@ fn deletions_hide() {
     let (disk, ulid) = (disk(), Ulid::new(5, None));
     write(&disk, ulid, &content());
     let block = open(&disk, ulid);
-    let number = block.resolve(&[Matcher::equal("__name__", "a")]).unwrap()[0];
-    let mut hidden = Tombstones::default();
-    hidden.add(number, TimeRange { min_ms: 15_000, max_ms: i64::MAX });
+    let late = TimeRange { min_ms: 15_000, max_ms: i64::MAX };
+    let numbers = block.numbers(&[Matcher::equal("__name__", "a")], late).unwrap();
+    assert_eq!(numbers.len(), 1);
+    let mut hidden = crate::block::Tombstones::default();
+    hidden.hide(&numbers, late);
     let before = select(&block, &[], TimeRange::ALL);
-    block.hide(hidden);
+    block.set_tombstones(Arc::new(hidden));
     let after = select(&block, &[], TimeRange::ALL);
     assert_eq!(read(&before, 0, TimeRange::ALL).len(), 300);
     assert_eq!(read(&after, 0, TimeRange::ALL).timestamps, [0]);

@@ -11,10 +11,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{SelectError, SeriesSet};
-use crate::block::Selection;
 use crate::disk::StorageError;
 use crate::head::Captured;
 use crate::model::{Labels, Samples, TimeRange};
+use crate::{block, prometheus};
 
 /// Hears of damage that readers come across.
 pub trait DamageObserver: fmt::Debug + Send + Sync {
@@ -31,12 +31,50 @@ struct Part {
     index: u32,
 }
 
+/// Series of one block, whoever wrote it.
+#[derive(Debug)]
+pub enum BlockSeries {
+    /// A block of ours.
+    Own(block::Selection),
+    /// A block of Prometheus.
+    Prometheus(prometheus::Selection),
+}
+
+impl BlockSeries {
+    fn len(&self) -> usize {
+        match self {
+            Self::Own(block) => block.len(),
+            Self::Prometheus(block) => block.len(),
+        }
+    }
+
+    fn labels(&self, index: usize) -> &Labels {
+        match self {
+            Self::Own(block) => block.labels(index),
+            Self::Prometheus(block) => block.labels(index),
+        }
+    }
+
+    fn read(
+        &self,
+        index: usize,
+        range: TimeRange,
+        out: &mut Samples,
+        damaged: &mut dyn FnMut(StorageError),
+    ) -> Result<(), StorageError> {
+        match self {
+            Self::Own(block) => block.read(index, range, out, damaged),
+            Self::Prometheus(block) => block.read(index, range, out, damaged),
+        }
+    }
+}
+
 /// Series of several sources. INVARIANT: labels strictly ascend; the parts of a series stand in
 /// the order of sources, which is by precedence, lowest first.
 #[derive(Debug)]
 pub struct MergedSeries {
     head: Option<Captured>,
-    blocks: Vec<Selection>,
+    blocks: Vec<BlockSeries>,
     labels: Vec<Labels>,
     parts: Vec<Part>,
     /// Where the parts of each series end.
@@ -46,9 +84,9 @@ pub struct MergedSeries {
 }
 
 impl MergedSeries {
-    /// Merges `blocks`, oldest first, and the head, which comes last. `warnings` is what the
+    /// Merges `blocks`, those of Prometheus and then the oldest first, and the head, which comes last. `warnings` is what the
     /// selection has to say already.
-    pub fn new(head: Option<Captured>, blocks: Vec<Selection>, warnings: Vec<String>) -> Self {
+    pub fn new(head: Option<Captured>, blocks: Vec<BlockSeries>, warnings: Vec<String>) -> Self {
         let mut merged = Self {
             head,
             blocks,

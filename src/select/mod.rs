@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::disk::StorageError;
 use crate::model::{Labels, Matcher, Samples, TimeRange};
 
-pub use merge::{DamageObserver, MergedSeries, merge_samples};
+pub use merge::{BlockSeries, DamageObserver, MergedSeries, merge_samples};
 
 /// Something that holds series.
 pub trait Queryable: Send + Sync {

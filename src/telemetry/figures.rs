@@ -163,7 +163,7 @@ impl TsdbFigures {
 
     fn head(&self, out: &mut Vec<Family>) {
         let stats = &self.stats;
-        let gauges: [(&str, &str, u64); 6] = [
+        let gauges: [(&str, &str, u64); 7] = [
             ("prometheus_tsdb_head_series", "Series in the head.", stats.head_series as u64),
             (
                 "prometheus_tsdb_head_chunks",
@@ -189,6 +189,11 @@ impl TsdbFigures {
                 "narthex_quarantined_files",
                 "Damaged files and directories put aside since the start; the rest is served.",
                 stats.quarantined.len() as u64,
+            ),
+            (
+                "narthex_prometheus_shelved_bytes",
+                "Bytes of Prometheus's blocks that are past retention, and therefore not served.",
+                stats.shelved.bytes,
             ),
         ];
         out.extend(gauges.map(|(name, help, value)| plain(Gauge, name, help, value as f64)));

@@ -138,7 +138,8 @@ fn damage_costs_its_page_and_is_told() {
         let mut bytes = clean.clone();
         bytes[at] ^= 0x40;
         let (found, damages) = read(&bytes);
-        assert!(!damages.is_empty(), "byte {at}");
+        // Two bits of a fragment's first byte mean nothing.
+        assert!(!damages.is_empty() || found == records, "byte {at}");
         assert!(found.iter().all(|record| records.contains(record)), "byte {at}");
         // A page holds six records, and two more reach into it.
         assert!(found.len() >= records.len() - 8, "byte {at}: {}", found.len());
