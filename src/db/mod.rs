@@ -178,6 +178,11 @@ impl Database {
         Ok(self.inner.shared.head.series(labels))
     }
 
+    /// Number of series that the head holds.
+    pub fn head_series_count(&self) -> usize {
+        self.inner.shared.head.series_count()
+    }
+
     /// What the database holds and did.
     pub fn stats(&self) -> Stats {
         self.inner.shared.stats()

@@ -13,6 +13,7 @@ use crate::db::Database;
 use crate::promql::engine::Engine;
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
+use crate::remote::KnownSeries;
 use crate::telemetry::Metrics;
 
 /// What the flags decide.
@@ -79,6 +80,8 @@ pub struct Service {
     engine: RwLock<Arc<Engine>>,
     state: AtomicU8,
     queries: Arc<Semaphore>,
+    /// What pushes have named so far.
+    pub(super) pushed_series: KnownSeries,
     /// What the flags decide.
     pub settings: Settings,
     /// The door back to the process.
@@ -93,6 +96,7 @@ impl Service {
             engine: RwLock::new(Arc::new(engine)),
             state: AtomicU8::new(0),
             queries: Arc::new(Semaphore::new(settings.queries_max)),
+            pushed_series: KnownSeries::default(),
             settings,
             control,
         }

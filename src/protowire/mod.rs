@@ -16,6 +16,9 @@ pub use field::WireError;
 pub struct PushedSeries<'a> {
     /// Pairs in the order of the request.
     pub labels: Vec<(&'a [u8], &'a [u8])>,
+    /// The bytes of the label fields, where they stand together in front of the series; empty
+    /// otherwise. Equal bytes mean equal labels.
+    pub raw_labels: &'a [u8],
     /// Pairs of (value, milliseconds), in the order of the request.
     pub samples: Vec<(f64, i64)>,
     /// Number of native histograms.
@@ -30,6 +33,7 @@ pub struct PushedSeries<'a> {
 impl PushedSeries<'_> {
     fn clear(&mut self) {
         self.labels.clear();
+        self.raw_labels = &[];
         self.samples.clear();
         (self.histograms, self.exemplars, self.fault) = (0, 0, None);
     }

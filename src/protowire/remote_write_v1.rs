@@ -5,6 +5,7 @@
 
 use super::field::Fields;
 use super::{PushedSeries, WireError};
+use crate::encoding::cursor::Cursor;
 
 /// What a request holds beside its series.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,12 +16,20 @@ pub struct Extent {
     pub metadata: usize,
 }
 
-/// Calls `visit` for each series of the request. Series before a damaged part are visited;
-/// callers that must not act on half a request call this twice, first with a `visit` that does
-/// nothing.
+/// Takes the series of a request.
+pub trait SeriesVisitor<'a> {
+    /// Whether the series whose labels stand in the request as these bytes is known: its labels
+    /// are not read then.
+    fn knows(&mut self, raw_labels: &'a [u8]) -> bool;
+    /// A series. Its labels are empty where [`SeriesVisitor::knows`] has just said yes.
+    fn visit(&mut self, series: &PushedSeries<'a>);
+}
+
+/// Has `visitor` visit each series of the request. Series before a damaged part are visited;
+/// callers that must not act on half a request collect first.
 pub fn visit_series<'a>(
     request: &'a [u8],
-    mut visit: impl FnMut(&PushedSeries<'a>),
+    visitor: &mut impl SeriesVisitor<'a>,
 ) -> Result<Extent, WireError> {
     let mut extent = Extent::default();
     let mut series = PushedSeries::default();
@@ -28,10 +37,9 @@ pub fn visit_series<'a>(
         let (number, value) = field?;
         match number {
             1 => {
-                series.clear();
-                read_series(value.bytes()?, &mut series)?;
+                read_message(value.bytes()?, visitor, &mut series)?;
                 extent.series += 1;
-                visit(&series);
+                visitor.visit(&series);
             }
             3 => {
                 for field in Fields::new(value.bytes()?) {
@@ -43,6 +51,58 @@ pub fn visit_series<'a>(
         }
     }
     Ok(extent)
+}
+
+fn read_message<'a>(
+    message: &'a [u8],
+    visitor: &mut impl SeriesVisitor<'a>,
+    series: &mut PushedSeries<'a>,
+) -> Result<(), WireError> {
+    series.clear();
+    let labels_len = labels_len(message);
+    let (raw_labels, values) = message.split_at(labels_len);
+    if labels_len > 0 && visitor.knows(raw_labels) {
+        read_series(values, series)?;
+        if series.labels.is_empty() {
+            series.raw_labels = raw_labels;
+            return Ok(());
+        }
+        // Labels behind samples: legal, and not what is known.
+        series.clear();
+        read_series(message, series)?;
+        // No bytes of their own: the visitor takes it as unknown.
+        return Ok(());
+    }
+    read_series(message, series)?;
+    series.raw_labels = raw_labels;
+    Ok(())
+}
+
+/// Length of the label fields at the front of a series. What does not read ends them; the reader
+/// of the fields behind says what is wrong.
+fn labels_len(message: &[u8]) -> usize {
+    const LABEL: u8 = 1 << 3 | 2;
+    let mut at = 0;
+    while message.get(at) == Some(&LABEL) {
+        let mut cursor = Cursor::new(&message[at + 1..]);
+        let len = cursor.uvarint().ok().and_then(|len| usize::try_from(len).ok());
+        if len.and_then(|len| cursor.bytes(len).ok()).is_none() {
+            break;
+        }
+        at += 1 + cursor.offset();
+    }
+    at
+}
+
+/// Reads label fields into `labels`; for a series that turned out not to be known after all.
+pub fn read_labels<'a>(
+    raw_labels: &'a [u8],
+    series: &mut PushedSeries<'a>,
+) -> Result<(), WireError> {
+    series.clear();
+    read_series(raw_labels, series)?;
+    series.raw_labels = raw_labels;
+    Ok(())
 }
 
 fn read_series<'a>(message: &'a [u8], series: &mut PushedSeries<'a>) -> Result<(), WireError> {

@@ -8,14 +8,17 @@
 //! COMPAT: statuses and headers as in the remote-write 1.0 and 2.0 specifications.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use hashbrown::{Equivalent, HashMap};
 
+use super::known::{Known, KnownSeries, LabelsKey};
 use super::labels::{canonical, describe};
 use crate::db::{Appender, Database};
 use crate::disk::StorageError;
 use crate::head::{AppendError, GroupKey, SeriesRef};
 use crate::model::Labels;
+use crate::protowire::remote_write_v1::SeriesVisitor;
 use crate::protowire::{PushedSeries, WireError, remote_write_v1, remote_write_v2};
 
 /// Greatest size of a request, as sent and decoded. COMPAT: Prometheus takes 32 MiB decoded.
@@ -66,8 +69,8 @@ enum Version {
     Two,
 }
 
-/// Takes one request.
-pub fn receive(database: &Database, request: WriteRequest<'_>) -> WriteReply {
+/// Takes one request. `known`: what earlier requests to this database have left.
+pub fn receive(database: &Database, known: &KnownSeries, request: WriteRequest<'_>) -> WriteReply {
     let version = match version(request.content_type) {
         Ok(version) => version,
         Err(text) => return refuse(415, text),
@@ -83,7 +86,7 @@ pub fn receive(database: &Database, request: WriteRequest<'_>) -> WriteReply {
         Ok(message) => message,
         Err(text) => return refuse(400, text),
     };
-    let mut intake = Intake::default();
+    let mut intake = Intake::new(known);
     if let Err(error) = intake.read(version, &message) {
         return refuse(400, format!("the request is no message of this protocol: {error}"));
     }
@@ -147,29 +150,67 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, String> {
     snap::raw::Decoder::new().decompress_vec(body).map_err(|e| format!("snappy: {e}"))
 }
 
+/// A series of the request. It has labels, or bytes that give them.
+#[derive(Debug)]
+struct Push<'a> {
+    /// See [`PushedSeries::raw_labels`].
+    raw_labels: &'a [u8],
+    /// The key of these bytes, where there are some.
+    key: Option<LabelsKey>,
+    /// Its labels, where they were read.
+    labels: Option<Labels>,
+    /// The series, where an earlier request named it or it was looked up.
+    series: Option<SeriesRef>,
+}
+
+impl Push<'_> {
+    fn labels(&self) -> Labels {
+        self.labels.clone().unwrap_or_else(|| {
+            let mut series = PushedSeries::default();
+            let read = remote_write_v1::read_labels(self.raw_labels, &mut series);
+            read.expect("BUG: equal bytes were read before");
+            let labels = canonical(&series, &mut Vec::new(), &mut Vec::new());
+            labels.expect("BUG: equal bytes were valid labels before")
+        })
+    }
+}
+
 /// The series of one source with their samples, in the order of the request.
-#[derive(Debug, Default)]
-struct Batch {
-    job: String,
-    instance: String,
-    pushes: Vec<Labels>,
+#[derive(Debug)]
+struct Batch<'a> {
+    source: Arc<GroupKey>,
+    pushes: Vec<Push<'a>>,
     /// Index in `pushes`, value, milliseconds.
     samples: Vec<(usize, f64, i64)>,
 }
 
 /// Everything of one request, gathered by source.
-#[derive(Debug, Default)]
-struct Intake {
-    batches: Vec<Batch>,
+#[derive(Debug)]
+struct Intake<'a> {
+    known: &'a KnownSeries,
+    batches: Vec<Batch<'a>>,
     by_source: HashMap<(String, String), usize>,
     /// The batch of the series before: senders often send a source's series one after the other.
     last: usize,
+    /// What [`SeriesVisitor::knows`] found for the series that is visited next.
+    next: Option<(LabelsKey, Option<Known>)>,
+    pairs: Vec<(&'a [u8], &'a [u8])>,
+    bytes: Vec<u8>,
     stats: WriteStats,
     first_fault: Option<String>,
 }
 
 /// A borrowed key of [`Intake::by_source`].
 struct Source<'a>(&'a str, &'a str);
+
+impl<'a> Source<'a> {
+    fn of(key: &'a GroupKey) -> Self {
+        match key {
+            GroupKey::Push { job, instance } => Self(job, instance),
+            _ => unreachable!("BUG: what is pushed has a job and an instance"),
+        }
+    }
+}
 
 impl Hash for Source<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
@@ -183,82 +224,119 @@ impl Equivalent<(String, String)> for Source<'_> {
     }
 }
 
-impl Intake {
-    /// The whole request is read before a sample is stored: a damaged one stores nothing.
-    fn read(&mut self, version: Version, message: &[u8]) -> Result<(), WireError> {
-        let (mut pairs, mut bytes) = (Vec::new(), Vec::new());
-        match version {
-            Version::One => remote_write_v1::visit_series(message, |series| {
-                self.take(series, &mut pairs, &mut bytes);
-            })
-            .map(|_| ()),
-            Version::Two => remote_write_v2::visit_series(message, |series| {
-                self.take(series, &mut pairs, &mut bytes);
-            })
-            .map(|_| ()),
-        }
+impl<'a> SeriesVisitor<'a> for Intake<'a> {
+    fn knows(&mut self, raw_labels: &'a [u8]) -> bool {
+        let key = self.known.key(raw_labels);
+        let known = self.known.find(key);
+        let is_known = known.is_some();
+        self.next = Some((key, known));
+        is_known
     }
 
-    fn take<'a>(
-        &mut self,
-        series: &PushedSeries<'a>,
-        pairs: &mut Vec<(&'a [u8], &'a [u8])>,
-        bytes: &mut Vec<u8>,
-    ) {
+    fn visit(&mut self, series: &PushedSeries<'a>) {
+        let next = self.next.take().filter(|_| !series.raw_labels.is_empty());
+        let (key, known) = next.map_or((None, None), |(key, known)| (Some(key), known));
         self.stats.exemplars_dropped += series.exemplars;
-        let labels = match canonical(series, pairs, bytes) {
-            Ok(labels) => labels,
-            Err(fault) => {
-                self.stats.series_invalid += 1;
-                self.stats.samples_refused += series.samples.len();
-                self.stats.histograms_refused += series.histograms;
-                let place = describe(series);
-                self.first_fault.get_or_insert_with(|| format!("{fault}: series {place}"));
-                return;
-            }
+        let (at, labels, series_ref) = match known {
+            Some(Known { series, source }) => (self.batch_of(&source), None, Some(series)),
+            None => match canonical(series, &mut self.pairs, &mut self.bytes) {
+                Ok(labels) => (self.batch_for(&labels), Some(labels), None),
+                Err(fault) => return self.refuse(series, &fault),
+            },
         };
+        let push = Push { raw_labels: series.raw_labels, key, labels, series: series_ref };
         if series.histograms > 0 {
             self.stats.histograms_refused += series.histograms;
-            self.first_fault.get_or_insert_with(|| {
-                format!("native histograms are not taken yet: series {labels}")
-            });
+            let text = || format!("native histograms are not taken yet: series {}", push.labels());
+            self.first_fault.get_or_insert_with(text);
         }
         if series.samples.is_empty() {
             return;
         }
-        let batch = self.batch(&labels);
-        let push = batch.pushes.len();
-        batch.samples.extend(series.samples.iter().map(|&(value, t_ms)| (push, value, t_ms)));
-        batch.pushes.push(labels);
+        let batch = &mut self.batches[at];
+        let number = batch.pushes.len();
+        batch.samples.extend(series.samples.iter().map(|&(value, t_ms)| (number, value, t_ms)));
+        batch.pushes.push(push);
+    }
+}
+
+impl<'a> Intake<'a> {
+    fn new(known: &'a KnownSeries) -> Self {
+        Self {
+            known,
+            batches: Vec::new(),
+            by_source: HashMap::new(),
+            last: 0,
+            next: None,
+            pairs: Vec::new(),
+            bytes: Vec::new(),
+            stats: WriteStats::default(),
+            first_fault: None,
+        }
+    }
+
+    /// The whole request is read before a sample is stored: a damaged one stores nothing.
+    fn read(&mut self, version: Version, message: &'a [u8]) -> Result<(), WireError> {
+        match version {
+            Version::One => remote_write_v1::visit_series(message, self).map(|_| ()),
+            Version::Two => {
+                remote_write_v2::visit_series(message, |series| self.visit(series)).map(|_| ())
+            }
+        }
+    }
+
+    fn refuse(&mut self, series: &PushedSeries<'a>, fault: &str) {
+        self.stats.series_invalid += 1;
+        self.stats.samples_refused += series.samples.len();
+        self.stats.histograms_refused += series.histograms;
+        let place = describe(series);
+        self.first_fault.get_or_insert_with(|| format!("{fault}: series {place}"));
     }
 
     /// The batch of the source that `labels` names.
-    fn batch(&mut self, labels: &Labels) -> &mut Batch {
+    fn batch_for(&mut self, labels: &Labels) -> usize {
         let job = labels.get("job").unwrap_or("");
         let instance = labels.get("instance").unwrap_or("");
-        let is_last = |batch: &Batch| batch.job == job && batch.instance == instance;
+        let source = Source(job, instance);
+        let is_last = |batch: &Batch<'_>| {
+            let last = Source::of(&batch.source);
+            last.0 == source.0 && last.1 == source.1
+        };
         if !self.batches.get(self.last).is_some_and(is_last) {
-            self.last = if let Some(&known) = self.by_source.get(&Source(job, instance)) {
-                known
-            } else {
+            self.last = self.by_source.get(&source).copied().unwrap_or_else(|| {
                 let (job, instance) = (job.to_owned(), instance.to_owned());
-                self.by_source.insert((job.clone(), instance.clone()), self.batches.len());
-                self.batches.push(Batch { job, instance, ..Batch::default() });
-                self.batches.len() - 1
-            };
+                self.add_batch(Arc::new(GroupKey::Push { job, instance }))
+            });
         }
-        &mut self.batches[self.last]
+        self.last
+    }
+
+    fn batch_of(&mut self, source: &Arc<GroupKey>) -> usize {
+        let is_last = |batch: &Batch<'_>| Arc::ptr_eq(&batch.source, source);
+        if !self.batches.get(self.last).is_some_and(is_last) {
+            let known = self.by_source.get(&Source::of(source)).copied();
+            self.last = known.unwrap_or_else(|| self.add_batch(Arc::clone(source)));
+        }
+        self.last
+    }
+
+    fn add_batch(&mut self, source: Arc<GroupKey>) -> usize {
+        let at = self.batches.len();
+        let Source(job, instance) = Source::of(&source);
+        self.by_source.insert((job.to_owned(), instance.to_owned()), at);
+        self.batches.push(Batch { source, pushes: Vec::new(), samples: Vec::new() });
+        at
     }
 
     fn store(&mut self, database: &Database) -> Result<(), StorageError> {
         let mut opened = Vec::with_capacity(self.batches.len());
-        for Batch { job, instance, pushes, samples } in std::mem::take(&mut self.batches) {
-            let source = GroupKey::Push { job, instance };
-            let appender = database.appender(&source)?;
-            opened.push((source, appender, pushes, samples));
+        for batch in std::mem::take(&mut self.batches) {
+            let appender = database.appender(&*batch.source)?;
+            opened.push((batch, appender));
         }
-        for (source, appender, pushes, samples) in opened {
-            self.store_batch(database, (&source, appender), &pushes, samples)?;
+        let live = database.head_series_count();
+        for (batch, appender) in opened {
+            self.store_batch(database, batch, appender, live)?;
         }
         Ok(())
     }
@@ -266,25 +344,34 @@ impl Intake {
     fn store_batch(
         &mut self,
         database: &Database,
-        (source, appender): (&GroupKey, Appender),
-        pushes: &[Labels],
-        mut remaining: Vec<(usize, f64, i64)>,
+        batch: Batch<'a>,
+        appender: Appender,
+        live: usize,
     ) -> Result<(), StorageError> {
+        let Batch { source, mut pushes, samples: mut remaining } = batch;
         let mut opened = Some(appender);
         // A series can leave the head between look-up and commit; it is looked up once more.
         for attempt in 0..2 {
             let mut appender = match opened.take() {
                 Some(appender) => appender,
-                None => database.appender(source)?,
+                None => database.appender(&*source)?,
             };
             appender.reserve(remaining.len());
-            let mut known: Option<(usize, SeriesRef)> = None;
             for &(push, value, t_ms) in &remaining {
-                let series = match known {
-                    Some((last, series)) if last == push => series,
-                    _ => appender.series(&pushes[push])?,
+                let push = &mut pushes[push];
+                let series = match (push.series, &push.labels) {
+                    (Some(series), _) => series,
+                    (None, labels) => {
+                        let labels = labels.as_ref().expect("BUG: a new series has labels");
+                        let series = appender.series(labels)?;
+                        if let Some(key) = push.key {
+                            let source = Arc::clone(&source);
+                            self.known.insert(key, Known { series, source }, live);
+                        }
+                        series
+                    }
                 };
-                known = Some((push, series));
+                push.series = Some(series);
                 appender.append(series, t_ms, value);
             }
             let outcome = appender.commit()?;
@@ -293,13 +380,13 @@ impl Intake {
             for (index, error) in outcome.rejected {
                 let (push, value, t_ms) = remaining[index];
                 if error == AppendError::UnknownSeries && attempt == 0 {
+                    self.forget(&mut pushes[push]);
                     again.push((push, value, t_ms));
                     continue;
                 }
                 self.stats.samples_refused += 1;
-                let labels = &pushes[push];
-                self.first_fault
-                    .get_or_insert_with(|| format!("{error}: series {labels}, time {t_ms} ms"));
+                let text = || format!("{error}: series {}, time {t_ms} ms", pushes[push].labels());
+                self.first_fault.get_or_insert_with(text);
             }
             remaining = again;
             if remaining.is_empty() {
@@ -307,6 +394,15 @@ impl Intake {
             }
         }
         Ok(())
+    }
+
+    /// The series has left the head: its labels say who it is.
+    fn forget(&self, push: &mut Push<'a>) {
+        push.labels = Some(push.labels());
+        push.series = None;
+        if let Some(key) = push.key {
+            self.known.forget(key);
+        }
     }
 
     fn reply(self, version: Version) -> WriteReply {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{WriteReply, WriteRequest, receive};
+use super::{KnownSeries, WriteReply, WriteRequest, receive};
 use crate::db::{Database, Options};
 use crate::disk::{Clock, Disk, SimulatedClock, SimulatedDisk};
 use crate::model::{Matcher, Samples, TimeRange};
@@ -38,7 +38,7 @@ fn series(labels: &[(&[u8], &[u8])], samples: &[(f64, i64)], out: &mut Vec<u8>) 
 fn push(database: &Database, message: &[u8]) -> WriteReply {
     let body = snap::raw::Encoder::new().compress_vec(message).unwrap();
     let request = WriteRequest { content_type: None, content_encoding: None, body: &body };
-    receive(database, request)
+    receive(database, &KnownSeries::default(), request)
 }
 
 fn stored(database: &Database) -> Vec<String> {
@@ -123,4 +123,57 @@ fn refused_samples_are_counted_and_the_first_is_named() {
     // Half a message stores nothing.
     let reply = push(&database, &message[..message.len() - 3]);
     assert_eq!((reply.status, reply.stats.samples_written), (400, 0));
+}
+
+#[test]
+fn known_series_are_told_apart_and_followed() {
+    let database = database();
+    let known = KnownSeries::default();
+    let push = |message: &[u8]| {
+        let body = snap::raw::Encoder::new().compress_vec(message).unwrap();
+        let request = WriteRequest { content_type: None, content_encoding: None, body: &body };
+        receive(&database, &known, request)
+    };
+    let request = |t_ms: i64| {
+        let mut message = Vec::new();
+        for (i, instance) in (0_u8..).zip([b"a", b"b", b"a", b"c"]) {
+            let name = format!("m{i}");
+            let labels: [(&[u8], &[u8]); 3] =
+                [(b"__name__", name.as_bytes()), (b"instance", instance), (b"job", b"j")];
+            series(&labels, &[(f64::from(i), t_ms), (0.5, t_ms + 1)], &mut message);
+        }
+        message
+    };
+    for round in 0..3 {
+        let reply = push(&request(T + round * 1000));
+        assert_eq!((reply.status, reply.stats.samples_written), (204, 8), "{}", reply.text);
+    }
+    let found = stored(&database);
+    assert_eq!(found.len(), 4);
+    assert!(found.iter().all(|line| line.matches("(1700000").count() == 6), "{found:?}");
+
+    // The same labels in front, and one more behind the samples: another series.
+    let mut message = Vec::new();
+    series(&[(b"__name__", b"m0"), (b"instance", b"a"), (b"job", b"j")], &[], &mut message);
+    let mut longer = Vec::new();
+    let mut pair = Vec::new();
+    write_bytes(1, b"z", &mut pair);
+    write_bytes(2, b"1", &mut pair);
+    let inner = &message[2..];
+    longer.extend_from_slice(inner);
+    let mut sample = Vec::new();
+    write_double(1, 7.0, &mut sample);
+    write_int64(2, T + 9000, &mut sample);
+    write_bytes(2, &sample, &mut longer);
+    write_bytes(1, &pair, &mut longer);
+    message.clear();
+    write_bytes(1, &longer, &mut message);
+    assert_eq!(push(&message).status, 204);
+    let found = stored(&database);
+    assert!(found.iter().any(|line| line.contains("z=\"1\"")), "{found:?}");
+
+    // What is refused names the series, known or not.
+    let reply = push(&request(T));
+    assert_eq!(reply.status, 400);
+    assert!(reply.text.contains("m0"), "{}", reply.text);
 }

@@ -20,7 +20,8 @@ pub(in crate::http) fn write(service: &Service, headers: &HeaderMap, body: &[u8]
         content_encoding: header(CONTENT_ENCODING),
         body,
     };
-    let WriteReply { status, headers, text, stats } = receive(database, request);
+    let WriteReply { status, headers, text, stats } =
+        receive(database, &service.pushed_series, request);
     service.control.counts().observe_write(ReceivedWrite {
         samples_written: stats.samples_written as u64,
         samples_refused: stats.samples_refused as u64,
