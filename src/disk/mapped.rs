@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Mapped;
+use super::{Mapped, MappedBytes};
 
 /// Maps `path` with the length it has at this moment.
 ///
@@ -28,5 +28,24 @@ pub(super) fn map(path: &Path) -> io::Result<Mapped> {
     // writing), lie in the data directory that this process owns, and `Disk::lock` keeps every
     // other process of ours out of it. Removing the name leaves the pages in place.
     let map = unsafe { memmap2::Mmap::map(&file)? };
-    Ok(Mapped::new(Arc::new(map)))
+    Ok(Mapped::new(Arc::new(FileMap(map))))
+}
+
+/// The map of a file.
+struct FileMap(memmap2::Mmap);
+
+impl AsRef<[u8]> for FileMap {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl MappedBytes for FileMap {
+    fn release(&self) {
+        // SAFETY: the map is read-only and of a file that does not change, so the pages that come
+        // back hold the same bytes; references into them stay good.
+        let advised = unsafe { self.0.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        // Pages that stay are a matter of memory only.
+        drop(advised);
+    }
 }

@@ -101,19 +101,33 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn monotonic(&self) -> Duration;
 }
 
+/// What stands behind a [`Mapped`]: a mapping, or memory in a simulation.
+pub trait MappedBytes: AsRef<[u8]> + Send + Sync {
+    /// See [`Mapped::release`].
+    fn release(&self) {}
+}
+
+impl MappedBytes for Vec<u8> {}
+
 /// A read-only view of an immutable file, shared by clones.
 #[derive(Clone)]
-pub struct Mapped(Arc<dyn AsRef<[u8]> + Send + Sync>);
+pub struct Mapped(Arc<dyn MappedBytes>);
 
 impl Mapped {
-    /// Wraps anything that holds the bytes: a mapping, or memory in a simulation.
-    pub fn new(holder: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Self {
+    /// Wraps what holds the bytes.
+    pub fn new(holder: Arc<dyn MappedBytes>) -> Self {
         Self(holder)
     }
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         (*self.0).as_ref()
+    }
+
+    /// Lets go of the pages that are in the process's memory; the system reads them again, or
+    /// still has them, when they are looked at the next time.
+    pub fn release(&self) {
+        self.0.release();
     }
 }
 

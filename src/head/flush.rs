@@ -184,8 +184,7 @@ impl Head {
         let has = |&(series, group): &(u32, u32)| {
             self.group(group).is_some_and(|group| {
                 let data = group.data();
-                data.loose.contains_key(&series)
-                    || data.tiles.iter().any(|t| !t.file.find(t.index, series).is_empty())
+                data.loose.contains_key(&series) || data.tiles.iter().any(|tile| tile.holds(series))
             })
         };
         let kept: HashSet<(u32, u32)> = former.into_iter().filter(has).collect();
@@ -211,7 +210,7 @@ fn has_samples(data: &Data, slot: usize, register: &Register) -> bool {
     !data.columns[slot].is_empty()
         || data.loose.contains_key(&series)
         || !register.former(series).is_empty()
-        || data.tiles.iter().any(|tile| !tile.file.find(tile.index, series).is_empty())
+        || data.tiles.iter().any(|tile| tile.holds(series))
 }
 
 impl Data {

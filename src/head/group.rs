@@ -294,7 +294,7 @@ impl Data {
     pub(super) fn measure(&self, memory: &mut HeadMemory) {
         let slot = size_of::<SlotState>() + size_of::<u32>() + size_of::<Column>();
         memory.slots += (self.columns.capacity() * slot) as u64;
-        memory.streams += self.columns.iter().map(Column::heap_bytes).sum::<usize>() as u64;
+        memory.streams += self.stream_bytes() as u64;
         let groups = size_of::<Group>()
             + self.times.capacity() * 8
             + self.loose.capacity() * size_of::<(u32, Loose)>()
@@ -304,6 +304,11 @@ impl Data {
             + self.rich.values().map(Extra::heap_bytes).sum::<usize>()
             + self.tiles.capacity() * size_of::<TileRef>();
         memory.groups += groups as u64;
+    }
+
+    /// Bytes on the heap of all streams.
+    pub(super) fn stream_bytes(&self) -> usize {
+        self.columns.iter().map(Column::heap_bytes).sum()
     }
 
     /// Number of the row after the last.

@@ -27,13 +27,22 @@ impl Head {
             let error = error.to_string();
             self.options.observer.observe(Event::SyncFailed { error: &error });
         }
-        let due = self.seals_due(now_ms);
+        let due = self.seals_due(now_ms, &mut state);
+        if !due.is_empty() {
+            self.release_files();
+        }
         let sealed = self.seal(&due, &mut state);
         self.tell_failure("seal", &sealed);
         let checkpointed =
             if self.is_checkpoint_due(&state) { self.checkpoint(&mut state) } else { Ok(()) };
         self.tell_failure("checkpoint", &checkpointed);
         synced.and(sealed).and(checkpointed)
+    }
+
+    /// Lets go of the pages of head files that readers have looked at.
+    fn release_files(&self) {
+        let files: Vec<_> = self.files().by_number.values().cloned().collect();
+        files.iter().for_each(|file| file.release());
     }
 
     /// Syncs, writes a checkpoint and refuses everything afterwards.

@@ -21,6 +21,15 @@ use crate::model::Samples;
 
 /// Rows after which a group is sealed.
 const ROWS_PER_SEAL: u32 = 120;
+/// Rows after which a group is sealed for the first time, at least: groups that began together
+/// are spread over the time between two seals, or memory would hold all their streams at their
+/// longest at once.
+const ROWS_FIRST_SEAL_MIN: u32 = 20;
+/// Least time between two seals that nobody waits for: a head file for each second would be a
+/// thousand small ones in a window.
+const SEAL_PAUSE_MS: i64 = 60_000;
+/// Bytes of streams that are copied for one file.
+const FILE_STREAM_BYTES_MAX: usize = 32 << 20;
 /// Loose samples of a group after which it is sealed, whatever its number of slots.
 const LOOSE_MAX: usize = 100_000;
 /// A group that was not fed for so long is sealed.
@@ -49,6 +58,8 @@ pub(super) struct Maintenance {
     pub homeless: HashSet<u32>,
     /// Failed syncs of the log that the observer has heard of.
     pub sync_failures_told: u64,
+    /// Wall clock of the last seal that was due by itself.
+    pub sealed_at_ms: Option<i64>,
 }
 
 /// A group in the middle of being sealed.
@@ -75,8 +86,12 @@ impl Head {
         self.options.dir.join("head")
     }
 
-    /// Groups that should be sealed at `now_ms`.
-    pub(super) fn seals_due(&self, now_ms: i64) -> Vec<Arc<Group>> {
+    /// Groups that should be sealed at `now_ms`; none within a minute of the last time.
+    pub(super) fn seals_due(&self, now_ms: i64, state: &mut Maintenance) -> Vec<Arc<Group>> {
+        let since = |at_ms: i64| now_ms.saturating_sub(at_ms);
+        if state.sealed_at_ms.is_some_and(|at_ms| (0..SEAL_PAUSE_MS).contains(&since(at_ms))) {
+            return Vec::new();
+        }
         let segment = self.log.end().segment;
         let mut groups = self.groups_read().all();
         groups.retain(|group| {
@@ -91,14 +106,38 @@ impl Head {
             data.unsealed_len() > 0
                 && (holds_log
                     || is_idle
-                    || data.next_row().saturating_sub(sealed_rows) >= ROWS_PER_SEAL
+                    || data.next_row().saturating_sub(sealed_rows) >= rows_per_seal(group, &data)
                     || data.loose_len >= loose_max)
         });
+        if !groups.is_empty() {
+            state.sealed_at_ms = Some(now_ms);
+        }
         groups
     }
 
-    /// Seals all of these groups into one file. On an error memory is as before.
+    /// Seals all of these groups, into one file unless they are large. On an error those that are
+    /// left are as before.
     pub(super) fn seal(
+        &self,
+        groups: &[Arc<Group>],
+        state: &mut Maintenance,
+    ) -> Result<(), StorageError> {
+        let mut rest = groups;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let is_full = |group: &Arc<Group>| {
+                bytes += group.data().stream_bytes();
+                bytes > FILE_STREAM_BYTES_MAX
+            };
+            let count = rest.iter().position(is_full).unwrap_or(rest.len()).max(1);
+            let (now, later) = rest.split_at(count);
+            self.seal_into_file(now, state)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn seal_into_file(
         &self,
         groups: &[Arc<Group>],
         state: &mut Maintenance,
@@ -152,6 +191,15 @@ impl Head {
         }
         Ok((writer.finish()?, chunks))
     }
+}
+
+/// Rows that a group has when it is due: the first time fewer, a number that groups differ in.
+fn rows_per_seal(group: &Group, data: &Data) -> u32 {
+    if data.first_row > 0 || !data.tiles.is_empty() {
+        return ROWS_PER_SEAL;
+    }
+    let mixed = group.id.wrapping_mul(0x9e37_79b9) >> 16;
+    ROWS_FIRST_SEAL_MIN + mixed % (ROWS_PER_SEAL - ROWS_FIRST_SEAL_MIN + 1)
 }
 
 /// Copies what is to be sealed; `None` where there is nothing.

@@ -62,6 +62,22 @@ impl TileRef {
     pub(super) fn meta(&self) -> &TileMeta {
         self.file.tile(self.index)
     }
+
+    /// Whether a sample of `series` is here and in no block. Times that do not read count as one.
+    pub(super) fn holds(&self, series: u32) -> bool {
+        let mut entries = self.file.find(self.index, series);
+        if self.clip_ms <= self.meta().min_ms {
+            return !entries.is_empty();
+        }
+        let mut times = Vec::new();
+        entries.any(|n| {
+            let entry = self.file.entry(self.index, n);
+            times.clear();
+            let read = self.file.read_column(self.index, entry.column, &mut times);
+            let last = times.get((entry.start + entry.count - 1) as usize);
+            read.is_err() || last.is_none_or(|&last_ms| last_ms >= self.clip_ms)
+        })
+    }
 }
 
 /// The head files that are open, by number.

@@ -189,7 +189,7 @@ impl Disk for SimulatedDisk {
     fn map(&self, path: &Path) -> io::Result<Mapped> {
         let state = self.begin_or_fail(Call::Map)?;
         let bytes = state.live(state.file_at(path)?);
-        Ok(Mapped::new(Arc::new(MappedBytes(Arc::clone(bytes)))))
+        Ok(Mapped::new(Arc::new(FileBytes(Arc::clone(bytes)))))
     }
 
     fn read_dir(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -260,9 +260,11 @@ impl Drop for SimulatedLock {
     }
 }
 
-struct MappedBytes(Arc<Vec<u8>>);
+struct FileBytes(Arc<Vec<u8>>);
 
-impl AsRef<[u8]> for MappedBytes {
+impl super::MappedBytes for FileBytes {}
+
+impl AsRef<[u8]> for FileBytes {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }

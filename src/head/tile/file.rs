@@ -62,7 +62,14 @@ impl HeadFile {
         for index in 0..file.tiles.len() as u32 {
             file.check_tile(index)?;
         }
+        // The check looked at most of its pages, and few of them are looked at again soon.
+        file.release();
         Ok(file)
+    }
+
+    /// Lets go of the pages in memory.
+    pub(in crate::head) fn release(&self) {
+        self.mapped.release();
     }
 
     pub(in crate::head) fn tile(&self, index: u32) -> &TileMeta {
