@@ -6,9 +6,11 @@
 //! elsewhere (`tombstones.rs`). Each binary file is under checksums in units of 4 KiB that are
 //! checked at first touch.
 
+mod chain;
 mod columns;
 mod meta;
 mod reader;
+mod siblings;
 #[cfg(test)]
 mod tests;
 mod tombstones;

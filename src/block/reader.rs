@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
+use super::chain::{self, KnownIntegers};
 use super::columns::ColumnReader;
 use super::meta::Meta;
 use super::tombstones::Tombstones;
@@ -155,6 +156,7 @@ impl Block {
         chunk: ChunkRef,
         times: &[i64],
         range: TimeRange,
+        known: &KnownIntegers,
         out: &mut Samples,
     ) -> Result<(), StorageError> {
         let (start, count) = chunk.part.unwrap_or((0, times.len() as u32));
@@ -173,7 +175,16 @@ impl Block {
             return Err(self.chunks.corrupt(chunk.offset, "chunks of a series overlap"));
         }
         let payload = self.chunks.slice(chunk.offset, u64::from(chunk.len))?;
-        decode_samples(payload, times, begin..end, out)
+        let (n, rows) = (times.len(), begin..end);
+        let at = (chunk.offset, payload);
+        if chain::read_values(&self.chunks, at, n, rows.clone(), known, &mut out.values)? {
+            out.timestamps.extend_from_slice(&times[rows]);
+            if !out.starts_ms.is_empty() {
+                out.starts_ms.resize(out.timestamps.len(), 0);
+            }
+            return Ok(());
+        }
+        decode_samples(payload, times, rows, out)
             .map_err(|e| self.chunks.corrupt(chunk.offset, e.to_string()))
     }
 }
@@ -192,6 +203,7 @@ pub struct Selection {
     tombstones: Arc<Tombstones>,
     /// Series of one group are often read one after the other.
     columns: Mutex<HashMap<u32, Arc<[i64]>>>,
+    known: KnownIntegers,
 }
 
 impl Selection {
@@ -204,6 +216,7 @@ impl Selection {
             ordinals: Vec::new(),
             tombstones: block.tombstones(),
             columns: Mutex::default(),
+            known: KnownIntegers::default(),
         }
     }
 
@@ -249,7 +262,7 @@ impl Selection {
         for &chunk in &self.chunks[begin..self.ends[index]] {
             let read = self
                 .column(chunk.column)
-                .and_then(|times| self.block.read_chunk(chunk, &times, range, out));
+                .and_then(|times| self.block.read_chunk(chunk, &times, range, &self.known, out));
             match read {
                 Err(error @ StorageError::Corrupt { .. }) => damaged(error),
                 other => other?,

@@ -1,5 +1,7 @@
 //! Blocks against a model, on the simulated disk.
 
+mod siblings;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

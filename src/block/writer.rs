@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::columns::ColumnWriter;
 use super::meta::{META_FILE, Meta};
+use super::siblings::{Siblings, Spot};
 use super::ulid::Ulid;
 use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE, TEMPORARY};
-use crate::chunk::{Coder, SAMPLES_PER_CHUNK_MAX, encode_samples, samples_in_chunk};
+use crate::chunk::{Coder, Decimals, SAMPLES_PER_CHUNK_MAX, encode_samples, samples_in_chunk};
 use crate::disk::{Disk, StorageError};
 use crate::index::units::UnitWriter;
 use crate::index::{ChunkRef, IndexWriter};
@@ -30,6 +31,7 @@ pub struct BlockWriter {
     ulid: Ulid,
     chunk_window_ms: i64,
     coder: Coder,
+    siblings: Siblings,
     index: IndexWriter,
     chunks: UnitWriter,
     columns: ColumnWriter,
@@ -64,6 +66,7 @@ impl BlockWriter {
             ulid,
             chunk_window_ms: chunk_window_ms.max(1),
             coder,
+            siblings: Siblings::new(coder),
             index,
             chunks,
             columns,
@@ -94,6 +97,7 @@ impl BlockWriter {
         let times = samples.timestamps.as_slice();
         let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return Ok(()) };
         self.refs.clear();
+        self.siblings.begin_series(labels);
         let mut begin = 0;
         while begin < times.len() {
             let window = times[begin].div_euclid(self.chunk_window_ms);
@@ -119,16 +123,32 @@ impl BlockWriter {
         while begin < window.end {
             let most = begin..window.end.min(begin + CHUNK_SAMPLES);
             let count = samples_in_chunk(samples, most);
-            self.payload.clear();
-            encode_samples(samples, begin..begin + count, self.coder, &mut self.payload);
+            let start = (begin - window.start) as u32;
             let offset = self.chunks.position();
+            self.encode(samples, begin..begin + count, Spot { offset, column, start });
             self.chunks.write(&self.payload)?;
-            let part =
-                (count != window.len()).then_some(((begin - window.start) as u32, count as u32));
+            let part = (count != window.len()).then_some((start, count as u32));
             self.refs.push(ChunkRef { offset, len: self.payload.len() as u32, column, part });
             begin += count;
         }
         Ok(())
+    }
+
+    /// Writes the payload of the chunk that will lie at `spot`.
+    fn encode(&mut self, samples: &Samples, range: Range<usize>, spot: Spot) {
+        let values = &samples.values[range.clone()];
+        let is_constant = values.iter().all(|value| value.to_bits() == values[0].to_bits());
+        if self.coder == Coder::Dense
+            && !is_constant
+            && samples.is_float_only()
+            && samples.starts_ms.is_empty()
+            && let Some(decimals) = Decimals::of(values)
+        {
+            self.siblings.write(&decimals, spot, &mut self.payload);
+            return;
+        }
+        self.payload.clear();
+        encode_samples(samples, range, self.coder, &mut self.payload);
     }
 
     /// Number of series so far.

@@ -52,11 +52,7 @@ struct Reader<'a, 'o> {
 impl<'a> Reader<'a, '_> {
     fn payload(&mut self, outermost: bool) -> Result<(), ChunkError> {
         let first = self.cursor.u8()?;
-        let has_exponent =
-            matches!(first & kind::MASK, kind::DECIMAL | kind::DECIMAL_EXCEPT | kind::DECIMAL_ULPS);
-        if !has_exponent && first & !kind::MASK != 0 {
-            return Err(ChunkError::NeedsNewerReader(first));
-        }
+        check_high_bits(first)?;
         match first & kind::MASK {
             kind::CONSTANT => {
                 let value = self.cursor.f64()?;
@@ -65,6 +61,7 @@ impl<'a> Reader<'a, '_> {
             kind::DECIMAL => self.decimals(first)?,
             kind::DECIMAL_EXCEPT => self.decimals_except(first)?,
             kind::DECIMAL_ULPS => self.decimals_ulps(first)?,
+            kind::BESIDE => return Err(ChunkError::Corrupt("a difference without its sibling")),
             kind::BITS => self.bits()?,
             kind::DICTIONARY => self.dictionary()?,
             kind::RAW => self.raw()?,
@@ -83,19 +80,8 @@ impl<'a> Reader<'a, '_> {
         self.out.resize(self.out.len() + self.range.len(), value);
     }
 
-    fn exponent(&mut self, first: u8) -> Result<u8, ChunkError> {
-        let exponent = match first >> kind::EXPONENT_SHIFT {
-            kind::EXPONENT_APART => self.cursor.u8()?,
-            exponent => exponent,
-        };
-        if exponent > EXPONENT_MAX {
-            return Err(ChunkError::Corrupt("an exponent is above 22"));
-        }
-        Ok(exponent)
-    }
-
     fn decimals(&mut self, first: u8) -> Result<(), ChunkError> {
-        let exponent = self.exponent(first)?;
+        let exponent = read_exponent(first, &mut self.cursor)?;
         self.decimals_at(exponent)
     }
 
@@ -113,7 +99,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn decimals_except(&mut self, first: u8) -> Result<(), ChunkError> {
-        let exponent = self.exponent(first)?;
+        let exponent = read_exponent(first, &mut self.cursor)?;
         let list = self.skip_exceptions()?;
         self.decimals_at(exponent)?;
         self.patch(list)
@@ -136,7 +122,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn decimals_ulps(&mut self, first: u8) -> Result<(), ChunkError> {
-        let exponent = self.exponent(first)?;
+        let exponent = read_exponent(first, &mut self.cursor)?;
         let ints_bytes = self.cursor.sized_bytes()?;
         let start = self.out.len();
         let mut ints = Reader {
@@ -193,24 +179,65 @@ impl<'a> Reader<'a, '_> {
         Ok(())
     }
 
-    /// Checks an exception list, moves behind it and returns a cursor at its start.
     fn skip_exceptions(&mut self) -> Result<Cursor<'a>, ChunkError> {
-        let list = self.cursor.clone();
-        exceptions::read(&mut self.cursor, self.n, |_| ())?;
-        Ok(list)
+        skip_exceptions(&mut self.cursor, self.n)
     }
 
     /// Puts the exceptions over the values decoded beneath them.
-    fn patch(&mut self, mut list: Cursor<'_>) -> Result<(), ChunkError> {
-        let Range { start, end } = self.range;
-        let base = self.out.len() - (end - start);
-        let decoded = &mut self.out[base..];
-        exceptions::read(&mut list, self.n, |run| {
-            let from = run.start.max(start);
-            let to = (run.start + run.len).min(end);
-            if from < to {
-                decoded[from - start..to - start].fill(f64::from_bits(run.bits));
-            }
-        })
+    fn patch(&mut self, list: Cursor<'_>) -> Result<(), ChunkError> {
+        let base = self.out.len() - self.range.len();
+        patch(list, self.n, &self.range, &mut self.out[base..])
     }
+}
+
+/// Says no to high bits of a first byte that mean nothing yet.
+pub(super) fn check_high_bits(first: u8) -> Result<(), ChunkError> {
+    let has_exponent = matches!(
+        first & kind::MASK,
+        kind::DECIMAL | kind::DECIMAL_EXCEPT | kind::DECIMAL_ULPS | kind::BESIDE
+    );
+    if has_exponent || first & !kind::MASK == 0 {
+        Ok(())
+    } else {
+        Err(ChunkError::NeedsNewerReader(first))
+    }
+}
+
+/// The exponent of a payload that begins with `first`, behind which the cursor stands.
+pub(super) fn read_exponent(first: u8, cursor: &mut Cursor<'_>) -> Result<u8, ChunkError> {
+    let exponent = match first >> kind::EXPONENT_SHIFT {
+        kind::EXPONENT_APART => cursor.u8()?,
+        exponent => exponent,
+    };
+    if exponent > EXPONENT_MAX {
+        return Err(ChunkError::Corrupt("an exponent is above 22"));
+    }
+    Ok(exponent)
+}
+
+/// Checks an exception list, moves behind it and returns a cursor at its start.
+pub(super) fn skip_exceptions<'a>(
+    cursor: &mut Cursor<'a>,
+    n: usize,
+) -> Result<Cursor<'a>, ChunkError> {
+    let list = cursor.clone();
+    exceptions::read(cursor, n, |_| ())?;
+    Ok(list)
+}
+
+/// Puts the exceptions of a list for `n` values over `decoded`, the values of `range`.
+pub(super) fn patch(
+    mut list: Cursor<'_>,
+    n: usize,
+    range: &Range<usize>,
+    decoded: &mut [f64],
+) -> Result<(), ChunkError> {
+    let &Range { start, end } = range;
+    exceptions::read(&mut list, n, |run| {
+        let from = run.start.max(start);
+        let to = (run.start + run.len).min(end);
+        if from < to {
+            decoded[from - start..to - start].fill(f64::from_bits(run.bits));
+        }
+    })
 }

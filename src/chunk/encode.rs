@@ -80,16 +80,17 @@ fn encode_floats(values: &[f64], coder: Coder, out: &mut Vec<u8>) {
     float_forms::encode(&finite, coder, out);
 }
 
-/// Values as integers at one exponent.
-struct Decimals {
-    exponent: u8,
-    ints: Vec<i64>,
-    exceptions: Exceptions,
+/// Values as integers at one exponent, but for a few exceptions.
+#[derive(Debug)]
+pub struct Decimals {
+    pub(super) exponent: u8,
+    pub(super) ints: Vec<i64>,
+    pub(super) exceptions: Exceptions,
 }
 
 impl Decimals {
     /// `None` where too many of the values have no decimal form.
-    fn of(values: &[f64]) -> Option<Self> {
+    pub fn of(values: &[f64]) -> Option<Self> {
         let stride = values.len().div_ceil(SAMPLED);
         let sampled = exponent_of(values.iter().step_by(stride))?;
         Self::at(values, sampled).or_else(|| {
@@ -119,7 +120,13 @@ impl Decimals {
         Some(Self { exponent, ints, exceptions })
     }
 
-    fn write(&self, coder: Coder, out: &mut Vec<u8>) {
+    /// The integers, one for each value; where a value is an exception, any.
+    pub fn ints(&self) -> &[i64] {
+        &self.ints
+    }
+
+    /// Appends the payload of the values, which are 1 to [`SAMPLES_PER_CHUNK_MAX`].
+    pub fn write(&self, coder: Coder, out: &mut Vec<u8>) {
         if self.exceptions.values() == 0 {
             write_decimal_head(kind::DECIMAL, self.exponent, out);
         } else {

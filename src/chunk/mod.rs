@@ -15,6 +15,7 @@ mod float_forms;
 mod huffman;
 mod ints;
 mod pfor;
+mod sibling;
 mod timestamps;
 mod tokens;
 
@@ -23,8 +24,9 @@ use std::fmt;
 use crate::encoding::cursor::CursorError;
 
 pub use decode::{decode_values, decode_values_range};
-pub use encode::encode_values;
+pub use encode::{Decimals, encode_values};
 pub use extended::{decode_samples, encode_samples, samples_in_chunk};
+pub use sibling::{Sibling, integers_to_values, read_integers};
 pub use timestamps::{decode_timestamps, encode_timestamps};
 
 /// Which coder the writer uses. Readers take either.
@@ -40,8 +42,8 @@ pub enum Coder {
 /// Greatest number of samples in one chunk.
 pub const SAMPLES_PER_CHUNK_MAX: usize = 65_535;
 
-/// What a payload of values holds: the low four bits of its first byte. Six is kept for the
-/// difference to a sibling; a reader that does not know a kind says so.
+/// What a payload of values holds: the low four bits of its first byte. A reader that does not
+/// know a kind says so.
 mod kind {
     /// One value that all have.
     pub(super) const CONSTANT: u8 = 0;
@@ -55,6 +57,8 @@ mod kind {
     pub(super) const BITS: u8 = 4;
     /// Few values, numbered.
     pub(super) const DICTIONARY: u8 = 5;
+    /// Decimals less those of another payload.
+    pub(super) const BESIDE: u8 = 6;
     /// Eight bytes a value.
     pub(super) const RAW: u8 = 7;
     /// Exceptions, and another payload.
