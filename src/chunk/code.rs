@@ -223,7 +223,9 @@ mod tests {
 
     fn counts(pairs: &[(usize, u32)]) -> [u32; TOKENS] {
         let mut counts = [0; TOKENS];
-        pairs.iter().for_each(|(token, count)| counts[*token] = *count);
+        for (token, count) in pairs {
+            counts[*token] = *count;
+        }
         counts
     }
 

@@ -397,7 +397,9 @@ mod tests {
 
     fn written(residuals: &[u64], in_four: bool) -> Vec<u8> {
         let mut counts = Histogram::EMPTY;
-        residuals.iter().for_each(|residual| counts.push(*residual));
+        for residual in residuals {
+            counts.push(*residual);
+        }
         counts.finish();
         let mut out = vec![];
         write(residuals, &counts.counts, in_four, &mut out);

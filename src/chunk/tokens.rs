@@ -211,7 +211,9 @@ mod tests {
     fn a_histogram_counts_what_is_written() {
         let residuals = [0, 0, 0, 0, 0, 3, 0, 17, 17, 1 << 40, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let (mut pushed, mut written) = (Histogram::EMPTY, Histogram::EMPTY);
-        residuals.iter().for_each(|residual| pushed.push(*residual));
+        for residual in residuals {
+            pushed.push(residual);
+        }
         pushed.finish();
         tokenize(&residuals, |token| written.count(token));
         assert_eq!(pushed.counts, written.counts);

@@ -122,9 +122,9 @@ proptest! {
             samples[at].1 = bits;
         }
         if stale {
-            model.values_mut().for_each(|samples| {
+            for samples in model.values_mut() {
                 samples.last_mut().unwrap().1 = crate::model::STALE_NAN_BITS;
-            });
+            }
         }
         let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
         let dir = write(&disk, &model, 2 * HOUR).unwrap();
