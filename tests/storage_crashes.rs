@@ -5,13 +5,14 @@
 //! every commit is synced, nothing acknowledged may be missing.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use narthex::db::{Database, Options};
 use narthex::disk::{Clock, Crash, Disk, Fault, SimulatedClock, SimulatedDisk};
 use narthex::head::GroupKey;
-use narthex::model::{Labels, Samples, TimeRange};
+use narthex::model::{Histogram, IntegerHistogram, Labels, Samples, Span, TimeRange};
 use narthex::select::{Cancellation, Queryable};
 
 const START: i64 = 1_699_999_200_000;
@@ -29,6 +30,39 @@ impl Chance {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % bound
     }
+}
+
+/// A histogram whose buckets come and go; its sum is `value`.
+fn histogram(t: i64, value: f64) -> Arc<Histogram> {
+    let buckets = 1 + (t / MINUTE % 4) as u32;
+    let deltas: Vec<i64> = (0..i64::from(buckets)).map(|i| 3 + i + t / 1000 % 7).collect();
+    let mut count = 0;
+    let counts = deltas.iter().map(|delta| {
+        count += delta;
+        count as u64
+    });
+    let integer = IntegerHistogram {
+        count: counts.sum(),
+        sum: value,
+        schema: (t / MINUTE % 2) as i32,
+        positive_spans: vec![Span { offset: -1, length: buckets }],
+        positive_deltas: deltas,
+        ..IntegerHistogram::default()
+    };
+    Arc::new(match t / 1000 % 3 {
+        0 => Histogram::Float(integer.to_float()),
+        _ => Histogram::Integer(integer),
+    })
+}
+
+/// What a sample is, in a number: the bits of a plain float, else a hash.
+fn fingerprint(value: f64, histogram: Option<&Arc<Histogram>>, start: i64) -> u64 {
+    if histogram.is_none() && start == 0 {
+        return value.to_bits();
+    }
+    let mut hasher = DefaultHasher::new();
+    format!("{} {histogram:?} {start}", value.to_bits()).hash(&mut hasher);
+    hasher.finish()
 }
 
 struct World {
@@ -99,8 +133,15 @@ impl World {
                 let t = self.now - lateness + row * 7 + source as i64;
                 let value = ((t / 1000) % 97) as f64 * [1.0, 0.1, 1.0 / 3.0][i % 3];
                 let Ok(series) = appender.series(&self.series[i]) else { return };
-                appender.append(series, t, value);
-                asked.push(((i, t), value.to_bits()));
+                // Every fourth series changes between histograms and floats now and then.
+                let histogram = (i % 4 == 0 && (t / 1000) % 10 > 0).then(|| histogram(t, value));
+                match &histogram {
+                    Some(histogram) => appender.append_histogram(series, t, histogram.clone()),
+                    None => appender.append(series, t, value),
+                }
+                let start = if i % 5 == 0 { t - t % MINUTE } else { 0 };
+                appender.set_last_start(start);
+                asked.push(((i, t), fingerprint(value, histogram.as_ref(), start)));
             }
         }
         match appender.commit() {
@@ -129,8 +170,9 @@ impl World {
             let known = self.series.iter().position(|labels| labels == set.labels(at));
             let i = known.expect("only appended series are found");
             set.read(at, TimeRange::ALL, &mut samples).expect("the samples are readable");
-            for (t, value) in samples.timestamps.iter().zip(&samples.values) {
-                points.insert((i, *t), value.to_bits());
+            for (at, t) in samples.timestamps.iter().enumerate() {
+                let (histogram, start) = (samples.histogram(at), samples.start_ms(at));
+                points.insert((i, *t), fingerprint(samples.values[at], histogram, start));
             }
         }
         assert_eq!(set.warnings(), [""; 0]);

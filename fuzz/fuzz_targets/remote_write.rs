@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use narthex::protowire::remote_write_v1::SeriesVisitor;
-use narthex::protowire::{PushedSeries, remote_write_v1, remote_write_v2};
+use narthex::protowire::{PushedMetadata, PushedSeries, remote_write_v1, remote_write_v2};
 
 /// Knows every other series.
 #[derive(Default)]
@@ -21,6 +21,8 @@ impl<'a> SeriesVisitor<'a> for Count {
     fn visit(&mut self, _series: &PushedSeries<'a>) {
         self.visited += 1;
     }
+
+    fn describe(&mut self, _metadata: PushedMetadata<'a>) {}
 }
 
 fuzz_target!(|message: &[u8]| {

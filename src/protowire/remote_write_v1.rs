@@ -1,10 +1,12 @@
 //! `prometheus.WriteRequest` (remote write 1.0).
 //!
 //! Fields: 1 timeseries {1 labels {1 name, 2 value}, 2 samples {1 value, 2 timestamp},
-//! 3 exemplars, 4 histograms}, 3 metadata.
+//! 3 exemplars {1 labels, 2 value, 3 timestamp}, 4 histograms}, 3 metadata {1 type,
+//! 2 metric_family_name, 4 help, 5 unit}.
 
 use super::field::Fields;
-use super::{PushedSeries, WireError};
+use super::histogram::read_histogram;
+use super::{PushedExemplar, PushedMetadata, PushedSample, PushedSeries, WireError};
 use crate::encoding::cursor::Cursor;
 
 /// What a request holds beside its series.
@@ -23,6 +25,8 @@ pub trait SeriesVisitor<'a> {
     fn knows(&mut self, raw_labels: &'a [u8]) -> bool;
     /// A series. Its labels are empty where [`SeriesVisitor::knows`] has just said yes.
     fn visit(&mut self, series: &PushedSeries<'a>);
+    /// What the request says of a metric.
+    fn describe(&mut self, metadata: PushedMetadata<'a>);
 }
 
 /// Has `visitor` visit each series of the request. Series before a damaged part are visited;
@@ -42,9 +46,7 @@ pub fn visit_series<'a>(
                 visitor.visit(&series);
             }
             3 => {
-                for field in Fields::new(value.bytes()?) {
-                    field?;
-                }
+                visitor.describe(metadata(value.bytes()?)?);
                 extent.metadata += 1;
             }
             _ => {}
@@ -111,16 +113,8 @@ fn read_series<'a>(message: &'a [u8], series: &mut PushedSeries<'a>) -> Result<(
         match number {
             1 => series.labels.push(label(value.bytes()?)?),
             2 => series.samples.push(sample(value.bytes()?)?),
-            3 => {
-                exemplar(value.bytes()?)?;
-                series.exemplars += 1;
-            }
-            4 => {
-                for field in Fields::new(value.bytes()?) {
-                    field?;
-                }
-                series.histograms += 1;
-            }
+            3 => series.exemplars.push(exemplar(value.bytes()?)?),
+            4 => series.histograms.push(read_histogram(value.bytes()?)?),
             _ => {}
         }
     }
@@ -139,33 +133,43 @@ fn label(message: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     Ok((name, content))
 }
 
-/// (value, timestamp); both versions number them alike.
-pub(super) fn sample(message: &[u8]) -> Result<(f64, i64), WireError> {
-    let (mut number, mut t_ms) = (0.0, 0);
+/// A float; both versions number the fields alike, and the second has a start timestamp.
+pub(super) fn sample(message: &[u8]) -> Result<PushedSample, WireError> {
+    let mut sample = PushedSample::default();
     for field in Fields::new(message) {
         match field? {
-            (1, value) => number = value.double()?,
-            (2, value) => t_ms = value.int64()?,
+            (1, value) => sample.value = value.double()?,
+            (2, value) => sample.t_ms = value.int64()?,
+            (3, value) => sample.start_ms = value.int64()?,
             _ => {}
         }
     }
-    Ok((number, t_ms))
+    Ok(sample)
 }
 
-fn exemplar(message: &[u8]) -> Result<(), WireError> {
+fn exemplar(message: &[u8]) -> Result<PushedExemplar<'_>, WireError> {
+    let mut exemplar = PushedExemplar::default();
     for field in Fields::new(message) {
         match field? {
-            (1, value) => {
-                label(value.bytes()?)?;
-            }
-            (2, value) => {
-                value.double()?;
-            }
-            (3, value) => {
-                value.int64()?;
-            }
+            (1, value) => exemplar.labels.push(label(value.bytes()?)?),
+            (2, value) => exemplar.value = value.double()?,
+            (3, value) => exemplar.t_ms = value.int64()?,
             _ => {}
         }
     }
-    Ok(())
+    Ok(exemplar)
+}
+
+fn metadata(message: &[u8]) -> Result<PushedMetadata<'_>, WireError> {
+    let mut metadata = PushedMetadata::default();
+    for field in Fields::new(message) {
+        match field? {
+            (1, value) => metadata.kind = value.int64()? as u64,
+            (2, value) => metadata.family = value.bytes()?,
+            (4, value) => metadata.help = value.bytes()?,
+            (5, value) => metadata.unit = value.bytes()?,
+            _ => {}
+        }
+    }
+    Ok(metadata)
 }

@@ -11,8 +11,9 @@
 //! Symbol 0 is the empty string; references come in pairs.
 
 use super::field::{Fields, Value};
+use super::histogram::read_histogram;
 use super::remote_write_v1::sample;
-use super::{PushedSeries, WireError};
+use super::{PushedExemplar, PushedMetadata, PushedSeries, WireError};
 use crate::encoding::cursor::Cursor;
 
 /// Calls `visit` for each series of the request; as in version 1. Returns the number of series.
@@ -56,20 +57,12 @@ fn read_series<'a>(
         match number {
             1 => read_references(value, references)?,
             2 => series.samples.push(sample(value.bytes()?)?),
-            3 => {
-                for field in Fields::new(value.bytes()?) {
-                    field?;
-                }
-                series.histograms += 1;
-            }
-            4 => {
-                if let Some(fault) = exemplar(value.bytes()?, symbols)? {
-                    series.fault.get_or_insert(fault);
-                }
-                series.exemplars += 1;
-            }
+            3 => series.histograms.push(read_histogram(value.bytes()?)?),
+            4 => series.exemplars.push(exemplar(value.bytes()?, symbols)?),
             5 => {
-                if let Some(fault) = metadata(value.bytes()?, symbols)? {
+                let (metadata, fault) = metadata(value.bytes()?, symbols)?;
+                series.metadata = Some(metadata);
+                if let Some(fault) = fault {
                     series.fault.get_or_insert(fault);
                 }
             }
@@ -119,29 +112,38 @@ fn resolve<'a>(
     Ok(())
 }
 
-fn exemplar(message: &[u8], symbols: &[&[u8]]) -> Result<Option<String>, WireError> {
+fn exemplar<'a>(message: &[u8], symbols: &[&'a [u8]]) -> Result<PushedExemplar<'a>, WireError> {
     let mut references = Vec::new();
+    let mut exemplar = PushedExemplar::default();
     for field in Fields::new(message) {
         match field? {
             (1, value) => read_references(value, &mut references)?,
-            (2, value) => {
-                value.double()?;
-            }
-            (3, value) => {
-                value.int64()?;
-            }
+            (2, value) => exemplar.value = value.double()?,
+            (3, value) => exemplar.t_ms = value.int64()?,
             _ => {}
         }
     }
-    Ok(resolve(&references, symbols, &mut Vec::new()).err())
+    exemplar.fault = resolve(&references, symbols, &mut exemplar.labels).err();
+    Ok(exemplar)
 }
 
-fn metadata(message: &[u8], symbols: &[&[u8]]) -> Result<Option<String>, WireError> {
+/// The metadata, and what is wrong with it.
+fn metadata<'a>(
+    message: &[u8],
+    symbols: &[&'a [u8]],
+) -> Result<(PushedMetadata<'a>, Option<String>), WireError> {
+    let mut metadata = PushedMetadata::default();
     let mut fault = None;
     for field in Fields::new(message) {
-        if let (3 | 4, Value::Varint(reference)) = field? {
-            fault = fault.or(symbol(reference, symbols).err());
+        let (number, value) = field?;
+        let (1 | 3 | 4, Value::Varint(content)) = (number, value) else { continue };
+        match (number, symbol(content, symbols)) {
+            (1, _) => metadata.kind = content,
+            (3, Ok(text)) => metadata.help = text,
+            (4, Ok(text)) => metadata.unit = text,
+            (_, Ok(_)) => {}
+            (_, Err(text)) => fault = fault.or(Some(text)),
         }
     }
-    Ok(fault)
+    Ok((metadata, fault))
 }

@@ -1,6 +1,6 @@
 //! One remote-write request: decode, append, answer.
 //!
-//! Both versions of the protocol are taken, floats only. What is acceptable of a request is
+//! Both versions of the protocol are taken. What is acceptable of a request is
 //! stored, whatever else is wrong with it, and everything that was not stored is counted and the
 //! first of it named in a 400, so that a 2xx means "stored, all of it". Retrying senders do no
 //! harm: a series' newest sample is accepted again if its value is the same, and older ones are
@@ -12,17 +12,20 @@ use std::sync::Arc;
 
 use hashbrown::{Equivalent, HashMap};
 
+use super::batch::{Batch, Push};
 use super::known::{Known, KnownSeries, LabelsKey};
 use super::labels::{canonical, describe};
 use crate::db::{Appender, Database};
 use crate::disk::StorageError;
-use crate::head::{AppendError, GroupKey, SeriesRef};
+use crate::head::{AppendError, GroupKey};
 use crate::model::Labels;
 use crate::protowire::remote_write_v1::SeriesVisitor;
-use crate::protowire::{PushedSeries, WireError, remote_write_v1, remote_write_v2};
+use crate::protowire::{PushedMetadata, PushedSeries, WireError, remote_write_v1, remote_write_v2};
 
 /// Greatest size of a request, as sent and decoded. COMPAT: Prometheus takes 32 MiB decoded.
 pub const BODY_BYTES_MAX: usize = 32 << 20;
+
+const NO_SAMPLE: &str = "TimeSeries must contain at least one sample or histogram";
 
 /// What of an HTTP request matters here.
 #[derive(Debug, Clone, Copy)]
@@ -51,9 +54,11 @@ pub struct WriteReply {
 /// Counts of one request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriteStats {
-    /// Samples stored, or there already.
+    /// Floats stored, or there already.
     pub samples_written: usize,
-    /// Samples refused.
+    /// Native histograms stored, or there already.
+    pub histograms_written: usize,
+    /// Floats refused.
     pub samples_refused: usize,
     /// Native histograms refused.
     pub histograms_refused: usize,
@@ -86,18 +91,18 @@ pub fn receive(database: &Database, known: &KnownSeries, request: WriteRequest<'
         Ok(message) => message,
         Err(text) => return refuse(400, text),
     };
-    let mut intake = Intake::new(known);
-    if let Err(error) = intake.read(version, &message) {
+    let mut intake = Intake::new(known, version);
+    if let Err(error) = intake.read(&message) {
         return refuse(400, format!("the request is no message of this protocol: {error}"));
     }
     match intake.store(database) {
-        Ok(()) => intake.reply(version),
+        Ok(()) => intake.reply(),
         Err(error) => {
             let mut reply = refuse(503, error.to_string());
             reply.headers.push(("Retry-After", "5".to_owned()));
             reply.stats = intake.stats;
             if version == Version::Two {
-                reply.headers.extend(written(intake.stats.samples_written));
+                reply.headers.extend(written(intake.stats));
             }
             reply
         }
@@ -108,10 +113,10 @@ fn refuse(status: u16, text: String) -> WriteReply {
     WriteReply { status, headers: Vec::new(), text, stats: WriteStats::default() }
 }
 
-fn written(samples: usize) -> [(&'static str, String); 3] {
+fn written(stats: WriteStats) -> [(&'static str, String); 3] {
     [
-        ("X-Prometheus-Remote-Write-Samples-Written", samples.to_string()),
-        ("X-Prometheus-Remote-Write-Histograms-Written", "0".to_owned()),
+        ("X-Prometheus-Remote-Write-Samples-Written", stats.samples_written.to_string()),
+        ("X-Prometheus-Remote-Write-Histograms-Written", stats.histograms_written.to_string()),
         ("X-Prometheus-Remote-Write-Exemplars-Written", "0".to_owned()),
     ]
 }
@@ -150,44 +155,11 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, String> {
     snap::raw::Decoder::new().decompress_vec(body).map_err(|e| format!("snappy: {e}"))
 }
 
-/// A series of the request. It has labels, or bytes that give them.
-#[derive(Debug)]
-struct Push<'a> {
-    /// See [`PushedSeries::raw_labels`].
-    raw_labels: &'a [u8],
-    /// The key of these bytes, where there are some.
-    key: Option<LabelsKey>,
-    /// Its labels, where they were read.
-    labels: Option<Labels>,
-    /// The series, where an earlier request named it or it was looked up.
-    series: Option<SeriesRef>,
-}
-
-impl Push<'_> {
-    fn labels(&self) -> Labels {
-        self.labels.clone().unwrap_or_else(|| {
-            let mut series = PushedSeries::default();
-            let read = remote_write_v1::read_labels(self.raw_labels, &mut series);
-            read.expect("BUG: equal bytes were read before");
-            let labels = canonical(&series, &mut Vec::new(), &mut Vec::new());
-            labels.expect("BUG: equal bytes were valid labels before")
-        })
-    }
-}
-
-/// The series of one source with their samples, in the order of the request.
-#[derive(Debug)]
-struct Batch<'a> {
-    source: Arc<GroupKey>,
-    pushes: Vec<Push<'a>>,
-    /// Index in `pushes`, value, milliseconds.
-    samples: Vec<(usize, f64, i64)>,
-}
-
 /// Everything of one request, gathered by source.
 #[derive(Debug)]
 struct Intake<'a> {
     known: &'a KnownSeries,
+    version: Version,
     batches: Vec<Batch<'a>>,
     by_source: HashMap<(String, String), usize>,
     /// The batch of the series before: senders often send a source's series one after the other.
@@ -236,7 +208,7 @@ impl<'a> SeriesVisitor<'a> for Intake<'a> {
     fn visit(&mut self, series: &PushedSeries<'a>) {
         let next = self.next.take().filter(|_| !series.raw_labels.is_empty());
         let (key, known) = next.map_or((None, None), |(key, known)| (Some(key), known));
-        self.stats.exemplars_dropped += series.exemplars;
+        self.stats.exemplars_dropped += series.exemplars.len();
         let (at, labels, series_ref) = match known {
             Some(Known { series, source }) => (self.batch_of(&source), None, Some(series)),
             None => match canonical(series, &mut self.pairs, &mut self.bytes) {
@@ -245,25 +217,24 @@ impl<'a> SeriesVisitor<'a> for Intake<'a> {
             },
         };
         let push = Push { raw_labels: series.raw_labels, key, labels, series: series_ref };
-        if series.histograms > 0 {
-            self.stats.histograms_refused += series.histograms;
-            let text = || format!("native histograms are not taken yet: series {}", push.labels());
-            self.first_fault.get_or_insert_with(text);
-        }
-        if series.samples.is_empty() {
+        if series.samples.is_empty() && series.histograms.is_empty() {
+            if self.version == Version::Two {
+                let text = || format!("{NO_SAMPLE} for series {}", push.labels());
+                self.first_fault.get_or_insert_with(text);
+            }
             return;
         }
-        let batch = &mut self.batches[at];
-        let number = batch.pushes.len();
-        batch.samples.extend(series.samples.iter().map(|&(value, t_ms)| (number, value, t_ms)));
-        batch.pushes.push(push);
+        self.batches[at].take(push, series);
     }
+
+    fn describe(&mut self, _metadata: PushedMetadata<'a>) {}
 }
 
 impl<'a> Intake<'a> {
-    fn new(known: &'a KnownSeries) -> Self {
+    fn new(known: &'a KnownSeries, version: Version) -> Self {
         Self {
             known,
+            version,
             batches: Vec::new(),
             by_source: HashMap::new(),
             last: 0,
@@ -276,8 +247,8 @@ impl<'a> Intake<'a> {
     }
 
     /// The whole request is read before a sample is stored: a damaged one stores nothing.
-    fn read(&mut self, version: Version, message: &'a [u8]) -> Result<(), WireError> {
-        match version {
+    fn read(&mut self, message: &'a [u8]) -> Result<(), WireError> {
+        match self.version {
             Version::One => remote_write_v1::visit_series(message, self).map(|_| ()),
             Version::Two => {
                 remote_write_v2::visit_series(message, |series| self.visit(series)).map(|_| ())
@@ -288,7 +259,7 @@ impl<'a> Intake<'a> {
     fn refuse(&mut self, series: &PushedSeries<'a>, fault: &str) {
         self.stats.series_invalid += 1;
         self.stats.samples_refused += series.samples.len();
-        self.stats.histograms_refused += series.histograms;
+        self.stats.histograms_refused += series.histograms.len();
         let place = describe(series);
         self.first_fault.get_or_insert_with(|| format!("{fault}: series {place}"));
     }
@@ -324,7 +295,7 @@ impl<'a> Intake<'a> {
         let at = self.batches.len();
         let Source(job, instance) = Source::of(&source);
         self.by_source.insert((job.to_owned(), instance.to_owned()), at);
-        self.batches.push(Batch { source, pushes: Vec::new(), samples: Vec::new() });
+        self.batches.push(Batch::new(source));
         at
     }
 
@@ -344,49 +315,35 @@ impl<'a> Intake<'a> {
     fn store_batch(
         &mut self,
         database: &Database,
-        batch: Batch<'a>,
+        mut batch: Batch<'a>,
         appender: Appender,
         live: usize,
     ) -> Result<(), StorageError> {
-        let Batch { source, mut pushes, samples: mut remaining } = batch;
         let mut opened = Some(appender);
+        let mut remaining: Vec<usize> = (0..batch.samples.len()).collect();
         // A series can leave the head between look-up and commit; it is looked up once more.
         for attempt in 0..2 {
             let mut appender = match opened.take() {
                 Some(appender) => appender,
-                None => database.appender(&*source)?,
+                None => database.appender(&*batch.source)?,
             };
-            appender.reserve(remaining.len());
-            for &(push, value, t_ms) in &remaining {
-                let push = &mut pushes[push];
-                let series = match (push.series, &push.labels) {
-                    (Some(series), _) => series,
-                    (None, labels) => {
-                        let labels = labels.as_ref().expect("BUG: a new series has labels");
-                        let series = appender.series(labels)?;
-                        if let Some(key) = push.key {
-                            let source = Arc::clone(&source);
-                            self.known.insert(key, Known { series, source }, live);
-                        }
-                        series
-                    }
-                };
-                push.series = Some(series);
-                appender.append(series, t_ms, value);
-            }
+            batch.append(&mut appender, &remaining, (self.known, live))?;
             let outcome = appender.commit()?;
-            self.stats.samples_written += outcome.accepted;
+            let refused = outcome.rejected.iter().map(|refused| remaining[refused.0]);
+            let histograms = batch.histograms_among(remaining.iter().copied())
+                - batch.histograms_among(refused);
+            self.stats.histograms_written += histograms;
+            self.stats.samples_written += outcome.accepted - histograms;
             let mut again = Vec::new();
-            for (index, error) in outcome.rejected {
-                let (push, value, t_ms) = remaining[index];
+            for (call, error) in outcome.rejected {
+                let sample = remaining[call];
                 if error == AppendError::UnknownSeries && attempt == 0 {
-                    self.forget(&mut pushes[push]);
-                    again.push((push, value, t_ms));
-                    continue;
+                    let push = batch.samples[sample].0;
+                    self.forget(&mut batch.pushes[push]);
+                    again.push(sample);
+                } else {
+                    self.refuse_sample(&batch, sample, error);
                 }
-                self.stats.samples_refused += 1;
-                let text = || format!("{error}: series {}, time {t_ms} ms", pushes[push].labels());
-                self.first_fault.get_or_insert_with(text);
             }
             remaining = again;
             if remaining.is_empty() {
@@ -394,6 +351,17 @@ impl<'a> Intake<'a> {
             }
         }
         Ok(())
+    }
+
+    fn refuse_sample(&mut self, batch: &Batch<'_>, sample: usize, error: AppendError) {
+        if batch.histograms_among([sample]) > 0 {
+            self.stats.histograms_refused += 1;
+        } else {
+            self.stats.samples_refused += 1;
+        }
+        let (push, _, t_ms) = batch.samples[sample];
+        let text = || format!("{error}: series {}, time {t_ms} ms", batch.pushes[push].labels());
+        self.first_fault.get_or_insert_with(text);
     }
 
     /// The series has left the head: its labels say who it is.
@@ -405,19 +373,20 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn reply(self, version: Version) -> WriteReply {
+    fn reply(self) -> WriteReply {
         let stats = self.stats;
         let mut headers = Vec::new();
-        if version == Version::Two {
-            headers.extend(written(stats.samples_written));
+        if self.version == Version::Two {
+            headers.extend(written(stats));
         }
         let Some(fault) = self.first_fault else {
             return WriteReply { status: 204, headers, text: String::new(), stats };
         };
         let text = format!(
-            "{} samples stored; not stored: {} samples, {} native histograms, {} series with \
-             invalid labels. The first: {fault}",
+            "{} samples and {} native histograms stored; not stored: {} samples, {} native \
+             histograms, {} series with invalid labels. The first: {fault}",
             stats.samples_written,
+            stats.histograms_written,
             stats.samples_refused,
             stats.histograms_refused,
             stats.series_invalid

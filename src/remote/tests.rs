@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{KnownSeries, WriteReply, WriteRequest, receive};
 use crate::db::{Database, Options};
 use crate::disk::{Clock, Disk, SimulatedClock, SimulatedDisk};
-use crate::model::{Matcher, Samples, TimeRange};
+use crate::model::{Histogram, Matcher, ResetHint, Samples, Span, TimeRange};
 use crate::protowire::field::{write_bytes, write_double, write_int64};
 use crate::select::{Cancellation, Queryable};
 
@@ -176,4 +176,57 @@ fn known_series_are_told_apart_and_followed() {
     let reply = push(&request(T));
     assert_eq!(reply.status, 400);
     assert!(reply.text.contains("m0"), "{}", reply.text);
+}
+
+#[test]
+fn histograms_come_back_as_they_were_sent() {
+    let database = database();
+    let histogram = |count: i64, t_ms: i64| {
+        let mut message = Vec::new();
+        write_int64(1, count, &mut message);
+        write_double(3, 2.5, &mut message);
+        write_int64(6, 2, &mut message);
+        // One span of two buckets from bucket 3; counts 4 and 5.
+        write_bytes(11, &[8, 6, 16, 2], &mut message);
+        write_bytes(12, &[8, 2], &mut message);
+        write_int64(14, 1, &mut message);
+        write_int64(15, t_ms, &mut message);
+        write_int64(17, T - 5, &mut message);
+        message
+    };
+    let send = |histograms: &[Vec<u8>]| {
+        let mut series = Vec::new();
+        write_bytes(
+            1,
+            &[0x0a, 8, b'_', b'_', b'n', b'a', b'm', b'e', b'_', b'_', 0x12, 1, b'h'],
+            &mut series,
+        );
+        for histogram in histograms {
+            write_bytes(4, histogram, &mut series);
+        }
+        let mut message = Vec::new();
+        write_bytes(1, &series, &mut message);
+        push(&database, &message)
+    };
+    let reply = send(&[histogram(11, T), histogram(12, T + 1), histogram(11, T + 2)]);
+    assert_eq!(reply.status, 400);
+    assert!(reply.text.contains("but the Count field is 12: histogram's"), "{}", reply.text);
+    let counts = (reply.stats.histograms_written, reply.stats.histograms_refused);
+    assert_eq!((counts, reply.stats.samples_written), ((2, 1), 0));
+    assert_eq!(send(&[histogram(11, T + 2)]).status, 204, "the newest one, sent again");
+
+    let set = database.select(&[], TimeRange::ALL, &Cancellation::new()).unwrap();
+    let mut samples = Samples::default();
+    set.read(0, TimeRange::ALL, &mut samples).unwrap();
+    assert_eq!(
+        (samples.timestamps.clone(), samples.values.clone()),
+        (vec![T, T + 2], vec![2.5; 2])
+    );
+    assert_eq!(samples.starts_ms, [T - 5; 2]);
+    let Histogram::Integer(found) = &**samples.histogram(1).unwrap() else {
+        panic!("it counts in integers")
+    };
+    assert_eq!((found.count, found.zero_count, found.reset_hint), (11, 2, ResetHint::Reset));
+    assert_eq!(found.positive_spans, [Span { offset: 3, length: 2 }]);
+    assert_eq!(found.positive_deltas, [4, 1]);
 }

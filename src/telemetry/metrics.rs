@@ -54,7 +54,7 @@ pub enum QuerySlice {
 /// What a remote-write request came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReceivedWrite {
-    /// Samples stored, or there already.
+    /// Floats and histograms stored, or there already.
     pub samples_written: u64,
     /// Samples refused.
     pub samples_refused: u64,

@@ -23,7 +23,7 @@ pub(in crate::http) fn write(service: &Service, headers: &HeaderMap, body: &[u8]
     let WriteReply { status, headers, text, stats } =
         receive(database, &service.pushed_series, request);
     service.control.counts().observe_write(ReceivedWrite {
-        samples_written: stats.samples_written as u64,
+        samples_written: (stats.samples_written + stats.histograms_written) as u64,
         samples_refused: stats.samples_refused as u64,
         series_invalid: stats.series_invalid as u64,
         histograms_refused: stats.histograms_refused as u64,
