@@ -330,8 +330,8 @@ impl<'a> Intake<'a> {
             batch.append(&mut appender, &remaining, (self.known, live))?;
             let outcome = appender.commit()?;
             let refused = outcome.rejected.iter().map(|refused| remaining[refused.0]);
-            let histograms = batch.histograms_among(remaining.iter().copied())
-                - batch.histograms_among(refused);
+            let histograms =
+                batch.histograms_among(remaining.iter().copied()) - batch.histograms_among(refused);
             self.stats.histograms_written += histograms;
             self.stats.samples_written += outcome.accepted - histograms;
             let mut again = Vec::new();
