@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::{Event, Shared};
 use crate::block::{Block, Meta, Ulid};
 use crate::compact::{Workshop, expired, flush_window, merge_blocks, occupied_windows, plan};
-use crate::disk::StorageError;
+use crate::disk::{StorageError, is_disk_full};
 use crate::model::TimeRange;
 
 /// Longest pause between two attempts of a step that fails.
@@ -31,10 +31,16 @@ impl Shared {
     pub(super) fn maintain(&self) -> Result<(), StorageError> {
         let guard = self.maintenance_lock();
         self.check_open()?;
+        self.regain_room();
         let head = self.told("sync and seal", self.head.maintain(self.clock.now_ms()));
         let flush = self.told("flush", self.flush_due());
         self.expire();
-        let merge = self.told("compaction", self.merge_due(false));
+        let merge = if self.reserve.is_given_up() {
+            Ok(())
+        } else {
+            self.told("compaction", self.merge_due(false))
+        };
+        self.make_room();
         drop(guard);
         head.and(flush).and(merge)
     }
@@ -49,6 +55,8 @@ impl Shared {
                 self.write_out(range)?;
             }
             drop(still);
+            // What is in blocks now need not stand in the log as well.
+            self.head.shorten_log()?;
             self.expire();
             self.merge_due(true)
         });
@@ -73,11 +81,67 @@ impl Shared {
         match &done {
             Ok(()) | Err(StorageError::Closed) => {}
             Err(error) => {
+                let is_full = matches!(
+                    error,
+                    StorageError::Io { source, .. } if is_disk_full(source)
+                );
+                self.met_full_disk.fetch_or(is_full, Ordering::AcqRel);
                 self.counters.maintenance_failures.fetch_add(1, Ordering::Relaxed);
                 self.options.observer.event(&Event::MaintenanceFailed { step, error });
             }
         }
         done
+    }
+
+    /// Where the disk is full: holds commits back, gives the reserve up, and uses the room for
+    /// what frees more of it.
+    fn make_room(&self) {
+        let met = self.met_full_disk.swap(false, Ordering::AcqRel);
+        let has_room = || self.reserve.has_room(self.options.disk_reserve_bytes);
+        // A merge may want more than there is, while there is plenty for all the rest.
+        if !self.head.is_disk_full() && (!met || has_room().unwrap_or(false)) {
+            return;
+        }
+        let reserve_bytes = self.reserve.bytes();
+        match self.reserve.give_up() {
+            Ok(true) => {}
+            // It was given up before, and what could be done was done.
+            Ok(false) => return,
+            Err(error) => {
+                let _ = self.told("giving up the reserve", Err(error));
+                return;
+            }
+        }
+        self.hold_commits();
+        self.options.observer.event(&Event::DiskFull { reserve_bytes });
+        let _ = self.told("making room", self.head.shorten_log());
+        let _ = self.told("flush", self.flush_due());
+        self.expire();
+        self.met_full_disk.store(false, Ordering::Release);
+        self.regain_room();
+    }
+
+    /// Takes commits again as soon as there is room for the reserve and as much again.
+    fn regain_room(&self) {
+        if !self.reserve.is_given_up() {
+            return;
+        }
+        match self.reserve.regain(self.options.disk_reserve_bytes) {
+            Ok(true) => {
+                self.head.resume_commits();
+                self.options.observer.event(&Event::DiskHasRoom);
+            }
+            Ok(false) => {}
+            Err(error) => {
+                self.head.resume_commits();
+                let _ = self.told("taking the reserve back", Err(error));
+            }
+        }
+    }
+
+    /// Refuses commits until the reserve is held again.
+    pub(super) fn hold_commits(&self) {
+        self.head.hold_commits("the disk is full; commits are taken again when there is room");
     }
 
     /// Writes out every window that is due.

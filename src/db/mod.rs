@@ -15,6 +15,7 @@ mod events;
 mod maintenance;
 mod options;
 mod query;
+mod reserve;
 mod snapshot;
 mod stats;
 mod takeover;
@@ -29,6 +30,7 @@ use std::thread::JoinHandle;
 
 use self::blocks::BlockStore;
 use self::events::HeadEvents;
+use self::reserve::Reserve;
 use self::takeover::Takeover;
 use crate::disk::{Clock, Disk, LockGuard, PosixDisk, StorageError, SystemClock};
 use crate::head::{CommitOutcome, GroupKey, Head, HeadOptions, SeriesRef};
@@ -69,6 +71,9 @@ struct Shared {
     blocks: BlockStore,
     /// Data of Prometheus at the same path.
     takeover: Takeover,
+    reserve: Reserve,
+    /// Whether a step of maintenance met a full disk.
+    met_full_disk: AtomicBool,
     /// Head files in which readers found damage, and what.
     head_damage: Mutex<BTreeMap<PathBuf, String>>,
     /// Held by whoever does maintenance.
@@ -136,6 +141,7 @@ impl Database {
         head_options.future_limit_ms = options.future_limit_ms;
         head_options.sync_interval = options.sync_interval;
         head_options.window_ms = options.block_duration_min_ms;
+        let reserve = take_reserve(&disk, &head_options.dir, &options);
         let head = Head::open(head_options)?;
         observer.event(&Event::Opened {
             series: head.series_count(),
@@ -150,6 +156,8 @@ impl Database {
             head,
             blocks,
             takeover,
+            reserve,
+            met_full_disk: AtomicBool::new(false),
             head_damage: Mutex::default(),
             maintenance: Mutex::default(),
             moving: Mutex::default(),
@@ -157,6 +165,9 @@ impl Database {
             wake: Default::default(),
             counters: Counters::default(),
         });
+        if shared.reserve.is_given_up() {
+            shared.hold_commits();
+        }
         let threads = Mutex::new(Vec::new());
         let database =
             Self { inner: Arc::new(Inner { shared, threads, lock: Mutex::new(Some(lock)) }) };
@@ -218,12 +229,25 @@ impl Database {
     }
 }
 
+/// The reserve; a disk that refuses it leaves the database without one.
+fn take_reserve(disk: &Arc<dyn Disk>, root: &Path, options: &Options) -> Reserve {
+    match Reserve::open(Arc::clone(disk), root, options.disk_reserve_bytes) {
+        Ok(reserve) => reserve,
+        Err(error) => {
+            let text = format!("there is no reserve for a full disk: {error}");
+            options.observer.event(&Event::Warning(text));
+            Reserve::none(Arc::clone(disk), root)
+        }
+    }
+}
+
 /// Creates the directories and makes their names durable.
 fn prepare(disk: &dyn Disk, path: &Path, root: &Path) -> Result<(), StorageError> {
     let blocks = root.join("blocks");
     disk.create_dir_all(&blocks).map_err(|e| StorageError::io("create", &blocks, e))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    for dir in [Some(root), Some(path), parent].into_iter().flatten() {
+    // Blocks too: one whose name the process before could not make durable counts from now on.
+    for dir in [Some(&*blocks), Some(root), Some(path), parent].into_iter().flatten() {
         disk.sync_dir(dir).map_err(|e| StorageError::io("sync", dir, e))?;
     }
     Ok(())

@@ -32,6 +32,9 @@ pub struct Options {
     pub block_duration_max_ms: Option<i64>,
     /// How far ahead of the clock a sample may lie.
     pub future_limit_ms: i64,
+    /// Room on the disk that is kept for making room when it is full: bytes of a file of zeros.
+    /// 0 keeps none; a full disk can then stop the flush that would free the log.
+    pub disk_reserve_bytes: u64,
     /// Whether `open` starts the thread that syncs, seals, flushes, compacts and removes. Without
     /// it the embedder calls [`super::Database::maintain`].
     pub background: bool,
@@ -50,6 +53,7 @@ impl Default for Options {
             block_duration_min_ms: 2 * HOUR_MS,
             block_duration_max_ms: None,
             future_limit_ms: 10 * 60 * 1000,
+            disk_reserve_bytes: 16 << 20,
             background: true,
             maintenance_interval: Duration::from_secs(1),
             observer: Arc::new(Silent),
@@ -129,6 +133,13 @@ pub enum Event<'a> {
     },
     /// Something was damaged or odd, and the database went on without it.
     Warning(String),
+    /// The disk is full: commits are refused until there is room.
+    DiskFull {
+        /// Bytes of the reserve that were given up for the work that makes room.
+        reserve_bytes: u64,
+    },
+    /// There is room on the disk again, and commits are taken.
+    DiskHasRoom,
     /// A step of maintenance failed; it is tried again.
     MaintenanceFailed {
         /// Which step.
@@ -188,6 +199,12 @@ impl fmt::Display for Event<'_> {
                 write!(f, "{} was put aside: {reason}", path.display())
             }
             Self::Warning(text) => f.write_str(text),
+            Self::DiskFull { reserve_bytes } => write!(
+                f,
+                "the disk is full: commits are refused until there is room; {reserve_bytes} bytes \
+                 of reserve are given up to make some"
+            ),
+            Self::DiskHasRoom => f.write_str("the disk has room again; commits are taken"),
             Self::MaintenanceFailed { step, error } => write!(f, "{step} failed: {error}"),
             Self::Sealed { groups, chunks, bytes } => {
                 write!(f, "{groups} groups sealed: {chunks} chunks, {bytes} bytes")

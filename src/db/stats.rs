@@ -31,6 +31,10 @@ pub struct Stats {
     pub head: HeadStats,
     /// Blocks that are not served, blocks and head files in which damage was found, and why.
     pub quarantined: Vec<(PathBuf, String)>,
+    /// Why no commit is taken at the moment, if none is: a full disk, or one that refuses writes.
+    pub unwritable: Option<String>,
+    /// Bytes on the disk that are kept for making room when it is full; 0 while they are given up.
+    pub disk_reserve_bytes: u64,
     /// Samples accepted.
     pub samples_appended: u64,
     /// Series created.
@@ -134,6 +138,8 @@ impl Shared {
             snapshots,
             snapshot_bytes,
             shelved: self.takeover.shelved(),
+            unwritable: head.log.unwritable.clone(),
+            disk_reserve_bytes: self.reserve.bytes(),
             samples_appended: head.samples_appended,
             series_created: head.series_created,
             series_removed: head.series_removed,

@@ -172,7 +172,8 @@ fn a_log_that_is_gone_is_told_and_begins_anew() {
             if is_removed {
                 bench.disk.remove_file(&path).unwrap();
             } else {
-                let bytes = bench.disk.file_bytes(&path).unwrap()[..100].to_vec();
+                let mut bytes = bench.disk.file_bytes(&path).unwrap();
+                bytes.truncate(100);
                 bench.disk.set_file_bytes(&path, bytes).unwrap();
             }
         }

@@ -41,6 +41,9 @@ pub struct Entry {
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Creates a file that must not exist yet, open for appending and reading.
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Creates a file of `bytes` zeros that must not exist yet, for which the medium has the room
+    /// from then on; durable on return. After an error there may be a part of it.
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()>;
     /// Opens an existing file for reading, and for appending where that is permitted.
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Maps an existing, immutable file; its length is the one at this moment.
@@ -174,6 +177,11 @@ pub enum StorageError {
     Unwritable(String),
     /// The database was closed.
     Closed,
+}
+
+/// Whether an error says that there is no room.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl StorageError {

@@ -21,6 +21,25 @@ impl Disk for PosixDisk {
         Ok(Box::new(PosixFile(file)))
     }
 
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                let zeros = vec![0; 1 << 20];
+                let mut left = bytes;
+                while left > 0 {
+                    let part = left.min(zeros.len() as u64);
+                    file.write_all(&zeros[..part as usize])?;
+                    left -= part;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        file.sync_all()?;
+        path.parent().map_or(Ok(()), |parent| self.sync_dir(parent))
+    }
+
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         match OpenOptions::new().read(true).append(true).open(path) {
             Ok(file) => Ok(Box::new(PosixFile(file))),
@@ -212,6 +231,18 @@ mod tests {
         assert_eq!(PosixDisk.map(&path).unwrap().bytes(), b"hello!");
         PosixDisk.open(&path).unwrap().append(b"?").unwrap();
         assert_eq!(file.len().unwrap(), 7);
+    }
+
+    #[test]
+    fn room_is_taken_before_it_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("room");
+        PosixDisk.allocate(&path, 3 << 20).unwrap();
+        assert_eq!(PosixDisk.open(&path).unwrap().len().unwrap(), 3 << 20);
+        let blocks = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&path).unwrap());
+        assert!(blocks * 512 >= 3 << 20, "{blocks}");
+        let again = PosixDisk.allocate(&path, 1).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AlreadyExists);
     }
 
     #[test]

@@ -211,10 +211,18 @@ fn read_extra(cursor: &mut Cursor<'_>) -> Result<Extra, RecordError> {
     Ok(Extra { histogram, start_ms })
 }
 
+/// A checkpoint begins a new log segment where the current one is longer than this.
+const ROTATE_BYTES_MIN: u64 = 256 << 10;
+
 impl Head {
     /// Writes a checkpoint, then drops log segments, head files and resting ids that nothing
     /// needs any more.
     pub(super) fn checkpoint(&self, state: &mut Maintenance) -> Result<(), StorageError> {
+        // So that what is sealed by now can go with its segment. Without room for a new one the
+        // old one stays.
+        if self.log.segment_bytes() >= ROTATE_BYTES_MIN {
+            let _ = self.log.rotate();
+        }
         // Whatever is logged before this position is in the tables that are copied after it.
         let end = self.log.synced_end()?;
         let groups = self.groups_read().all();
@@ -240,10 +248,8 @@ impl Head {
         state.is_checkpoint_due = false;
         state.checkpointed_at = self.options.clock.monotonic();
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        // The end of a log that takes no writes is in a segment that does not stand yet. Its
-        // number may not come true: after a crash the same records can go to an earlier one.
-        let first_segment = droppable.segment.min(position.segment);
-        self.log.drop_before(first_segment)?;
+        self.log.drop_before(droppable.sequence.min(position.sequence))?;
+        let first_segment = self.log.segments().first().map_or(0, |segment| segment.number);
         self.drop_unused_files()?;
         let first_file = self.files().by_number.keys().next().copied().unwrap_or(u64::MAX);
         self.register_write().release_ids(first_segment, first_file);

@@ -45,6 +45,36 @@ impl Head {
         files.iter().for_each(|file| file.release());
     }
 
+    /// Seals everything and leaves of the log no more than what comes in meanwhile. Two
+    /// checkpoints say so in the end: the log is kept for the older one.
+    pub fn shorten_log(&self) -> Result<(), StorageError> {
+        self.check_open()?;
+        let mut state = self.maintenance();
+        let done = self.log.rotate().and_then(|()| {
+            let groups = self.groups_read().all();
+            self.seal(&groups, &mut state)?;
+            self.checkpoint(&mut state)?;
+            if self.log.segments().len() > 1 { self.checkpoint(&mut state) } else { Ok(()) }
+        });
+        self.tell_failure("shortening the log", &done);
+        done
+    }
+
+    /// Refuses commits with this reason until [`Head::resume_commits`].
+    pub fn hold_commits(&self, why: &str) {
+        self.log.hold(why);
+    }
+
+    /// Takes commits again, as far as the disk does.
+    pub fn resume_commits(&self) {
+        self.log.resume();
+    }
+
+    /// Whether the log met a full disk and has not been written to since.
+    pub fn is_disk_full(&self) -> bool {
+        self.log.stats().is_disk_full
+    }
+
     /// Syncs, writes a checkpoint and refuses everything afterwards.
     pub fn close(&self) -> Result<(), StorageError> {
         let mut state = self.maintenance();

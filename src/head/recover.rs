@@ -53,8 +53,10 @@ impl Head {
         let files_dir = options.dir.join("head");
         let created = options.disk.create_dir_all(&files_dir);
         created.map_err(|e| StorageError::io("create", &files_dir, e))?;
-        let synced = options.disk.sync_dir(&options.dir);
-        synced.map_err(|e| StorageError::io("sync", &options.dir, e))?;
+        // A file whose name the process before could not make durable counts from now on.
+        for dir in [&options.dir, &files_dir] {
+            options.disk.sync_dir(dir).map_err(|e| StorageError::io("sync", dir, e))?;
+        }
         let (checkpoint, damages) =
             wal::read_newest(&options.disk, &options.dir.join("checkpoint"))?;
         let after = checkpoint.as_ref().map_or(Position::START, CheckpointReader::position);

@@ -285,9 +285,13 @@ impl TsdbFigures {
             ),
         ];
         out.extend(counters.map(|(name, help, value)| plain(Counter, name, help, value as f64)));
-        let writable = u8::from(log.unwritable.is_none());
-        let help = "1 while the write-ahead log takes samples, 0 while it cannot.";
+        let writable = u8::from(self.stats.unwritable.is_none());
+        let help =
+            "1 while the write-ahead log takes samples, 0 while the disk is full or refuses.";
         out.push(plain(Gauge, "narthex_wal_writable", help, f64::from(writable)));
+        let help = "Bytes of the disk kept for making room when it is full; 0 while given up.";
+        let reserve = self.stats.disk_reserve_bytes as f64;
+        out.push(plain(Gauge, "narthex_disk_reserve_bytes", help, reserve));
         let help = "Segments of the write-ahead log.";
         out.push(plain(Gauge, "narthex_wal_segments", help, log.segments as f64));
     }

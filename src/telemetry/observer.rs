@@ -45,6 +45,8 @@ impl ObserverLog {
             | Event::Snapshot { .. }
             | Event::Quarantined { .. }
             | Event::Sealed { .. }
+            | Event::DiskFull { .. }
+            | Event::DiskHasRoom
             | Event::Checkpointed { .. }
             | Event::Replayed { .. } => {}
         }
@@ -104,6 +106,13 @@ impl Observer for ObserverLog {
                 duration = %short(*took),
                 "Log replayed"
             ),
+            Event::DiskFull { reserve_bytes } => tracing::error!(
+                reserve_bytes,
+                "The disk is full: writes are refused until there is room, queries go on"
+            ),
+            Event::DiskHasRoom => {
+                tracing::warn!("The disk has room again; writes are taken");
+            }
             Event::Warning(text) => tracing::warn!("{text}"),
             Event::MaintenanceFailed { step, error } => {
                 tracing::error!(step, %error, "Maintenance failed and is tried again");

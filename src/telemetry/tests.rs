@@ -216,6 +216,8 @@ fn stats() -> Stats {
         compactions: 1,
         blocks: vec![block],
         quarantined: vec![(PathBuf::from("x"), "damaged".to_owned())],
+        unwritable: Some("the disk is full".to_owned()),
+        disk_reserve_bytes: 4096,
         ..Stats::default()
     }
 }
@@ -257,6 +259,8 @@ const SERVER_LINES: &[&str] = &[
     "prometheus_tsdb_retention_limit_seconds 1.296e+06",
     "prometheus_tsdb_clean_start 1",
     "narthex_quarantined_files 1",
+    "narthex_wal_writable 0",
+    "narthex_disk_reserve_bytes 4096",
     "prometheus_target_scrape_pool_targets{scrape_job=\"node\"} 40",
     "prometheus_target_scrape_pool_targets{scrape_job=\"other\"} 5",
     "prometheus_target_scrapes_sample_duplicate_timestamp_total 6",

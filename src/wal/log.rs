@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use super::frame;
 use super::{KIND_MAX, PAYLOAD_BYTES_MAX, Position};
-use crate::disk::{Clock, Disk, File, StorageError};
+use crate::disk::{Clock, Disk, File, StorageError, is_disk_full};
 
 pub use sync::Syncer;
 
@@ -76,6 +76,8 @@ pub struct LogStats {
     pub append_failures: u64,
     /// Why the log takes no writes at the moment, if it does not.
     pub unwritable: Option<String>,
+    /// Whether that is for want of room.
+    pub is_disk_full: bool,
 }
 
 /// The log, open for appending. All methods may be called from any thread.
@@ -141,6 +143,8 @@ struct State {
     waiters: usize,
     /// Tickets whose records were given up, as closed ranges; kept while anyone waits.
     given_up: Vec<(u64, u64)>,
+    /// Why appends are refused by the owner's wish.
+    held: Option<String>,
     stats: LogStats,
 }
 
@@ -187,7 +191,11 @@ impl Log {
     pub fn append(&self, payloads: &[(u8, &[u8])]) -> Result<Position, StorageError> {
         self.check(payloads)?;
         let bytes_len: usize = payloads.iter().map(|(_, p)| frame::HEADER_LEN + p.len()).sum();
-        let mut state = self.keep_interval(self.lock())?;
+        let state = self.lock();
+        if let Some(why) = &state.held {
+            return Err(StorageError::Unwritable(why.clone()));
+        }
+        let mut state = self.keep_interval(state)?;
         state = self.make_room(state, bytes_len as u64)?;
         let first = state.next_sequence;
         let mut bytes = Vec::with_capacity(bytes_len);
@@ -200,6 +208,7 @@ impl Log {
         state.next_sequence += payloads.len() as u64;
         state.stats.appended_records += payloads.len() as u64;
         state.stats.unwritable = None;
+        state.stats.is_disk_full = false;
         let end_sequence = state.next_sequence;
         let at = self.clock.monotonic();
         state.unsynced.push_back(Batch { ticket, end_sequence, at, bytes });
@@ -211,19 +220,31 @@ impl Log {
         Ok(position)
     }
 
+    /// Refuses appends with this reason until [`Log::resume`]. Syncing goes on.
+    pub fn hold(&self, why: &str) {
+        self.lock().held = Some(why.to_owned());
+    }
+
+    /// Takes appends again, as far as the disk does.
+    pub fn resume(&self) {
+        let mut state = self.lock();
+        state.held = None;
+        if state.stats.is_disk_full {
+            // There is room again, and the next append may be far away.
+            state.stats.unwritable = None;
+            state.stats.is_disk_full = false;
+        }
+    }
+
     /// Where the next record will stand.
     pub fn end(&self) -> Position {
         self.lock().end()
     }
 
-    /// Removes the segments with numbers below `segment`, oldest first; never the newest one.
-    /// Returns the bytes freed.
-    pub fn drop_before(&self, segment: u64) -> Result<u64, StorageError> {
-        let doomed: Vec<u64> = {
-            let state = self.lock();
-            let newest = state.segments.keys().next_back().copied().unwrap_or(0);
-            state.segments.range(..segment.min(newest)).map(|(number, _)| *number).collect()
-        };
+    /// Removes the segments of which every record has a number below `sequence` or stands in a
+    /// later one again, oldest first; never the newest one. Returns the bytes freed.
+    pub fn drop_before(&self, sequence: u64) -> Result<u64, StorageError> {
+        let doomed = self.lock().droppable(sequence);
         let mut freed = 0;
         for number in &doomed {
             let path = super::segment::path_of(&self.dir, *number);
@@ -260,6 +281,7 @@ impl Log {
             bytes: state.segments.values().map(|segment| segment.bytes).sum(),
             segments: state.segments.len() as u64,
             unsynced_bytes: state.unsynced.iter().map(|batch| batch.bytes.len() as u64).sum(),
+            unwritable: state.held.clone().or_else(|| state.stats.unwritable.clone()),
             ..state.stats.clone()
         }
     }
@@ -305,6 +327,7 @@ impl State {
             next_ticket: 1,
             waiters: 0,
             given_up: Vec::new(),
+            held: None,
             stats: LogStats::default(),
         }
     }
@@ -324,11 +347,12 @@ impl State {
         };
         let offset = current.len;
         if let Err(error) = current.file.append(bytes) {
-            let error = refusal("append", &current.path, &error);
+            let refused = refusal("append", &current.path, &error);
             self.roll_back();
             self.stats.append_failures += 1;
-            self.stats.unwritable = Some(error.to_string());
-            return Err(error);
+            self.stats.unwritable = Some(refused.to_string());
+            self.stats.is_disk_full = is_disk_full(&error);
+            return Err(refused);
         }
         current.len += bytes.len() as u64;
         current.has_records = true;
@@ -353,6 +377,19 @@ impl State {
         }
     }
 
+    /// Numbers of the segments that [`Log::drop_before`] removes.
+    fn droppable(&self, sequence: u64) -> Vec<u64> {
+        let mut limit: Option<u64> = None;
+        let mut limits: Vec<(u64, Option<u64>)> = Vec::with_capacity(self.segments.len());
+        for (number, segment) in self.segments.iter().rev() {
+            limits.push((*number, limit));
+            limit = [limit, segment.first_sequence].into_iter().flatten().min();
+        }
+        let is_done = |limit: Option<u64>| limit.is_some_and(|limit| limit <= sequence);
+        let oldest = limits.iter().rev().take_while(|(_, limit)| is_done(*limit));
+        oldest.map(|(number, _)| *number).collect()
+    }
+
     /// Everything up to `sequence` is on the medium.
     fn mark_synced(&mut self, sequence: u64) {
         while self.unsynced.front().is_some_and(|batch| batch.end_sequence <= sequence) {
@@ -362,11 +399,11 @@ impl State {
     }
 }
 
+/// How a refusal for want of room begins.
+const DISK_FULL: &str = "the disk is full: ";
+
 /// The error that callers see when the disk refuses.
 fn refusal(op: &str, path: &Path, error: &std::io::Error) -> StorageError {
-    let why = match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "the disk is full: ",
-        _ => "",
-    };
+    let why = if is_disk_full(error) { DISK_FULL } else { "" };
     StorageError::Unwritable(format!("{why}{op} {}: {error}", path.display()))
 }

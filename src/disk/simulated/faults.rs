@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 #[expect(missing_docs, reason = "each is the method of that name")]
 pub enum Call {
     Create,
+    Allocate,
     Open,
     Map,
     ReadDir,
@@ -25,6 +26,29 @@ pub enum Call {
     Len,
     Truncate,
     TryClone,
+}
+
+impl Call {
+    /// Whether it changes what the disk holds, or what of it is durable.
+    pub(super) fn changes(self) -> bool {
+        use Call::{
+            Allocate, Append, Create, CreateDirAll, RemoveDirAll, RemoveFile, Rename, Sync,
+            SyncDir, Truncate,
+        };
+        matches!(
+            self,
+            Create
+                | Allocate
+                | CreateDirAll
+                | Rename
+                | RemoveFile
+                | RemoveDirAll
+                | SyncDir
+                | Append
+                | Sync
+                | Truncate
+        )
+    }
 }
 
 /// How long a fault lasts.

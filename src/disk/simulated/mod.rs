@@ -108,6 +108,19 @@ impl SimulatedDisk {
         self.state().faults.calls()
     }
 
+    /// Begins to keep a copy of the disk before every call that changes it.
+    pub fn keep_moments(&self) {
+        self.state().moments = Some(Vec::new());
+    }
+
+    /// The copies that were kept since [`Self::keep_moments`], oldest first, and no more of them:
+    /// each is the disk at one moment of the past, to be crashed or killed there.
+    pub fn take_moments(&self) -> Vec<Self> {
+        let moments = self.state().moments.take().unwrap_or_default();
+        let disk = |state: State| Self { life: state.life, state: Arc::new(Mutex::new(state)) };
+        moments.into_iter().map(disk).collect()
+    }
+
     /// Limits the bytes that all files may hold together; `None` lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
@@ -146,6 +159,9 @@ impl SimulatedDisk {
         if state.life != self.life {
             return Err(io::Error::other("the simulated process has ended"));
         }
+        if call.changes() {
+            state.keep_moment();
+        }
         let fails = state.faults.next_fails(call);
         Ok((state, fails))
     }
@@ -177,6 +193,19 @@ impl Disk for SimulatedDisk {
         let inode = state.create_file(path)?;
         drop(state);
         Ok(self.file(inode))
+    }
+
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let mut state = self.begin_or_fail(Call::Allocate)?;
+        let room = state.capacity.map_or(u64::MAX, |c| c.saturating_sub(state.used()));
+        let fits = room.min(bytes);
+        let inode = state.create_file(path)?;
+        state.truncate(inode, usize::try_from(fits).map_err(|_| missing())?);
+        if fits < bytes {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        state.sync_file(inode, false);
+        path.parent().map_or(Ok(()), |parent| state.sync_dir(parent))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {

@@ -25,14 +25,14 @@ struct Write {
 
 #[derive(Debug, Clone)]
 enum Change {
-    Append { offset: usize, bytes: Vec<u8> },
+    Append { offset: usize, bytes: Arc<[u8]> },
     Truncate(usize),
 }
 
 #[derive(Debug, Clone, Default)]
 struct FileData {
     live: Arc<Vec<u8>>,
-    durable: Vec<u8>,
+    durable: Arc<Vec<u8>>,
     pending: Vec<Write>,
 }
 
@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) life: u64,
     pub(super) faults: Faults,
     pub(super) capacity: Option<u64>,
+    /// The disk before each change since someone wanted to know.
+    pub(super) moments: Option<Vec<State>>,
     random: u64,
     inodes: HashMap<u64, Inode>,
     next_inode: u64,
@@ -83,6 +85,7 @@ impl State {
             life: 0,
             faults: Faults::default(),
             capacity: None,
+            moments: None,
             random: seed,
             inodes: HashMap::from([(ROOT, Inode::Dir(DirData::default()))]),
             next_inode: ROOT + 1,
@@ -100,6 +103,14 @@ impl State {
         self.life += 1;
         self.faults.clear();
         self.locks.clear();
+    }
+
+    /// Keeps the disk as it is now, where that is wanted.
+    pub(super) fn keep_moment(&mut self) {
+        if let Some(mut moments) = self.moments.take() {
+            moments.push(self.clone());
+            self.moments = Some(moments);
+        }
     }
 
     /// Splitmix64 (Steele, Lea, Flood 2014).
@@ -336,8 +347,9 @@ impl State {
         let entries = self.dir_mut(dir);
         entries.live.insert(name.clone(), inode);
         entries.durable.insert(name, inode);
-        let live = Arc::new(bytes.clone());
-        *self.file_data(inode) = FileData { live, durable: bytes, pending: Vec::new() };
+        let live = Arc::new(bytes);
+        let durable = Arc::clone(&live);
+        *self.file_data(inode) = FileData { live, durable, pending: Vec::new() };
         Ok(())
     }
 
@@ -382,7 +394,7 @@ impl State {
         }
         let order = self.order();
         let file = self.file_data(inode);
-        let change = Change::Append { offset: file.live.len(), bytes: bytes.to_vec() };
+        let change = Change::Append { offset: file.live.len(), bytes: bytes.into() };
         Arc::make_mut(&mut file.live).extend_from_slice(bytes);
         file.pending.push(Write { order, change });
     }
@@ -399,7 +411,7 @@ impl State {
     pub(super) fn sync_file(&mut self, inode: u64, fails: bool) {
         for write in std::mem::take(&mut self.file_data(inode).pending) {
             if !fails || self.chance_below(2) == 0 {
-                apply(&mut self.file_data(inode).durable, write.change);
+                apply(&mut self.file_data(inode).durable, &write.change);
             }
         }
     }
@@ -427,7 +439,7 @@ impl State {
                     let pending = std::mem::take(&mut file.pending);
                     self.survive(number, pending, mode, whole);
                     let file = self.file_data(number);
-                    file.live = Arc::new(file.durable.clone());
+                    file.live = Arc::clone(&file.durable);
                 }
                 None => {}
             }
@@ -454,21 +466,24 @@ impl State {
         // One chance for the whole file: sometimes nearly all survives, sometimes hardly any.
         let permille = self.chance_below(1001);
         for write in pending {
-            match (mode, write.change) {
+            match (mode, &write.change) {
                 (_, change) if write.order <= whole => {
                     apply(&mut self.file_data(inode).durable, change);
                 }
-                (Crash::Torn, Change::Append { offset, mut bytes }) => {
-                    bytes.truncate(self.chance_below(bytes.len() as u64) as usize);
-                    apply(&mut self.file_data(inode).durable, Change::Append { offset, bytes });
+                (Crash::Torn, Change::Append { offset, bytes }) => {
+                    let kept = self.chance_below(bytes.len() as u64) as usize;
+                    let part = Change::Append { offset: *offset, bytes: bytes[..kept].into() };
+                    apply(&mut self.file_data(inode).durable, &part);
                     // Only the first one is torn; those after it are lost.
                     return;
                 }
                 (Crash::Random, Change::Append { offset, bytes }) => {
-                    self.survive_by_sector(inode, offset, &bytes, permille);
+                    self.survive_by_sector(inode, *offset, bytes, permille);
                 }
-                (Crash::Random, Change::Truncate(len)) if self.chance_below(1000) < permille => {
-                    apply(&mut self.file_data(inode).durable, Change::Truncate(len));
+                (Crash::Random, change @ Change::Truncate(_))
+                    if self.chance_below(1000) < permille =>
+                {
+                    apply(&mut self.file_data(inode).durable, change);
                 }
                 _ => {}
             }
@@ -481,8 +496,8 @@ impl State {
             let end = ((offset + start) / SECTOR * SECTOR + SECTOR - offset).min(bytes.len());
             if self.chance_below(1000) < permille {
                 let change =
-                    Change::Append { offset: offset + start, bytes: bytes[start..end].to_vec() };
-                apply(&mut self.file_data(inode).durable, change);
+                    Change::Append { offset: offset + start, bytes: bytes[start..end].into() };
+                apply(&mut self.file_data(inode).durable, &change);
             }
             start = end;
         }
@@ -503,15 +518,16 @@ impl State {
 }
 
 /// Applies a change; a gap that an unsynced change left reads as zeros.
-fn apply(durable: &mut Vec<u8>, change: Change) {
+fn apply(durable: &mut Arc<Vec<u8>>, change: &Change) {
+    let durable = Arc::make_mut(durable);
     match change {
         Change::Append { offset, bytes } => {
             let end = offset + bytes.len();
             if durable.len() < end {
                 durable.resize(end, 0);
             }
-            durable[offset..end].copy_from_slice(&bytes);
+            durable[*offset..end].copy_from_slice(bytes);
         }
-        Change::Truncate(len) => durable.resize(len, 0),
+        Change::Truncate(len) => durable.resize(*len, 0),
     }
 }

@@ -188,3 +188,20 @@ fn damage_can_be_planted_and_maps_are_snapshots() {
     assert_eq!(map.bytes(), b"abc");
     assert_eq!(bytes(&disk.crash(Crash::Strict)), b"axc");
 }
+
+#[test]
+fn every_moment_before_a_change_can_be_gone_back_to() {
+    let (disk, mut file) = with_file(1);
+    disk.keep_moments();
+    file.append(b"a").unwrap();
+    file.sync().unwrap();
+    file.append(b"b").unwrap();
+    assert_eq!(file.len().unwrap(), 2, "reading is no change");
+    let moments = disk.take_moments();
+    let kept: Vec<_> = moments.iter().map(bytes).collect();
+    assert_eq!(kept, [&b""[..], b"a", b"a"]);
+    let durable: Vec<_> = moments.iter().map(|disk| bytes(&disk.crash(Crash::Strict))).collect();
+    assert_eq!(durable, [&b""[..], b"", b"a"]);
+    assert_eq!(bytes(&disk), b"ab");
+    assert!(disk.take_moments().is_empty());
+}

@@ -56,8 +56,13 @@ pub(in crate::http) fn build_info(sink: &mut Sink) -> Result<(), ApiError> {
 /// `/api/v1/status/runtimeinfo`
 pub(in crate::http) fn runtime_info(service: &Service, sink: &mut Sink) -> Result<(), ApiError> {
     let mut fields = service.control.runtime_info();
-    let quarantined = service.database().map_or(0, |db| db.stats().quarantined.len());
-    fields.push(("corruptionCount", quarantined.to_string()));
+    let stats = service.database().map(crate::db::Database::stats).unwrap_or_default();
+    fields.push(("corruptionCount", stats.quarantined.len().to_string()));
+    // Why nothing is stored, and what was put aside, beyond what Prometheus tells.
+    fields.push(("storageUnwritable", stats.unwritable.unwrap_or_default()));
+    let line = |(path, why): (std::path::PathBuf, String)| format!("{}: {why}", path.display());
+    let quarantined: Vec<_> = stats.quarantined.into_iter().map(line).collect();
+    fields.push(("storageQuarantined", quarantined.join("; ")));
     let data = |sink: &mut Sink| {
         object(sink.buffer(), &fields);
         Ok(())

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, MutexGuard};
 
-use super::{Batch, Current, KnownSegment, Log, State, refusal};
+use super::{Batch, Current, DISK_FULL, KnownSegment, Log, State, refusal};
 use crate::disk::{Clock, Disk, File, StorageError};
 use crate::wal::frame::{self, KIND_MARKER};
 use crate::wal::replay::{Found, Replay};
@@ -62,6 +62,7 @@ fn read_end(
     let newest = segments.iter().rposition(|segment| segment.good_header().is_some());
     let segments = segments.split_off(newest.unwrap_or(0));
     let header = segments.first().and_then(Segment::good_header);
+    let header_found = header.is_some();
     let first = header.map_or(after.sequence, |header| header.first_sequence);
     let from = Position { sequence: first, segment: 0, offset: 0 };
     let mut replay = Replay::over(Arc::clone(disk), dir, segments, from);
@@ -90,7 +91,9 @@ fn read_end(
             Found::Damage(_) => {}
         }
     }
-    state.next_sequence = replay.next_sequence();
+    // Of a log without a header and without a record nobody knows where it ended.
+    let is_known = header_found || replay.next_sequence() > first;
+    state.next_sequence = if is_known { replay.next_sequence() } else { 0 };
     if state.unsynced.is_empty() {
         state.synced = state.next_sequence;
     }
@@ -156,12 +159,41 @@ impl Log {
         }
     }
 
+    /// Begins a new segment, unless no record stands in the current one yet: what is covered
+    /// elsewhere can then be dropped with the old one. All appended so far is synced by it.
+    pub fn rotate(&self) -> Result<(), StorageError> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return Err(StorageError::Closed);
+            }
+            if state.syncing {
+                state = self.wait(state);
+                continue;
+            }
+            match &state.current {
+                Some(current) if !current.has_records => return Ok(()),
+                Some(_) if !state.unsynced.is_empty() => state = self.sync_now(state),
+                _ => return self.begin_segment(&mut state),
+            }
+        }
+    }
+
+    /// Bytes of the segment that is written to.
+    pub fn segment_bytes(&self) -> u64 {
+        self.lock().current.as_ref().map_or(0, |current| current.len)
+    }
+
     /// Begins a segment that holds the records of `unsynced`, durably, and makes it the current
     /// one. After an error the current one is as it was, or gone where it must not be used.
     pub(super) fn begin_segment(&self, state: &mut State) -> Result<(), StorageError> {
         debug_assert!(!state.syncing, "a sync of the old segment runs");
         let result = self.try_begin_segment(state);
         state.stats.unwritable = result.as_ref().err().map(ToString::to_string);
+        state.stats.is_disk_full = match &result {
+            Err(StorageError::Unwritable(why)) => why.starts_with(DISK_FULL),
+            _ => false,
+        };
         result
     }
 

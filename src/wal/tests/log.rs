@@ -201,7 +201,7 @@ fn dropped_segments_are_gone_and_the_newest_stays() {
     let positions: Vec<Position> =
         (0..20).map(|i| append(&log, &[(1, vec![i; 200])]).unwrap()).collect();
     let before = disk.used();
-    let freed = log.drop_before(positions[10].segment).unwrap();
+    let freed = log.drop_before(positions[10].sequence).unwrap();
     assert_eq!(before - freed, disk.used());
     let (found, damages) = replay_from(&disk, positions[10]);
     assert_eq!((found.len(), damages), (10, Vec::new()));
@@ -300,4 +300,34 @@ fn a_newer_format_is_refused_by_name() {
     let error = open(&disk, &clock, options(1 << 20, 1000)).unwrap_err();
     assert!(matches!(error, StorageError::TooNew { found: 9, supported: 1, .. }));
     assert_eq!(replay(&disk).1[0].kind, DamageKind::TooNew);
+}
+
+#[test]
+fn a_new_segment_lets_the_one_before_go() {
+    let (disk, _, log) = new_log(1 << 20, 1000);
+    append(&log, &[record(1), record(2)]).unwrap();
+    assert_eq!(log.drop_before(u64::MAX).unwrap(), 0);
+    log.rotate().unwrap();
+    log.rotate().unwrap();
+    assert_eq!(log.segments().len(), 2, "an empty one is not followed by another");
+    assert_eq!(log.drop_before(1).unwrap(), 0, "the second record is wanted");
+    append(&log, &[record(3)]).unwrap();
+    assert!(log.drop_before(2).unwrap() > 0);
+    let (found, damages) = replay_from(&disk, Position { sequence: 2, ..Position::START });
+    assert_eq!((found, damages), (vec![record(3)], Vec::new()));
+}
+
+#[test]
+fn a_log_on_hold_refuses_and_syncs() {
+    let (disk, _, log) = new_log(1 << 20, 1000);
+    append(&log, &[record(1)]).unwrap();
+    log.hold("the disk is full");
+    let error = append(&log, &[record(2)]).unwrap_err();
+    assert!(matches!(error, StorageError::Unwritable(why) if why == "the disk is full"));
+    assert_eq!(log.stats().unwritable.as_deref(), Some("the disk is full"));
+    log.sync().unwrap();
+    log.resume();
+    assert_eq!(log.stats().unwritable, None);
+    append(&log, &[record(3)]).unwrap();
+    assert_eq!(records(&disk), [record(1), record(3)]);
 }
