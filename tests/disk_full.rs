@@ -11,7 +11,7 @@ use narthex::disk::{Clock, Crash, Disk, SimulatedClock, SimulatedDisk, StorageEr
 use narthex::head::GroupKey;
 use narthex::model::{Labels, TimeRange};
 use narthex::protowire::field::{write_bytes, write_double, write_int64};
-use narthex::remote::{WriteRequest, receive};
+use narthex::remote::{KnownSeries, WriteRequest, receive};
 use narthex::select::{Cancellation, Queryable};
 
 const START: i64 = 1_699_999_200_000;
@@ -188,10 +188,11 @@ fn senders_are_told_to_come_again() {
     let db = world.open();
     world.disk.set_capacity(Some(world.disk.used() + 100_000));
     world.fill_for_good(&db);
+    let known = KnownSeries::default();
     let send = |t_ms| {
         let body = request(t_ms);
         let (content_type, content_encoding) = (Some("application/x-protobuf"), Some("snappy"));
-        receive(&db, WriteRequest { content_type, content_encoding, body: &body })
+        receive(&db, &known, WriteRequest { content_type, content_encoding, body: &body })
     };
     let reply = send(world.now);
     assert_eq!(reply.status, 503, "{}", reply.text);
