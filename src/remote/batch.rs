@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::known::{Known, KnownSeries, LabelsKey};
+use super::known::LabelsKey;
 use super::labels::canonical;
 use super::resolution::in_known_resolution;
 use crate::db::Appender;
@@ -34,6 +34,12 @@ impl Push<'_> {
             let labels = canonical(&series, &mut Vec::new(), &mut Vec::new());
             labels.expect("BUG: equal bytes were valid labels before")
         })
+    }
+
+    /// The series has left the head: its labels say who it is.
+    pub(super) fn forget(&mut self) {
+        self.labels = Some(self.labels());
+        self.series = None;
     }
 }
 
@@ -81,13 +87,13 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Appends the samples with these indexes, which ascend. New series become known to `known`,
-    /// which is told how many series live.
+    /// Appends the samples with these indexes, which ascend. Series that were looked up for it are
+    /// added to `found`.
     pub(super) fn append(
         &mut self,
         appender: &mut Appender,
         samples: &[usize],
-        (known, live): (&KnownSeries, usize),
+        found: &mut Vec<(LabelsKey, SeriesRef)>,
     ) -> Result<(), StorageError> {
         appender.reserve(samples.len());
         let mut extras = self.extras.iter().peekable();
@@ -99,10 +105,7 @@ impl<'a> Batch<'a> {
                 (None, labels) => {
                     let labels = labels.as_ref().expect("BUG: a new series has labels");
                     let series = appender.series(labels)?;
-                    if let Some(key) = push.key {
-                        let source = Arc::clone(&self.source);
-                        known.insert(key, Known { series, source }, live);
-                    }
+                    found.extend(push.key.map(|key| (key, series)));
                     series
                 }
             };

@@ -11,84 +11,109 @@
 //! what is alive without keeping account of it.
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::head::{GroupKey, SeriesRef};
 
-/// Tables that are locked apart: requests come on several threads.
-const SHARDS: usize = 16;
-/// Entries that are always allowed, in one shard.
-const ENTRIES_MIN: usize = 4096;
+/// Entries that are always allowed.
+const ENTRIES_MIN: usize = 65_536;
 
 /// Stands for the bytes of a series' labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LabelsKey(u128);
 
-/// A series and what feeds it.
-#[derive(Debug, Clone)]
+/// A series, and the number of what feeds it.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     pub(super) series: SeriesRef,
-    pub(super) source: Arc<GroupKey>,
+    pub(super) source: u32,
 }
 
 /// The table. Shared between threads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KnownSeries {
     keys: [DefaultHashBuilder; 2],
-    shards: [Mutex<Shard>; SHARDS],
+    table: RwLock<Table>,
 }
 
-/// Keys are hashes already.
-type Shard = HashMap<u128, Known, BuildHasherDefault<Folded>>;
-
-impl Default for KnownSeries {
-    fn default() -> Self {
-        Self {
-            keys: [DefaultHashBuilder::default(), DefaultHashBuilder::default()],
-            shards: std::array::from_fn(|_| Mutex::default()),
-        }
-    }
+#[derive(Debug, Default)]
+struct Table {
+    /// Keys are hashes already.
+    entries: HashMap<u128, Known, BuildHasherDefault<Folded>>,
+    sources: Vec<Arc<GroupKey>>,
+    by_source: HashMap<Arc<GroupKey>, u32>,
 }
 
-impl KnownSeries {
+/// The table as one request reads it: locked once, because a lock for each sample would cost as
+/// much as finding it.
+#[derive(Debug)]
+pub(super) struct KnownReader<'a> {
+    keys: &'a [DefaultHashBuilder; 2],
+    table: RwLockReadGuard<'a, Table>,
+}
+
+impl KnownReader<'_> {
     /// The key of the labels that stand in a request as `bytes`.
     pub(super) fn key(&self, bytes: &[u8]) -> LabelsKey {
-        let [first, second] = &self.keys;
-        let low = first.hash_one(bytes);
-        LabelsKey(u128::from(low) << 64 | u128::from(second.hash_one((bytes, low))))
+        let [first, second] = self.keys;
+        LabelsKey(u128::from(first.hash_one(bytes)) << 64 | u128::from(second.hash_one(bytes)))
     }
 
     /// What is known of a key.
     pub(super) fn find(&self, key: LabelsKey) -> Option<Known> {
-        self.shard(key).get(&key.0).cloned()
+        self.table.entries.get(&key.0).copied()
     }
 
-    /// Remembers a series; `live` is the number of series that the head holds.
-    pub(super) fn insert(&self, key: LabelsKey, known: Known, live: usize) {
-        let mut shard = self.shard(key);
-        if shard.len() >= ENTRIES_MIN && shard.len() * SHARDS > live.saturating_mul(2) {
-            *shard = Shard::default();
+    /// The source of that number.
+    pub(super) fn source(&self, number: u32) -> &Arc<GroupKey> {
+        &self.table.sources[number as usize]
+    }
+}
+
+impl KnownSeries {
+    /// Reads the table; writers wait until the reader goes.
+    pub(super) fn reader(&self) -> KnownReader<'_> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        KnownReader { keys: &self.keys, table }
+    }
+
+    /// Remembers series of one source and forgets others that have left; `live` is the number of
+    /// series that the head holds.
+    pub(super) fn update(
+        &self,
+        source: &Arc<GroupKey>,
+        found: &[(LabelsKey, SeriesRef)],
+        gone: &[LabelsKey],
+        live: usize,
+    ) {
+        if found.is_empty() && gone.is_empty() {
+            return;
         }
-        shard.insert(key.0, known);
-    }
-
-    /// Forgets a series that has left.
-    pub(super) fn forget(&self, key: LabelsKey) {
-        self.shard(key).remove(&key.0);
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        for key in gone {
+            table.entries.remove(&key.0);
+        }
+        let next = table.entries.len() + found.len();
+        if next > ENTRIES_MIN && next > live.saturating_mul(2) {
+            *table = Table::default();
+        }
+        let table = &mut *table;
+        let number = *table.by_source.entry(Arc::clone(source)).or_insert_with(|| {
+            table.sources.push(Arc::clone(source));
+            table.sources.len() as u32 - 1
+        });
+        let entry =
+            |&(key, series): &(LabelsKey, SeriesRef)| (key.0, Known { series, source: number });
+        table.entries.extend(found.iter().map(entry));
     }
 
     /// Bytes on the heap, roughly.
     pub fn heap_bytes(&self) -> usize {
-        let lock =
-            |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).capacity();
-        self.shards.iter().map(lock).sum::<usize>() * (size_of::<(u128, Known)>() + 1)
-    }
-
-    fn shard(&self, key: LabelsKey) -> MutexGuard<'_, Shard> {
-        let shard = &self.shards[(key.0 >> 124) as usize % SHARDS];
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.entries.capacity() * (size_of::<(u128, Known)>() + 1)
+            + table.sources.len() * 4 * size_of::<GroupKey>()
     }
 }
 
@@ -115,37 +140,46 @@ mod tests {
     use super::*;
     use crate::head::SeriesId;
 
-    fn known(id: u32) -> Known {
-        let series = SeriesRef { id: SeriesId(id), generation: 0 };
-        Known { series, source: Arc::new(GroupKey::Embedded(String::new())) }
+    fn series(id: u32) -> SeriesRef {
+        SeriesRef { id: SeriesId(id), generation: 0 }
+    }
+
+    fn source(name: &str) -> Arc<GroupKey> {
+        Arc::new(GroupKey::Embedded(name.to_owned()))
     }
 
     #[test]
     fn series_are_found_by_their_bytes_until_they_are_forgotten() {
         let table = KnownSeries::default();
-        let keys: Vec<_> = (0..10_000_u32).map(|i| table.key(&i.to_le_bytes())).collect();
-        for (id, key) in (0..).zip(&keys) {
-            table.insert(*key, known(id), 10_000);
+        let key = |id: u32| table.reader().key(&id.to_le_bytes());
+        for (name, ids) in [("a", 0..6000), ("b", 6000..9000), ("a", 9000..10_000)] {
+            let found: Vec<_> = ids.map(|id| (key(id), series(id))).collect();
+            table.update(&source(name), &found, &[], 10_000);
         }
-        for (id, key) in (0_u32..).zip(&keys) {
-            assert_eq!(table.key(&id.to_le_bytes()), *key);
-            assert_eq!(table.find(*key).map(|known| known.series.id.0), Some(id));
+        for id in 0..10_000_u32 {
+            let reader = table.reader();
+            let known = reader.find(reader.key(&id.to_le_bytes())).expect("a known series");
+            assert_eq!(known.series, series(id));
+            let name = if (6000..9000).contains(&id) { "b" } else { "a" };
+            assert_eq!(**reader.source(known.source), *source(name));
         }
-        table.forget(keys[7]);
-        assert!(table.find(keys[7]).is_none());
-        assert!(table.find(keys[8]).is_some());
+        table.update(&source("a"), &[], &[key(7)], 10_000);
+        assert!(table.reader().find(key(7)).is_none());
+        assert!(table.reader().find(key(8)).is_some());
         assert!(table.heap_bytes() > 10_000 * 32);
     }
 
     #[test]
     fn the_table_follows_what_is_alive() {
         let table = KnownSeries::default();
-        for i in 0..500_000_u32 {
-            table.insert(table.key(&i.to_le_bytes()), known(i), 1000);
+        for first in (0..500_000_u32).step_by(500) {
+            let key = |id: u32| table.reader().key(&id.to_le_bytes());
+            let found: Vec<_> = (first..first + 500).map(|id| (key(id), series(id))).collect();
+            table.update(&source(&first.to_string()), &found, &[], 1000);
         }
-        let held: usize = table.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
-        assert!(held <= ENTRIES_MIN * SHARDS, "{held} entries");
-        let last = table.key(&499_999_u32.to_le_bytes());
-        assert!(table.find(last).is_some());
+        let reader = table.reader();
+        assert!(reader.table.entries.len() <= ENTRIES_MIN);
+        assert!(reader.table.sources.len() <= ENTRIES_MIN / 500);
+        assert!(reader.find(reader.key(&499_999_u32.to_le_bytes())).is_some());
     }
 }

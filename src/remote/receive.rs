@@ -13,7 +13,7 @@ use std::sync::Arc;
 use hashbrown::{Equivalent, HashMap};
 
 use super::batch::{Batch, Push};
-use super::known::{Known, KnownSeries, LabelsKey};
+use super::known::{Known, KnownReader, KnownSeries, LabelsKey};
 use super::labels::{canonical, describe};
 use crate::db::{Appender, Database};
 use crate::disk::StorageError;
@@ -159,11 +159,15 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, String> {
 #[derive(Debug)]
 struct Intake<'a> {
     known: &'a KnownSeries,
+    /// Held while the request is read.
+    reader: Option<KnownReader<'a>>,
     version: Version,
     batches: Vec<Batch<'a>>,
     by_source: HashMap<(String, String), usize>,
     /// The batch of the series before: senders often send a source's series one after the other.
     last: usize,
+    /// Number of that batch's source, where a known series named it.
+    last_source: Option<u32>,
     /// What [`SeriesVisitor::knows`] found for the series that is visited next.
     next: Option<(LabelsKey, Option<Known>)>,
     pairs: Vec<(&'a [u8], &'a [u8])>,
@@ -198,8 +202,9 @@ impl Equivalent<(String, String)> for Source<'_> {
 
 impl<'a> SeriesVisitor<'a> for Intake<'a> {
     fn knows(&mut self, raw_labels: &'a [u8]) -> bool {
-        let key = self.known.key(raw_labels);
-        let known = self.known.find(key);
+        let reader = self.reader.as_ref().expect("BUG: a request is read once");
+        let key = reader.key(raw_labels);
+        let known = reader.find(key);
         let is_known = known.is_some();
         self.next = Some((key, known));
         is_known
@@ -210,7 +215,7 @@ impl<'a> SeriesVisitor<'a> for Intake<'a> {
         let (key, known) = next.map_or((None, None), |(key, known)| (Some(key), known));
         self.stats.exemplars_dropped += series.exemplars.len();
         let (at, labels, series_ref) = match known {
-            Some(Known { series, source }) => (self.batch_of(&source), None, Some(series)),
+            Some(Known { series, source }) => (self.batch_of(source), None, Some(series)),
             None => match canonical(series, &mut self.pairs, &mut self.bytes) {
                 Ok(labels) => (self.batch_for(&labels), Some(labels), None),
                 Err(fault) => return self.refuse(series, &fault),
@@ -234,10 +239,12 @@ impl<'a> Intake<'a> {
     fn new(known: &'a KnownSeries, version: Version) -> Self {
         Self {
             known,
+            reader: Some(known.reader()),
             version,
             batches: Vec::new(),
             by_source: HashMap::new(),
             last: 0,
+            last_source: None,
             next: None,
             pairs: Vec::new(),
             bytes: Vec::new(),
@@ -274,6 +281,7 @@ impl<'a> Intake<'a> {
             last.0 == source.0 && last.1 == source.1
         };
         if !self.batches.get(self.last).is_some_and(is_last) {
+            self.last_source = None;
             self.last = self.by_source.get(&source).copied().unwrap_or_else(|| {
                 let (job, instance) = (job.to_owned(), instance.to_owned());
                 self.add_batch(Arc::new(GroupKey::Push { job, instance }))
@@ -282,11 +290,13 @@ impl<'a> Intake<'a> {
         self.last
     }
 
-    fn batch_of(&mut self, source: &Arc<GroupKey>) -> usize {
-        let is_last = |batch: &Batch<'_>| Arc::ptr_eq(&batch.source, source);
-        if !self.batches.get(self.last).is_some_and(is_last) {
-            let known = self.by_source.get(&Source::of(source)).copied();
-            self.last = known.unwrap_or_else(|| self.add_batch(Arc::clone(source)));
+    fn batch_of(&mut self, number: u32) -> usize {
+        if self.last_source != Some(number) {
+            let reader = self.reader.as_ref().expect("BUG: a request is read once");
+            let source = Arc::clone(reader.source(number));
+            let known = self.by_source.get(&Source::of(&source)).copied();
+            self.last = known.unwrap_or_else(|| self.add_batch(source));
+            self.last_source = Some(number);
         }
         self.last
     }
@@ -300,6 +310,7 @@ impl<'a> Intake<'a> {
     }
 
     fn store(&mut self, database: &Database) -> Result<(), StorageError> {
+        self.reader = None;
         let mut opened = Vec::with_capacity(self.batches.len());
         for batch in std::mem::take(&mut self.batches) {
             let appender = database.appender(&*batch.source)?;
@@ -320,6 +331,7 @@ impl<'a> Intake<'a> {
         live: usize,
     ) -> Result<(), StorageError> {
         let mut opened = Some(appender);
+        let (mut found, mut gone) = (Vec::new(), Vec::new());
         let mut remaining: Vec<usize> = (0..batch.samples.len()).collect();
         // A series can leave the head between look-up and commit; it is looked up once more.
         for attempt in 0..2 {
@@ -327,7 +339,7 @@ impl<'a> Intake<'a> {
                 Some(appender) => appender,
                 None => database.appender(&*batch.source)?,
             };
-            batch.append(&mut appender, &remaining, (self.known, live))?;
+            batch.append(&mut appender, &remaining, &mut found)?;
             let outcome = appender.commit()?;
             let refused = outcome.rejected.iter().map(|refused| remaining[refused.0]);
             let histograms =
@@ -338,8 +350,9 @@ impl<'a> Intake<'a> {
             for (call, error) in outcome.rejected {
                 let sample = remaining[call];
                 if error == AppendError::UnknownSeries && attempt == 0 {
-                    let push = batch.samples[sample].0;
-                    self.forget(&mut batch.pushes[push]);
+                    let push = &mut batch.pushes[batch.samples[sample].0];
+                    gone.extend(push.key);
+                    push.forget();
                     again.push(sample);
                 } else {
                     self.refuse_sample(&batch, sample, error);
@@ -350,6 +363,7 @@ impl<'a> Intake<'a> {
                 break;
             }
         }
+        self.known.update(&batch.source, &found, &gone, live);
         Ok(())
     }
 
@@ -362,15 +376,6 @@ impl<'a> Intake<'a> {
         let (push, _, t_ms) = batch.samples[sample];
         let text = || format!("{error}: series {}, time {t_ms} ms", batch.pushes[push].labels());
         self.first_fault.get_or_insert_with(text);
-    }
-
-    /// The series has left the head: its labels say who it is.
-    fn forget(&self, push: &mut Push<'a>) {
-        push.labels = Some(push.labels());
-        push.series = None;
-        if let Some(key) = push.key {
-            self.known.forget(key);
-        }
     }
 
     fn reply(self) -> WriteReply {
