@@ -64,7 +64,11 @@ fn prometheus_scripts_pass() {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/testdata/promqltest");
     let folder = std::env::var_os("NARTHEX_PROMQLTEST_DIR").map_or(default, PathBuf::from);
     // Prometheus runs them so.
-    let options = EngineOptions { delayed_name_removal: true, ..EngineOptions::default() };
+    let options = EngineOptions {
+        delayed_name_removal: true,
+        use_start_timestamps: true,
+        ..EngineOptions::default()
+    };
     let report = run_folder(&folder, &Engine::new(options));
     if report.total() == 0 {
         println!("!!! NO EVAL WAS RUN: there are no scripts in {}", folder.display());

@@ -31,13 +31,14 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 5] = [
+const ACTIVE_FEATURES: [&str; 6] = [
     "promql-binop-fill-modifiers",
     "promql-delayed-name-removal",
     // Always on.
     "promql-duration-expr",
     "promql-experimental-functions",
     "promql-extended-range-selectors",
+    "use-start-timestamps",
 ];
 const IDLE_FEATURES: [&str; 20] = [
     "auto-reload-config",
@@ -138,6 +139,7 @@ impl Settings {
             timeout: duration(flags.duration_ms("query.timeout")),
             subquery_step_ms: config.global.evaluation_interval_ms,
             delayed_name_removal: self.has_feature("promql-delayed-name-removal"),
+            use_start_timestamps: self.has_feature("use-start-timestamps"),
         })
     }
 

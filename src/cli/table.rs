@@ -162,7 +162,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "",
         "Names of features, separated by commas. Effective: promql-experimental-functions, \
          promql-delayed-name-removal, promql-extended-range-selectors, \
-         promql-binop-fill-modifiers.",
+         promql-binop-fill-modifiers, use-start-timestamps.",
     ),
     switch!("agent", "false", "Only scrape and forward. Not built in yet."),
     active(

@@ -1,7 +1,7 @@
 //! JSON text, written straight into a buffer: no tree is ever built.
 
+use crate::model::{FloatHistogram, Labels, Samples};
 use crate::model::{FloatStyle, push_float};
-use crate::model::{Labels, Samples};
 
 /// A string with quotes and escapes.
 pub(super) fn push_str(out: &mut Vec<u8>, text: &str) {
@@ -135,6 +135,47 @@ pub(super) fn push_text(out: &mut Vec<u8>, t_ms: i64, text: &str) {
 
 fn push_shortest_time(out: &mut Vec<u8>, t_ms: i64) {
     push_float(out, t_ms as f64 / 1000.0, FloatStyle::Api);
+}
+
+/// A native histogram: `{"count":"3","sum":"4.5","buckets":[[0,"1","2","3"],…]}`. The number
+/// before the bounds says which of them belong to the bucket: the upper (0), the lower (1), none
+/// (2), both (3). Buckets that count nothing are left out.
+pub fn push_histogram(out: &mut Vec<u8>, histogram: &FloatHistogram) {
+    let number = |out: &mut Vec<u8>, value: f64| {
+        out.push(b'"');
+        push_float(out, value, FloatStyle::Api);
+        out.push(b'"');
+    };
+    out.extend_from_slice(b"{\"count\":");
+    number(out, histogram.count);
+    out.extend_from_slice(b",\"sum\":");
+    number(out, histogram.sum);
+    let mut any = false;
+    for bucket in histogram.buckets().filter(|bucket| bucket.count != 0.0) {
+        out.extend_from_slice(if any { b"," } else { b",\"buckets\":[" });
+        any = true;
+        out.extend_from_slice(match (bucket.lower_inclusive, bucket.upper_inclusive) {
+            (false, true) => b"[0",
+            (true, false) => b"[1",
+            (false, false) => b"[2",
+            (true, true) => b"[3",
+        });
+        for value in [bucket.lower, bucket.upper, bucket.count] {
+            out.push(b',');
+            number(out, value);
+        }
+        out.push(b']');
+    }
+    out.extend_from_slice(if any { b"]}" } else { b"}" });
+}
+
+/// `[time,{…}]`
+pub fn push_histogram_point(out: &mut Vec<u8>, t_ms: i64, histogram: &FloatHistogram) {
+    out.push(b'[');
+    push_time(out, t_ms);
+    out.push(b',');
+    push_histogram(out, histogram);
+    out.push(b']');
 }
 
 /// Texts of the times of one grid, printed once and copied for each series.

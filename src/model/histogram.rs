@@ -156,6 +156,20 @@ impl Histogram {
         is_stale(self.sum())
     }
 
+    /// How many float samples it counts as where a query's samples are limited.
+    pub fn samples(&self) -> usize {
+        let spans = |positive: &[Span], negative: &[Span]| positive.len() + negative.len();
+        match self {
+            Self::Float(histogram) => histogram.samples(),
+            Self::Integer(histogram) => samples(
+                spans(&histogram.positive_spans, &histogram.negative_spans)
+                    + histogram.positive_deltas.len()
+                    + histogram.negative_deltas.len()
+                    + histogram.custom_bounds.len(),
+            ),
+        }
+    }
+
     /// Whether the counts began anew.
     pub fn reset_hint(&self) -> ResetHint {
         match self {
@@ -199,16 +213,21 @@ impl FloatHistogram {
     }
 
     /// How many float samples it counts as where a query's samples are limited.
-    ///
-    /// COMPAT: the bytes it takes in Prometheus, with its time, by the 16 that a float takes.
     pub fn samples(&self) -> usize {
-        let parts = self.positive_spans.len()
-            + self.negative_spans.len()
-            + self.positive_buckets.len()
-            + self.negative_buckets.len()
-            + self.custom_bounds.len();
-        (168 + 8 * parts + 8) / 16
+        samples(
+            self.positive_spans.len()
+                + self.negative_spans.len()
+                + self.positive_buckets.len()
+                + self.negative_buckets.len()
+                + self.custom_bounds.len(),
+        )
     }
+}
+
+/// COMPAT: the bytes that a histogram of so many spans, buckets and bounds takes in Prometheus,
+/// with its time, by the 16 that a float takes.
+fn samples(parts: usize) -> usize {
+    (168 + 8 * parts + 8) / 16
 }
 
 fn added_up(deltas: &[i64]) -> Vec<f64> {

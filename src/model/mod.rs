@@ -17,7 +17,10 @@ pub use duration::{
     DurationError, format_duration, format_go_duration, parse_duration, parse_go_duration,
 };
 pub use float_text::{FloatStyle, float_text, parse_float, push_float};
-pub use histogram::{FloatHistogram, Histogram, HistogramError, IntegerHistogram, ResetHint, Span};
+pub use histogram::{
+    Bucket, FloatHistogram, Histogram, HistogramError, HistogramMean, HistogramSum,
+    IntegerHistogram, MixedSchemas, Reconciled, ResetHint, Span,
+};
 pub use labels::{Labels, LabelsBuilder, LabelsBytes, LabelsIter};
 pub use matcher::{MatchOp, Matcher};
 pub use name::{EscapingScheme, NameScheme, is_legacy_label_name, is_legacy_metric_name};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use super::ast::Span;
+use super::functions::window::WindowNote;
 use super::quote::quote;
 
 /// How much a note matters.
@@ -39,6 +40,8 @@ pub struct Monotonicity {
 struct Note {
     span: Option<Span>,
     monotonicity: Option<Monotonicity>,
+    /// How often, where that is told.
+    occurrences: u64,
 }
 
 /// Notes collected during a query, one for each text.
@@ -95,6 +98,81 @@ impl Annotations {
         );
     }
 
+    /// A window function's note about the series of metric `name`, which may be empty.
+    pub fn window_note(&mut self, span: Span, note: WindowNote, name: &str) {
+        let name = quote(name);
+        let mixed_kinds = "encountered a mix of histograms and floats for metric name";
+        let not_counter = "this native histogram metric is not a counter:";
+        let not_gauge = "this native histogram metric is not a gauge:";
+        let ignored =
+            "ignored histograms in a range containing both floats and histograms for metric name";
+        match note {
+            WindowNote::MixedKinds => self.warn(span, format_args!("{mixed_kinds} {name}")),
+            WindowNote::MixedSchemas => self.mixed_schemas(span, &name),
+            WindowNote::NotCounter => self.warn(span, format_args!("{not_counter} {name}")),
+            WindowNote::NotGauge => self.warn(span, format_args!("{not_gauge} {name}")),
+            WindowNote::Ignored => self.info(span, format_args!("{ignored} {name}")),
+            WindowNote::BoundsDifferedAdding => self.bounds_differed(span, "addition"),
+            WindowNote::BoundsDifferedSubtracting => self.bounds_differed(span, "subtraction"),
+            WindowNote::BoundsDifferedAggregating => self.bounds_differed(span, "aggregation"),
+            WindowNote::HintsCollide => self.hints_collide(span, "aggregation"),
+        }
+    }
+
+    /// Exponential and listed bounds came together; `quoted_name` of the metric.
+    pub fn mixed_schemas(&mut self, span: Span, quoted_name: &str) {
+        self.warn(
+            span,
+            format_args!(
+                "vector contains a mix of histograms with exponential and custom buckets schemas \
+                 for metric name {quoted_name}"
+            ),
+        );
+    }
+
+    /// Listed bounds were reconciled in an operation.
+    pub fn bounds_differed(&mut self, span: Span, operation: &str) {
+        self.info(
+            span,
+            format_args!("mismatched custom buckets were reconciled during {operation}"),
+        );
+    }
+
+    /// Histograms that contradict each other about resets met in an operation.
+    pub fn hints_collide(&mut self, span: Span, operation: &str) {
+        self.warn(span, format_args!("conflicting counter resets during histogram {operation}"));
+    }
+
+    /// An operator has no result for samples of these kinds.
+    pub fn incompatible_types(&mut self, span: Span, op: &str, (left, right): (&str, &str)) {
+        self.info(
+            span,
+            format_args!(
+                "incompatible sample types encountered for binary operator \"{op}\": \
+                 {left} {op} {right}"
+            ),
+        );
+    }
+
+    /// An aggregation left histograms out.
+    pub fn ignored_in_aggregation(&mut self, span: Span, op: &str) {
+        self.info(span, format_args!("ignored histogram in {op} aggregation"));
+    }
+
+    /// In `windows` windows of metric `name` a sample began to count before the one before it was
+    /// taken.
+    pub fn start_overlaps(&mut self, span: Span, name: &str, windows: u64) {
+        let text = format!(
+            "PromQL warning: sample has start time that overlaps with previous sample timestamp \
+             for metric {}",
+            quote(name)
+        );
+        self.add(Level::Warning, text.clone(), Some(span), None);
+        if let Some(note) = self.notes.get_mut(&(Level::Warning, text)) {
+            note.occurrences += windows;
+        }
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.notes.is_empty()
@@ -111,6 +189,9 @@ impl Annotations {
             let mut line = text.clone();
             if let Some(detail) = note.monotonicity {
                 line.push_str(&detail.to_string());
+            }
+            if note.occurrences > 1 {
+                let _ = write!(line, " ({} occurrences)", note.occurrences);
             }
             if let Some(span) = note.span {
                 let (row, column) = position(query, span.start as usize);
@@ -131,7 +212,11 @@ impl Annotations {
         span: Option<Span>,
         monotonicity: Option<Monotonicity>,
     ) {
-        let note = self.notes.entry((level, text)).or_insert(Note { span, monotonicity: None });
+        let note = self.notes.entry((level, text)).or_insert(Note {
+            span,
+            monotonicity: None,
+            occurrences: 0,
+        });
         note.monotonicity = match (note.monotonicity, monotonicity) {
             (Some(old), Some(new)) => Some(old.join(new)),
             (old, new) => old.or(new),

@@ -332,6 +332,11 @@ impl BinaryOp {
         matches!(self, Self::TrimUpper | Self::TrimLower)
     }
 
+    /// Whether the result is another quantity than the operands, so that their name goes.
+    pub fn changes_quantity(self) -> bool {
+        !self.is_comparison() && !self.is_trim() && !self.is_set()
+    }
+
     /// `and`, `or`, `unless`
     pub fn is_set(self) -> bool {
         matches!(self, Self::And | Self::Or | Self::Unless)

@@ -1,72 +1,32 @@
 //! Evaluation of calls and aggregations: what each is fed with.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use super::ast::{AggregateOp, Expr, Extension, NodeId, Selector, Span, ValueType};
 use super::columns::{Bitmap, Column, Grid, Operand, SameLabelset, Series, Vector};
-use super::engine::{MatrixSeries, QueryError, samples_of};
+use super::engine::{MatrixSeries, QueryError};
 use super::evaluator::{Evaluator, into_vector};
 use super::extended::{Overhang, with_edges};
-use super::functions::extended::extended_function;
 use super::functions::regression::check_smoothing;
-use super::functions::window::{WindowFunction, keeps_name, window_function};
+use super::functions::window::WindowNotes;
 use super::functions::{self, Call, Implementation, absent};
 use super::operators::aggregate::Aggregation;
 use super::operators::count_values::count_values;
 use super::operators::grouping::Grouping;
 use super::operators::rank;
 use super::plan::{stage_input, streams, unwrap_parens, window_argument};
+use super::prepare::{Prepared, PreparedWindow};
 use super::quote::{quote, quote_bytes};
 use super::stream::{Observed, Reading, ScalarStage, Source, Stage, Stream};
-use super::windows::{SampleTimes, Taken, drop_stale};
-use crate::model::{Labels, METRIC_NAME, MatchOp, Samples};
+use super::windows::{SampleTimes, Taken, Windows};
+use crate::model::Labels;
 use crate::select::SeriesSet;
-
-/// What a stream borrows from.
-enum SourceData {
-    Storage(Arc<dyn SeriesSet>),
-    Subquery(Vector, Grid),
-}
-
-/// Everything about a source but what it borrows.
-struct Prepared {
-    data: SourceData,
-    times: SampleTimes,
-    /// What an instant selector takes from its samples.
-    taken: Taken,
-    /// The function, its window and its other arguments; `None` for an instant selector.
-    window: Option<(WindowFunction, i64, Overhang, Vec<Column>)>,
-    drops_name: bool,
-    /// Whether all series have the same metric name, so that dropping it leaves them distinct.
-    one_name: bool,
-    observed: Observed,
-}
-
-impl Prepared {
-    fn stream(&self, lookback_ms: i64, stages: Vec<Stage>, observed: Observed) -> Stream<'_> {
-        let source = match &self.data {
-            SourceData::Storage(set) => Source::Storage(&**set),
-            SourceData::Subquery(vector, grid) => Source::Subquery(vector, *grid),
-        };
-        let reading = match &self.window {
-            None => Reading::LookBack { lookback_ms, taken: self.taken },
-            Some((function, range_ms, overhang, scalars)) => {
-                let (function, range_ms, overhang) = (*function, *range_ms, *overhang);
-                Reading::Window { function, range_ms, overhang, scalars }
-            }
-        };
-        let observed = RefCell::new(observed);
-        let reading_drops_name = self.drops_name;
-        Stream { source, reading, times: self.times, stages, reading_drops_name, observed }
-    }
-}
 
 impl Evaluator<'_> {
     /// A stream of instant samples.
     pub(super) fn look_back_stream<'s>(
-        &self,
+        &'s self,
         set: &'s dyn SeriesSet,
         times: SampleTimes,
         taken: Taken,
@@ -76,8 +36,10 @@ impl Evaluator<'_> {
             reading: Reading::LookBack { lookback_ms: self.lookback_ms, taken },
             times,
             stages: Vec::new(),
-            reading_drops_name: taken == Taken::Time,
+            reading_drops_name: matches!(taken, Taken::Time | Taken::Start),
             observed: RefCell::default(),
+            stats_only: false,
+            annotations: &self.annotations,
         }
     }
 
@@ -101,7 +63,13 @@ impl Evaluator<'_> {
         if function.name == "timestamp"
             && let Expr::Selector(selector) = self.ast.expr(unwrap_parens(self.ast, args[0]))
         {
-            return self.timestamps(selector, grid);
+            return self.timestamps(selector, Taken::Time, grid);
+        }
+        if function.name == "start_timestamp"
+            && self.use_start_timestamps
+            && let Expr::Selector(selector) = self.ast.expr(unwrap_parens(self.ast, args[0]))
+        {
+            return self.timestamps(selector, Taken::Start, grid);
         }
         if function.name == "info" {
             return self.info(id, grid);
@@ -127,7 +95,7 @@ impl Evaluator<'_> {
                     operands,
                     grid,
                     delayed_name_removal: self.delayed_name_removal,
-                    annotations: &mut self.annotations,
+                    annotations: self.annotations.get_mut(),
                 };
                 let mut operand = evaluate(&mut call)?;
                 if let Operand::Vector(vector) = &mut operand {
@@ -139,13 +107,18 @@ impl Evaluator<'_> {
         }
     }
 
-    fn timestamps(&mut self, selector: &Selector, grid: Grid) -> Result<Operand, QueryError> {
+    fn timestamps(
+        &mut self,
+        selector: &Selector,
+        taken: Taken,
+        grid: Grid,
+    ) -> Result<Operand, QueryError> {
         let times = self.sample_times(selector, grid);
         let Some(range) = times.touched(self.lookback_ms, Overhang::default()) else {
             return Ok(Operand::Vector(Vector::default()));
         };
         let set = self.select(selector, range)?;
-        let stream = self.look_back_stream(&*set, times, Taken::Time);
+        let stream = self.look_back_stream(&*set, times, taken);
         let mut vector = stream.collect(&self.budget, self.delayed_name_removal)?;
         vector.finish()?;
         Ok(Operand::Vector(vector))
@@ -156,7 +129,8 @@ impl Evaluator<'_> {
             return Ok(Operand::Vector(Vector::default()));
         };
         let observed = std::mem::take(&mut prepared.observed);
-        let stream = prepared.stream(self.lookback_ms, Vec::new(), observed);
+        let place = (self.lookback_ms, &self.annotations);
+        let stream = prepared.stream(place, Vec::new(), observed);
         if self.function_name(id) == "absent_over_time" {
             let mut present = Bitmap::none(grid.steps);
             stream.run(&self.budget, &mut |passing| {
@@ -187,7 +161,7 @@ impl Evaluator<'_> {
         Ok(Operand::Vector(vector))
     }
 
-    fn function_name(&self, id: NodeId) -> &'static str {
+    pub(super) fn function_name(&self, id: NodeId) -> &'static str {
         match self.ast.expr(id) {
             Expr::Call { function, .. } => function.name,
             _ => "",
@@ -211,18 +185,27 @@ impl Evaluator<'_> {
                 let set = self.select(selector, range)?;
                 for index in 0..set.len() {
                     self.budget.check_time()?;
-                    let mut samples = Samples::default();
-                    set.read(index, range, &mut samples)?;
-                    drop_stale(&mut samples);
+                    let mut window = Windows::default();
+                    set.read(index, range, window.samples_mut())?;
+                    window.take_in_histograms();
+                    window.drop_stale();
                     if let Some(extension) = selector.extension {
+                        if window.has_histograms() {
+                            let text = format!(
+                                "{} modifier is not supported with histograms",
+                                extension.as_str()
+                            );
+                            return Err(QueryError::execution(text));
+                        }
                         let end_ms = times.at(0);
                         let edges = (end_ms.saturating_sub(*range_ms), end_ms);
-                        samples = with_edges(&mut samples, edges, extension);
+                        let samples = window.samples_mut();
+                        *samples = with_edges(samples, edges, extension);
                     }
-                    self.budget.charge(samples.len())?;
-                    self.budget.look_at(samples.len() as u64);
-                    if !samples.is_empty() {
-                        matrix.push(MatrixSeries { labels: set.labels(index).clone(), samples });
+                    self.budget.charge(window.cost())?;
+                    self.budget.look_at(window.samples().len() as u64);
+                    if !window.samples().is_empty() {
+                        matrix.push(MatrixSeries::of_window(set.labels(index).clone(), window));
                     }
                 }
             }
@@ -237,87 +220,12 @@ impl Evaluator<'_> {
                 };
                 vector.series.sort_by(|a, b| a.labels.cmp(&b.labels));
                 for Series { labels, column, .. } in vector.series {
-                    matrix.push(MatrixSeries { labels, samples: samples_of(&column, inner) });
+                    matrix.push(MatrixSeries::of_column(labels, &column, inner));
                 }
             }
             _ => unreachable!("BUG: a matrix is a window or a subquery"),
         }
         Ok(matrix)
-    }
-
-    /// Selects the series of source `id` and takes the other arguments; `None` where there is
-    /// nothing to read.
-    fn prepare(&mut self, id: NodeId, grid: Grid) -> Result<Option<Prepared>, QueryError> {
-        let ast = self.ast;
-        if let Expr::Selector(selector) = ast.expr(id) {
-            let times = self.sample_times(selector, grid);
-            let overhang = Overhang::of_instant(selector.extension, self.lookback_ms);
-            let Some(range) = times.touched(self.lookback_ms, overhang) else { return Ok(None) };
-            return Ok(Some(Prepared {
-                data: SourceData::Storage(self.select(selector, range)?),
-                times,
-                taken: taken_by(selector),
-                window: None,
-                drops_name: false,
-                one_name: names_one_metric(selector),
-                observed: Observed::default(),
-            }));
-        }
-        let name = self.function_name(id);
-        let mut function = window_function(name).ok_or_else(|| unsupported(name))?;
-        let mut overhang = Overhang::default();
-        let (place, matrix) = window_argument(ast, id).expect("BUG: a source is a window call");
-        let scalars = self.scalar_arguments(id, place, grid)?;
-        let (data, times, range_ms, one_name) = match ast.expr(matrix) {
-            Expr::Window { selector, range_ms, .. } => {
-                let Expr::Selector(selector) = ast.expr(*selector) else {
-                    unreachable!("BUG: a window is over a selector")
-                };
-                if let Some(extension) = selector.extension {
-                    function = extended_function(name, extension).map_err(QueryError::execution)?;
-                    overhang = Overhang::of_window(selector.extension, self.lookback_ms);
-                }
-                let times = self.sample_times(selector, grid);
-                let Some(range) = times.touched(*range_ms, overhang) else { return Ok(None) };
-                let set = self.select(selector, range)?;
-                (SourceData::Storage(set), times, *range_ms, names_one_metric(selector))
-            }
-            Expr::Subquery { expr, range_ms, modifiers, .. } => {
-                let inner = self.plan.subquery_grid(matrix);
-                let vector = self.take_vector(*expr, inner)?;
-                let fixed_ms = self.plan.fixed_ms(*modifiers);
-                let times = SampleTimes { grid, offset_ms: modifiers.offset_ms, fixed_ms };
-                let mut names = vector.series.iter().map(|series| series.labels.metric_name());
-                let first = names.next();
-                let one_name = names.all(|name| Some(name) == first);
-                (SourceData::Subquery(vector, inner), times, *range_ms, one_name)
-            }
-            _ => unreachable!("BUG: a matrix is a window or a subquery"),
-        };
-        let observed = Observed {
-            no_counters: matches!(name, "rate" | "increase").then(BTreeSet::new),
-            filled: matches!(name, "quantile_over_time" | "double_exponential_smoothing")
-                .then(|| Bitmap::none(grid.steps)),
-        };
-        let window = Some((function, range_ms, overhang, scalars));
-        let (drops_name, taken) = (!keeps_name(name), Taken::Value);
-        Ok(Some(Prepared { data, times, taken, window, drops_name, one_name, observed }))
-    }
-
-    fn scalar_arguments(
-        &mut self,
-        id: NodeId,
-        matrix_place: usize,
-        grid: Grid,
-    ) -> Result<Vec<Column>, QueryError> {
-        let Expr::Call { args, .. } = self.ast.expr(id) else { return Ok(Vec::new()) };
-        let mut scalars = Vec::new();
-        for (place, arg) in args.iter().enumerate() {
-            if place != matrix_place {
-                scalars.push(self.take_scalar(*arg, grid)?);
-            }
-        }
-        Ok(scalars)
     }
 
     /// Turns what a reading observed into annotations.
@@ -327,14 +235,17 @@ impl Evaluator<'_> {
         prepared: &Prepared,
         observed: Observed,
     ) -> Result<(), QueryError> {
-        let Expr::Call { function, args } = self.ast.expr(id) else { return Ok(()) };
+        let Expr::Call { function, args } = self.ast.expr(id) else {
+            self.report_notes(self.ast.node(id).span, observed.notes);
+            return Ok(());
+        };
         let span = match self.ast.expr(unwrap_parens(self.ast, args[0])) {
             // COMPAT: what is said about a subquery has the position of the whole query.
             Expr::Subquery { .. } => Span::default(),
             _ => self.ast.node(unwrap_parens(self.ast, args[0])).span,
         };
         for name in observed.no_counters.into_iter().flatten() {
-            self.annotations.info(
+            self.annotations.get_mut().info(
                 span,
                 format_args!(
                     "metric might not be a counter, name does not end in \
@@ -343,7 +254,10 @@ impl Evaluator<'_> {
                 ),
             );
         }
-        if let (Some(filled), Some((.., scalars))) = (observed.filled, &prepared.window) {
+        self.report_notes(span, observed.notes);
+        if let (Some(filled), Some(PreparedWindow { scalars, .. })) =
+            (observed.filled, &prepared.window)
+        {
             for step in filled.iter() {
                 if function.name == "double_exponential_smoothing" {
                     check_smoothing(scalars, step)?;
@@ -351,11 +265,24 @@ impl Evaluator<'_> {
                 }
                 let phi = scalars[0].values[step];
                 if !(0.0..=1.0).contains(&phi) {
-                    self.annotations.invalid_quantile(span, phi);
+                    self.annotations.get_mut().invalid_quantile(span, phi);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Turns what is told about the series of each metric into annotations.
+    pub(super) fn report_notes(&mut self, span: Span, notes: BTreeMap<String, WindowNotes>) {
+        let annotations = self.annotations.get_mut();
+        for (name, notes) in notes {
+            for note in notes.kinds {
+                annotations.window_note(span, note, &name);
+            }
+            if notes.overlaps > 0 {
+                annotations.start_overlaps(span, &name, notes.overlaps);
+            }
+        }
     }
 
     /// Evaluates an aggregation.
@@ -366,13 +293,14 @@ impl Evaluator<'_> {
         let grouping = Grouping::new(grouping, *without);
         if streams(*op) {
             let mut aggregation = Aggregation::new(*op, grouping, grid.steps);
+            let input = self.ast.node(*expr).span;
             if self.plan.node(*expr).fused {
                 self.aggregate_stream(*expr, &mut aggregation, grid)?;
             } else {
                 let vector = self.take_vector(*expr, grid)?;
                 self.add_all(&mut aggregation, vector)?;
             }
-            return Ok(aggregation.finish(&self.budget));
+            return Ok(aggregation.finish(&self.budget, input, self.annotations.get_mut()));
         }
         let param = param.expect("BUG: the parser asks for the parameter");
         let span = self.ast.node(unwrap_parens(self.ast, param)).span;
@@ -392,7 +320,10 @@ impl Evaluator<'_> {
         }
         let parameter = self.take_scalar(param, grid)?;
         let vector = self.take_vector(*expr, grid)?;
-        self.rank(*op, vector, grouping, (&parameter, span))
+        // COMPAT: what was left out has the place of the operand for quantiles, else of the whole.
+        let whole = if *op == AggregateOp::Quantile { *expr } else { id };
+        let spans = (span, self.ast.node(whole).span);
+        self.rank(*op, vector, grouping, (&parameter, spans))
     }
 
     fn rank(
@@ -400,13 +331,13 @@ impl Evaluator<'_> {
         op: AggregateOp,
         vector: Vector,
         grouping: Grouping,
-        (parameter, span): (&Column, Span),
+        (parameter, spans): (&Column, (Span, Span)),
     ) -> Result<Vector, QueryError> {
-        let reports = (&mut self.annotations, &self.budget);
+        let reports = (self.annotations.get_mut(), &self.budget);
         if op == AggregateOp::Quantile {
-            return rank::quantiles(&vector, grouping, parameter, span, reports);
+            return rank::quantiles(&vector, grouping, parameter, spans, reports);
         }
-        let mut vector = rank::select(op, vector, grouping, parameter, span, reports)?;
+        let mut vector = rank::select(op, vector, grouping, parameter, spans, reports)?;
         vector.drop_empty();
         Ok(vector)
     }
@@ -429,7 +360,8 @@ impl Evaluator<'_> {
         }
         let Some(mut prepared) = self.prepare(source, grid)? else { return Ok(()) };
         let observed = std::mem::take(&mut prepared.observed);
-        let stream = prepared.stream(self.lookback_ms, stages, observed);
+        let place = (self.lookback_ms, &self.annotations);
+        let stream = prepared.stream(place, stages, observed);
         let delayed = self.delayed_name_removal;
         let budget = &self.budget;
         if stream.drops_name() && !prepared.one_name && !delayed {
@@ -468,8 +400,8 @@ impl Evaluator<'_> {
             Expr::Binary { op, lhs, rhs, return_bool, .. } => {
                 let scalar_left = ast.node(*lhs).value_type == ValueType::Scalar;
                 let scalar = self.take_scalar(if scalar_left { *lhs } else { *rhs }, grid)?;
-                let return_bool = *return_bool;
-                Some(Stage::Scalar(ScalarStage { op: *op, scalar, scalar_left, return_bool }))
+                let (op, return_bool, span) = (*op, *return_bool, ast.node(id).span);
+                Some(Stage::Scalar(ScalarStage { op, scalar, scalar_left, return_bool, span }))
             }
             _ => None,
         })
@@ -492,11 +424,6 @@ pub(super) fn taken_by(selector: &Selector) -> Taken {
     }
 }
 
-fn names_one_metric(selector: &Selector) -> bool {
-    let is_name = |name: &str, op| name == METRIC_NAME && op == MatchOp::Equal;
-    selector.matchers.iter().any(|matcher| is_name(&matcher.name, matcher.op))
-}
-
-fn unsupported(name: &str) -> QueryError {
+pub(super) fn unsupported(name: &str) -> QueryError {
     QueryError::execution(format!("function {name:?} is not supported yet"))
 }

@@ -1,16 +1,18 @@
 //! What operators hand on: series with their values over the whole step grid.
 //!
 //! A [`Column`] has one slot for each step of its [`Grid`] and a [`Bitmap`] that says which slots
-//! hold a value; what stands in the other slots means nothing. Values are floats; a column of
-//! another kind will stand beside them.
+//! hold a value; what stands in the other slots means nothing. A value is a float or a native
+//! histogram; a column without histograms has no slots for them, and costs what floats cost.
 //!
 //! INVARIANT: within one [`Vector`] no two series of equal labels have a value at the same step,
 //! and every series has a value somewhere ([`Vector::finish`] establishes both).
 
+use std::sync::Arc;
+
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::model::{Labels, METRIC_NAME};
+use crate::model::{FloatHistogram, Labels, METRIC_NAME};
 
 /// Evaluation times: `start_ms`, `start_ms + step_ms`, …; an instant query has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -211,23 +213,43 @@ pub struct Column {
     pub values: Vec<f64>,
     /// Which slots hold a value.
     pub valid: Bitmap,
+    /// The values that are histograms: one slot for each step, or none at all where every value
+    /// is a float. What stands at a step without a value means nothing.
+    pub histograms: Vec<Option<Arc<FloatHistogram>>>,
+}
+
+/// One value of a column.
+#[derive(Debug, Clone, Copy)]
+pub enum Sample<'a> {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram(&'a Arc<FloatHistogram>),
 }
 
 impl Column {
     /// A column without values.
     pub fn empty(steps: usize) -> Self {
-        Self { values: vec![0.0; steps], valid: Bitmap::none(steps) }
+        Self { values: vec![0.0; steps], valid: Bitmap::none(steps), histograms: Vec::new() }
+    }
+
+    /// Makes it a column of `steps` without values.
+    pub fn reset(&mut self, steps: usize) {
+        self.values.clear();
+        self.values.resize(steps, 0.0);
+        self.valid = Bitmap::none(steps);
+        self.histograms.clear();
     }
 
     /// The same value at every step.
     pub fn constant(steps: usize, value: f64) -> Self {
-        Self { values: vec![value; steps], valid: Bitmap::all(steps) }
+        Self { values: vec![value; steps], valid: Bitmap::all(steps), histograms: Vec::new() }
     }
 
     /// A column with a value at every step.
     pub fn dense(values: Vec<f64>) -> Self {
         let valid = Bitmap::all(values.len());
-        Self { values, valid }
+        Self { values, valid, histograms: Vec::new() }
     }
 
     /// Number of steps.
@@ -235,22 +257,77 @@ impl Column {
         self.values.len()
     }
 
-    /// The value at `step`.
+    /// The float at `step`.
     #[inline]
     pub fn get(&self, step: usize) -> Option<f64> {
-        self.valid.get(step).then(|| self.values[step])
+        (self.valid.get(step) && !self.is_histogram(step)).then(|| self.values[step])
     }
 
-    /// Sets the value at `step`.
+    /// The value at `step`.
+    pub fn sample(&self, step: usize) -> Option<Sample<'_>> {
+        self.valid.get(step).then(|| match self.histograms.get(step) {
+            Some(Some(histogram)) => Sample::Histogram(histogram),
+            _ => Sample::Float(self.values[step]),
+        })
+    }
+
+    /// Whether a histogram stands at `step`, if a value does.
+    #[inline]
+    pub fn is_histogram(&self, step: usize) -> bool {
+        self.histograms.get(step).is_some_and(Option::is_some)
+    }
+
+    /// Whether there may be a histogram.
+    #[inline]
+    pub fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    /// Sets the value at `step` to a float.
     #[inline]
     pub fn set(&mut self, step: usize, value: f64) {
         self.values[step] = value;
         self.valid.set(step);
+        if let Some(slot) = self.histograms.get_mut(step) {
+            *slot = None;
+        }
     }
 
-    /// Steps and values, ascending.
+    /// Sets the value at `step` to a histogram.
+    pub fn set_histogram(&mut self, step: usize, histogram: Arc<FloatHistogram>) {
+        if self.histograms.is_empty() {
+            self.histograms.resize(self.values.len(), None);
+        }
+        self.histograms[step] = Some(histogram);
+        self.values[step] = 0.0;
+        self.valid.set(step);
+    }
+
+    /// Drops the values that are histograms.
+    pub fn drop_histograms(&mut self) {
+        for (step, slot) in std::mem::take(&mut self.histograms).into_iter().enumerate() {
+            if slot.is_some() {
+                self.valid.unset(step);
+            }
+        }
+    }
+
+    /// Steps and floats, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
-        self.valid.iter().map(|step| (step, self.values[step]))
+        let floats = self.valid.iter().filter(|step| !self.is_histogram(*step));
+        floats.map(|step| (step, self.values[step]))
+    }
+
+    /// Steps and values of either kind, ascending.
+    pub fn samples(&self) -> impl Iterator<Item = (usize, Sample<'_>)> + '_ {
+        self.valid.iter().filter_map(|step| self.sample(step).map(|sample| (step, sample)))
+    }
+
+    /// How much of a query's budget the column takes: one for each slot, and for each histogram
+    /// what it counts as.
+    pub fn cost(&self) -> usize {
+        let histograms = self.histograms.iter().flatten().map(|histogram| histogram.samples());
+        self.values.len().saturating_add(histograms.sum())
     }
 
     /// Applies `f` to every value.
@@ -262,19 +339,32 @@ impl Column {
 
     /// Takes over the values of `other`, which has none where `self` has one.
     pub fn merge(&mut self, other: &Self) {
-        for (step, value) in other.iter() {
-            self.values[step] = value;
+        for (step, sample) in other.samples() {
+            match sample {
+                Sample::Float(value) => self.set(step, value),
+                Sample::Histogram(histogram) => self.set_histogram(step, Arc::clone(histogram)),
+            }
         }
-        self.valid.unite(&other.valid);
     }
 
     /// A column of `steps` equal slots out of one of a single step.
     #[must_use]
     pub fn broadcast(&self, steps: usize) -> Self {
-        match self.get(0) {
-            Some(value) => Self::constant(steps, value),
+        match self.sample(0) {
+            Some(Sample::Float(value)) => Self::constant(steps, value),
+            Some(Sample::Histogram(histogram)) => Self {
+                histograms: vec![Some(Arc::clone(histogram)); steps],
+                ..Self::constant(steps, 0.0)
+            },
             None => Self::empty(steps),
         }
+    }
+}
+
+impl Sample<'_> {
+    /// Whether it is a histogram.
+    pub fn is_histogram(&self) -> bool {
+        matches!(self, Self::Histogram(_))
     }
 }
 
@@ -353,6 +443,15 @@ impl Vector {
             self.drop_empty();
         }
         Ok(())
+    }
+
+    /// How much of a query's budget it takes over `steps` steps.
+    pub fn cost(&self, steps: usize) -> usize {
+        let of = |series: &Series| match series.column.has_histograms() {
+            true => series.column.cost(),
+            false => steps,
+        };
+        self.series.iter().map(of).fold(0, usize::saturating_add)
     }
 
     /// Drops series without values.

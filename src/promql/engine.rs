@@ -4,14 +4,16 @@
 //! operator takes and gives whole columns; see [`super::columns`].
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ast::{Ast, ValueType};
 use super::budget::Budget;
-use super::columns::{Column, Grid, Operand, SameLabelset, Series, Vector};
+use super::columns::{Column, Grid, Operand, SameLabelset, Sample, Series, Vector};
 use super::evaluator::Evaluator;
 use super::plan::Plan;
-use crate::model::{Labels, Samples};
+use super::windows::Windows;
+use crate::model::{FloatHistogram, Labels, Samples};
 use crate::select::{Cancellation, Queryable, SelectError, Stopped};
 
 /// What holds for all queries.
@@ -27,6 +29,9 @@ pub struct EngineOptions {
     pub subquery_step_ms: i64,
     /// Drop metric names at the end of the query instead of at each operator.
     pub delayed_name_removal: bool,
+    /// Let `rate`, `increase`, `irate` and `resets` look at when counters began to count, and
+    /// `start_timestamp` tell it.
+    pub use_start_timestamps: bool,
 }
 
 impl Default for EngineOptions {
@@ -37,6 +42,7 @@ impl Default for EngineOptions {
             timeout: Duration::from_mins(2),
             subquery_step_ms: 60 * 1000,
             delayed_name_removal: false,
+            use_start_timestamps: false,
         }
     }
 }
@@ -115,8 +121,10 @@ pub struct VectorSample {
     pub labels: Labels,
     /// Evaluation time in milliseconds.
     pub t_ms: i64,
-    /// The value.
+    /// The value, where it is a float.
     pub value: f64,
+    /// The value, where it is a native histogram.
+    pub histogram: Option<Arc<FloatHistogram>>,
 }
 
 /// One series of a matrix.
@@ -124,8 +132,41 @@ pub struct VectorSample {
 pub struct MatrixSeries {
     /// The series' labels.
     pub labels: Labels,
-    /// Its samples; at least one.
+    /// Its floats.
     pub samples: Samples,
+    /// Its native histograms with their times in milliseconds, ascending. There is one, or a
+    /// float.
+    pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
+}
+
+impl MatrixSeries {
+    /// A column's values with their times.
+    pub(super) fn of_column(labels: Labels, column: &Column, grid: Grid) -> Self {
+        let histograms = column.samples().filter_map(|(step, sample)| match sample {
+            Sample::Histogram(histogram) => Some((grid.time_ms(step), Arc::clone(histogram))),
+            Sample::Float(_) => None,
+        });
+        let histograms = if column.has_histograms() { histograms.collect() } else { Vec::new() };
+        let count = column.valid.count() - histograms.len();
+        let mut samples = Samples {
+            timestamps: Vec::with_capacity(count),
+            values: Vec::with_capacity(count),
+            ..Samples::default()
+        };
+        column.iter().for_each(|(step, value)| samples.push(grid.time_ms(step), value));
+        Self { labels, samples, histograms }
+    }
+
+    /// The samples of a window as they are.
+    pub(super) fn of_window(labels: Labels, mut window: Windows) -> Self {
+        if !window.has_histograms() {
+            let samples = std::mem::take(window.samples_mut());
+            return Self { labels, samples, histograms: Vec::new() };
+        }
+        let histograms = window.histograms().map(|(t_ms, h)| (t_ms, Arc::clone(h))).collect();
+        let samples = std::mem::take(window.floats().samples_mut());
+        Self { labels, samples, histograms }
+    }
 }
 
 /// What a query cost.
@@ -247,10 +288,11 @@ impl Engine {
                         .without_names(vector)?
                         .series
                         .into_iter()
-                        .map(|Series { labels, column, .. }| VectorSample {
+                        .map(|Series { labels, mut column, .. }| VectorSample {
                             labels,
                             t_ms,
                             value: column.values[0],
+                            histogram: column.histograms.pop().flatten(),
                         })
                         .collect(),
                 ),
@@ -296,10 +338,9 @@ impl Engine {
         };
         vector.drop_empty();
         vector.series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        let series = vector.series.into_iter().map(|Series { labels, column, .. }| MatrixSeries {
-            labels,
-            samples: samples_of(&column, grid),
-        });
+        let series = vector.series.into_iter();
+        let series = series
+            .map(|Series { labels, column, .. }| MatrixSeries::of_column(labels, &column, grid));
         let value = Value::Matrix(series.collect());
         Ok(finish(&evaluator, query, value))
     }
@@ -323,30 +364,19 @@ impl Engine {
             Plan::new(ast, range, self.options.subquery_step_ms),
             source,
             Budget::new(self.options.max_samples, deadline, cancellation),
-            (lookback_ms, self.options.delayed_name_removal),
+            lookback_ms,
+            &self.options,
         )
     }
 }
 
 fn finish(evaluator: &Evaluator<'_>, query: Query<'_>, value: Value) -> QueryResult {
-    let (warnings, infos) = evaluator.annotations.render(query.text);
+    let (warnings, infos) = evaluator.annotations.borrow().render(query.text);
     let stats = QueryStats {
         total_queryable_samples: evaluator.budget.looked_at(),
         peak_samples: evaluator.budget.peak() as u64,
     };
     QueryResult { value, warnings, infos, stats }
-}
-
-/// A column's values with their times.
-pub(super) fn samples_of(column: &Column, grid: Grid) -> Samples {
-    let count = column.valid.count();
-    let mut samples = Samples {
-        timestamps: Vec::with_capacity(count),
-        values: Vec::with_capacity(count),
-        ..Samples::default()
-    };
-    column.iter().for_each(|(step, value)| samples.push(grid.time_ms(step), value));
-    samples
 }
 
 /// The times of a range query, in milliseconds.

@@ -1,6 +1,7 @@
 //! Evaluation of one query: a walk over the arena, children first, that keeps each result until
 //! its parent takes it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::annotations::Annotations;
@@ -8,13 +9,13 @@ use super::ast::{Ast, BinaryOp, Expr, NodeId, Selector, ValueType, VectorMatchin
 use super::budget::Budget;
 use super::calls::taken_by;
 use super::columns::{Column, Grid, Operand, Series, Vector, without_name};
-use super::engine::QueryError;
+use super::engine::{EngineOptions, QueryError};
 use super::extended::Overhang;
 use super::operators::binary::VectorBinary;
 use super::operators::set::{self, Union};
 use super::operators::{aggregate::Aggregation, arithmetic};
 use super::plan::{Plan, is_comparison};
-use super::stream::{ScalarStage, Stage};
+use super::stream::{ScalarStage, Stage, Stream};
 use super::windows::SampleTimes;
 use crate::model::TimeRange;
 use crate::select::{Queryable, SeriesSet};
@@ -25,9 +26,11 @@ pub(super) struct Evaluator<'a> {
     pub plan: Plan,
     pub storage: &'a dyn Queryable,
     pub budget: Budget<'a>,
-    pub annotations: Annotations,
+    pub annotations: RefCell<Annotations>,
     pub lookback_ms: i64,
     pub delayed_name_removal: bool,
+    /// Whether functions of counters look at when counters began.
+    pub use_start_timestamps: bool,
     /// What was selected so far: equal selectors over equal times share a selection.
     selections: Vec<Selection>,
     results: Vec<Option<Kept>>,
@@ -59,16 +62,18 @@ impl<'a> Evaluator<'a> {
         plan: Plan,
         storage: &'a dyn Queryable,
         budget: Budget<'a>,
-        (lookback_ms, delayed_name_removal): (i64, bool),
+        lookback_ms: i64,
+        options: &EngineOptions,
     ) -> Self {
         Self {
             ast,
             plan,
             storage,
             budget,
-            annotations: Annotations::default(),
+            annotations: RefCell::default(),
             lookback_ms,
-            delayed_name_removal,
+            delayed_name_removal: options.delayed_name_removal,
+            use_start_timestamps: options.use_start_timestamps,
             selections: Vec::new(),
             results: ast.nodes.iter().map(|_| None).collect(),
             taken: 0,
@@ -104,7 +109,7 @@ impl<'a> Evaluator<'a> {
             Expr::String(text) => Operand::String(text.clone()),
             // Nothing that is not UTF-8 is a label's name or value.
             Expr::Bytes(bytes) => Operand::String(String::from_utf8_lossy(bytes).into_owned()),
-            Expr::Selector(selector) => self.select_vector(selector, grid)?,
+            Expr::Selector(selector) => self.select_vector(id, selector, grid)?,
             Expr::Paren(inner) => self.take(*inner, grid)?,
             Expr::Unary { negate: false, expr } => self.take(*expr, grid)?,
             Expr::Unary { negate: true, expr } => match self.take(*expr, grid)? {
@@ -184,7 +189,7 @@ impl<'a> Evaluator<'a> {
         let set: Arc<dyn SeriesSet> =
             Arc::from(self.storage.select(&selector.matchers, range, cancellation)?);
         for warning in set.warnings() {
-            self.annotations.warn_raw(warning);
+            self.annotations.get_mut().warn_raw(warning);
         }
         let selector = selector.clone();
         self.selections.push(Selection { selector, range, set: Arc::clone(&set) });
@@ -200,15 +205,25 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn select_vector(&mut self, selector: &Selector, grid: Grid) -> Result<Operand, QueryError> {
+    fn select_vector(
+        &mut self,
+        id: NodeId,
+        selector: &Selector,
+        grid: Grid,
+    ) -> Result<Operand, QueryError> {
         let times = self.sample_times(selector, grid);
         let overhang = Overhang::of_instant(selector.extension, self.lookback_ms);
         let Some(range) = times.touched(self.lookback_ms, overhang) else {
             return Ok(Operand::Vector(Vector::default()));
         };
         let set = self.select(selector, range)?;
+        let stats_only = self.plan.node(id).stats_only;
         let stream = self.look_back_stream(&*set, times, taken_by(selector));
-        Ok(Operand::Vector(stream.collect(&self.budget, self.delayed_name_removal)?))
+        let stream = Stream { stats_only, ..stream };
+        let vector = stream.collect(&self.budget, self.delayed_name_removal)?;
+        let notes = stream.observed.take().notes;
+        self.report_notes(self.ast.node(id).span, notes);
+        Ok(Operand::Vector(vector))
     }
 
     /// Applies one map to a whole vector.
@@ -219,7 +234,7 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vector, QueryError> {
         for series in &mut vector.series {
             self.budget.check_time()?;
-            stage.apply(&mut series.column);
+            stage.apply(&mut series.column, &self.annotations);
             if stage.drops_name() {
                 series.drop_name(self.delayed_name_removal);
             }
@@ -248,10 +263,12 @@ impl<'a> Evaluator<'a> {
             unreachable!("BUG: called for binary operations")
         };
         let (left, right) = (self.take(*lhs, grid)?, self.take(*rhs, grid)?);
-        if op.is_trim() {
-            return self.trim(id, *op, left, right);
-        }
         let (vector, scalar, scalar_left) = match (left, right) {
+            (Operand::Scalar(_), Operand::Scalar(_)) if op.is_trim() => {
+                let text =
+                    format!("operator \"{}\" not allowed for Scalar operations", op.as_str());
+                return Err(QueryError::execution(text));
+            }
             (Operand::Scalar(mut left), Operand::Scalar(right)) => {
                 arithmetic::combine(*op, &mut left.values, &right.values);
                 return Ok(Operand::Scalar(left));
@@ -260,55 +277,26 @@ impl<'a> Evaluator<'a> {
             (Operand::Scalar(scalar), Operand::Vector(vector)) => (vector, scalar, true),
             (Operand::Vector(left), Operand::Vector(right)) => {
                 let matching = matching.as_ref().expect("BUG: vectors are paired by a clause");
-                return self.join(*op, *return_bool, matching, (left, right), grid);
+                return self.join(id, *return_bool, matching, (left, right), grid);
             }
             _ => unreachable!("BUG: the parser checked types"),
         };
-        let stage = ScalarStage { op: *op, scalar, scalar_left, return_bool: *return_bool };
+        let span = self.ast.node(id).span;
+        let stage = ScalarStage { op: *op, scalar, scalar_left, return_bool: *return_bool, span };
         Ok(Operand::Vector(self.apply_stage(&Stage::Scalar(stage), vector)?))
-    }
-
-    /// `</` and `>/` on floats: no result, and an info that tells so.
-    fn trim(
-        &mut self,
-        id: NodeId,
-        op: BinaryOp,
-        left: Operand,
-        right: Operand,
-    ) -> Result<Operand, QueryError> {
-        let op = op.as_str();
-        let has_values = match (left, right) {
-            (Operand::Vector(left), Operand::Vector(right)) => {
-                !left.series.is_empty() && !right.series.is_empty()
-            }
-            (Operand::Vector(vector), _) | (_, Operand::Vector(vector)) => {
-                !vector.series.is_empty()
-            }
-            _ => {
-                let text = format!("operator \"{op}\" not allowed for Scalar operations");
-                return Err(QueryError::execution(text));
-            }
-        };
-        if has_values {
-            self.annotations.info(
-                self.ast.node(id).span,
-                format_args!(
-                    "incompatible sample types encountered for binary operator \"{op}\": \
-                     float {op} float"
-                ),
-            );
-        }
-        Ok(Operand::Vector(Vector::default()))
     }
 
     fn join(
         &self,
-        op: BinaryOp,
+        id: NodeId,
         return_bool: bool,
         matching: &VectorMatching,
         (lhs, rhs): (Vector, Vector),
         grid: Grid,
     ) -> Result<Operand, QueryError> {
+        let Expr::Binary { op, .. } = *self.ast.expr(id) else {
+            unreachable!("BUG: called for binary operations")
+        };
         if matches!(op, BinaryOp::And | BinaryOp::Unless) {
             let negate = op == BinaryOp::Unless;
             return Ok(Operand::Vector(set::filter(lhs, &rhs, matching, negate, grid.steps)));
@@ -319,8 +307,10 @@ impl<'a> Evaluator<'a> {
             return_bool: return_bool && is_comparison(op),
             steps: grid.steps,
             delayed_name_removal: self.delayed_name_removal,
+            notes: RefCell::default(),
         };
         let mut vector = join.evaluate(lhs, rhs, &self.budget)?;
+        join.tell(self.ast.node(id).span, &self.annotations);
         vector.finish()?;
         Ok(Operand::Vector(vector))
     }
@@ -377,8 +367,8 @@ impl KeptValue {
         match self {
             Self::Operand(Operand::Scalar(column)) => column.steps(),
             Self::Operand(Operand::String(_)) => 0,
-            Self::Operand(Operand::Vector(vector)) => vector.series.len().saturating_mul(steps),
-            Self::Union(union) => union.len().saturating_mul(steps),
+            Self::Operand(Operand::Vector(vector)) => vector.cost(steps),
+            Self::Union(union) => union.cost(steps),
         }
     }
 }

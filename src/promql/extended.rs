@@ -8,8 +8,8 @@
 //! fails on a range of it alone, so does this.
 
 use super::ast::Extension;
-use super::columns::{Bitmap, Column};
-use super::windows::{SampleTimes, drop_stale};
+use super::columns::Column;
+use super::windows::SampleTimes;
 use crate::model::Samples;
 
 /// How far outside of its window a selector reads, in milliseconds.
@@ -46,13 +46,11 @@ pub(crate) fn interpolate(before: Point, after: Point, t_ms: i64, is_counter: bo
 }
 
 /// Writes into `column` the value at each step: of a sample at that time, on the line between the
-/// samples around it, or of the last sample within the lookback where none follows.
-pub fn smooth(samples: &mut Samples, times: &SampleTimes, lookback_ms: i64, column: &mut Column) {
-    drop_stale(samples);
+/// samples around it, or of the last sample within the lookback where none follows. `samples` are
+/// floats without staleness markers.
+pub fn smooth(samples: &Samples, times: &SampleTimes, lookback_ms: i64, column: &mut Column) {
     let steps = times.grid.steps;
-    column.values.clear();
-    column.values.resize(steps, 0.0);
-    column.valid = Bitmap::none(steps);
+    column.reset(steps);
     let point = |index: usize| (samples.timestamps[index], samples.values[index]);
     let mut next = 0;
     for step in 0..steps {
@@ -126,13 +124,12 @@ pub(crate) fn edges(
 }
 
 /// The samples of an extended range selector that is a query's whole answer: those inside, and one
-/// at each edge.
+/// at each edge. They are floats without staleness markers.
 pub(crate) fn with_edges(
-    samples: &mut Samples,
+    samples: &Samples,
     (left_ms, right_ms): (i64, i64),
     extension: Extension,
 ) -> Samples {
-    drop_stale(samples);
     let mut out = Samples::default();
     let (timestamps, values) = (&samples.timestamps, &samples.values);
     let bounds = (left_ms, right_ms);
@@ -159,11 +156,11 @@ mod tests {
 
     #[test]
     fn a_smoothed_value_lies_between_its_neighbours() {
-        let mut samples = samples(&[(10, 1.0), (20, 3.0), (60, 5.0)]);
+        let samples = samples(&[(10, 1.0), (20, 3.0), (60, 5.0)]);
         let grid = Grid { start_ms: 0, step_ms: 5, steps: 14 };
         let times = SampleTimes { grid, offset_ms: 0, fixed_ms: None };
         let mut column = Column::empty(0);
-        smooth(&mut samples, &times, 15, &mut column);
+        smooth(&samples, &times, 15, &mut column);
         let found: Vec<_> = column.iter().collect();
         let expected = [(2, 1.0), (3, 2.0), (4, 3.0), (5, 3.0), (6, 3.0), (12, 5.0), (13, 5.0)];
         assert_eq!(found, expected);
@@ -187,10 +184,10 @@ mod tests {
 
     #[test]
     fn a_whole_answer_has_both_edges() {
-        let mut samples = samples(&[(0, 1.0), (10, 2.0), (20, 4.0)]);
-        let out = with_edges(&mut samples, (5, 15), Extension::Smoothed);
+        let samples = samples(&[(0, 1.0), (10, 2.0), (20, 4.0)]);
+        let out = with_edges(&samples, (5, 15), Extension::Smoothed);
         assert_eq!((out.timestamps, out.values), (vec![5, 10, 15], vec![1.5, 2.0, 3.0]));
-        let out = with_edges(&mut Samples::default(), (5, 15), Extension::Anchored);
+        let out = with_edges(&Samples::default(), (5, 15), Extension::Anchored);
         assert!(out.is_empty());
     }
 }

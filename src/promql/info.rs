@@ -9,11 +9,12 @@
 //! metric name sorts first, and the error is the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
 use super::ast::{Expr, NodeId};
-use super::columns::{Bitmap, Column, Grid, Operand, Series, Vector};
+use super::columns::{Bitmap, Column, Grid, Operand, Sample, Series, Vector};
 use super::engine::QueryError;
 use super::evaluator::Evaluator;
 use super::extended::Overhang;
@@ -243,11 +244,19 @@ impl Evaluator<'_> {
         };
         let set = self.storage.select(&matchers, range, self.budget.cancellation())?;
         for warning in set.warnings() {
-            self.annotations.warn_raw(warning);
+            self.annotations.get_mut().warn_raw(warning);
         }
-        let mut stream = self.look_back_stream(&*set, times, Taken::Time);
+        let mut stream = self.look_back_stream(&*set, times, Taken::TimeOfFloat);
         stream.reading_drops_name = false;
-        stream.collect(&self.budget, self.delayed_name_removal)
+        let vector = stream.collect(&self.budget, self.delayed_name_removal)?;
+        let is_asked = |step: usize| base.series.iter().any(|s| s.column.valid.get(step));
+        for series in vector.series.iter().filter(|series| series.column.has_histograms()) {
+            let mut samples = series.column.samples();
+            if samples.any(|(step, sample)| sample.is_histogram() && is_asked(step)) {
+                return Err(QueryError::execution("info sample should be float"));
+            }
+        }
+        Ok(vector)
     }
 
     /// Gives a series the labels of the info series that count at each step: as many series as
@@ -265,7 +274,7 @@ impl Evaluator<'_> {
         let mut results: HashMap<Vec<usize>, Option<usize>> = HashMap::new();
         let mut current: (Vec<usize>, Option<usize>) = (vec![usize::MAX], None);
         let mut counting = Vec::with_capacity(groups.len());
-        for (step, value) in series.column.iter() {
+        for (step, sample) in series.column.samples() {
             counting.clear();
             counting.extend(groups.iter().filter_map(|group| infos.at(*group, step)));
             if counting != current.0 {
@@ -288,7 +297,13 @@ impl Evaluator<'_> {
                 current = (counting.clone(), place);
             }
             if let Some(place) = current.1 {
-                out.series[place].column.set(step, value);
+                let column = &mut out.series[place].column;
+                match sample {
+                    Sample::Float(value) => column.set(step, value),
+                    Sample::Histogram(histogram) => {
+                        column.set_histogram(step, Arc::clone(histogram));
+                    }
+                }
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ pub mod lex;
 mod operators;
 pub mod parse;
 mod plan;
+mod prepare;
 pub mod print;
 pub mod quote;
 pub mod script;

@@ -35,6 +35,8 @@ pub(super) struct NodePlan {
     pub once: bool,
     /// Not evaluated by itself: its consumer pulls its series one by one.
     pub fused: bool,
+    /// All that is asked of its histograms is their count and sum.
+    pub stats_only: bool,
 }
 
 /// The plan of a query.
@@ -52,7 +54,7 @@ impl Plan {
     /// Plans `ast` for evaluation over `range`.
     pub(super) fn new(ast: &Ast, range: QueryRange, subquery_step_ms: i64) -> Self {
         let grid = Grid::new(range.start_ms, range.end_ms, range.step_ms);
-        let blank = NodePlan { grid, once: false, fused: false };
+        let blank = NodePlan { grid, once: false, fused: false, stats_only: false };
         let nodes = vec![blank; ast.nodes.len()];
         let mut plan = Self { nodes, subqueries: HashMap::new(), range };
         let invariance = Invariance::of(ast);
@@ -62,6 +64,7 @@ impl Plan {
         for index in (0..ast.nodes.len()).rev() {
             plan.place_children(ast, NodeId(index as u32), &invariance, subquery_step_ms);
         }
+        plan.find_stats_only(ast);
         for index in 0..ast.nodes.len() {
             plan.fuse(ast, NodeId(index as u32));
         }
@@ -90,6 +93,32 @@ impl Plan {
             AtModifier::Start => self.range.start_ms,
             AtModifier::End => self.range.end_ms,
         })
+    }
+
+    /// Marks what is below a function of histograms' counts and sums, unless something between or
+    /// above needs their buckets.
+    fn find_stats_only(&mut self, ast: &Ast) {
+        // For each node: a function above asks for stats; something above needs buckets.
+        let mut asked = vec![(false, false); ast.nodes.len()];
+        for index in (0..ast.nodes.len()).rev() {
+            let (mut stats, mut buckets) = asked[index];
+            self.nodes[index].stats_only = stats && !buckets;
+            match ast.expr(NodeId(index as u32)) {
+                Expr::Subquery { .. } => buckets = true,
+                Expr::Binary { op, .. } => buckets |= op.is_trim(),
+                Expr::Call { function, .. } => match function.name {
+                    "histogram_count" | "histogram_sum" | "histogram_avg" => stats = true,
+                    "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => {
+                        buckets = true;
+                    }
+                    _ => {}
+                },
+                _ => {}
+            }
+            for child in ast.expr(NodeId(index as u32)).children() {
+                asked[child.0 as usize] = (stats, buckets);
+            }
+        }
     }
 
     fn evaluate_once(&mut self, id: NodeId, grid: Grid) {

@@ -6,14 +6,18 @@
 //! [`Store`] and any [`Engine`](super::engine::Engine); [`MemoryStore`] is one in memory.
 
 mod compare;
+mod histogram;
 mod memory;
+mod nhcb;
 mod run;
 mod series;
 #[cfg(test)]
 mod tests;
 
+pub use histogram::WrittenHistogram;
 pub use memory::MemoryStore;
 pub use run::{Failure, Report, Runner, Store};
+use series::parse_starts;
 pub use series::{SeriesLine, SeriesValue, parse_series};
 
 use std::fmt;
@@ -50,8 +54,8 @@ pub struct Load {
     pub with_nhcb: bool,
     /// The series; of two with equal labels the later one counts.
     pub series: Vec<SeriesLine>,
-    /// Series for which start timestamps are given.
-    pub with_start_times: Vec<Labels>,
+    /// When samples began to count, in milliseconds relative to their times, for some series.
+    pub starts_ms: Vec<(Labels, Vec<Option<i64>>)>,
 }
 
 /// A query and what it must answer.
@@ -212,16 +216,16 @@ impl<'a> Reader<'a> {
         let line = self.line;
         let step_ms = duration_ms(step)?;
         let mut series = Vec::new();
-        let mut with_start_times = Vec::new();
+        let mut starts_ms = Vec::new();
         while let Some(text) = self.next() {
-            let (metric, _) = split_word(text);
+            let (metric, starts) = split_word(text);
             if let Some(metric) = metric.strip_suffix("@st") {
-                with_start_times.push(parse_series(metric)?.labels);
+                starts_ms.push((parse_series(metric)?.labels, parse_starts(starts)?));
             } else {
                 series.push(parse_series(text)?);
             }
         }
-        Ok(Command::Load(Load { line, step_ms, with_nhcb, series, with_start_times }))
+        Ok(Command::Load(Load { line, step_ms, with_nhcb, series, starts_ms }))
     }
 
     fn eval(&mut self, modifier: &str, rest: &str) -> Result<Eval, String> {

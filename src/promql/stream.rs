@@ -4,18 +4,20 @@
 //! computed, taken in and forgotten.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::ast::{BinaryOp, Extension};
+use super::annotations::Annotations;
+use super::ast::{BinaryOp, Extension, Span};
 use super::budget::Budget;
-use super::columns::{Bitmap, Column, Grid, Series, Vector};
+use super::columns::{Bitmap, Column, Grid, Sample, Series, Vector};
 use super::engine::QueryError;
 use super::extended::{Overhang, smooth};
-use super::functions::MapFunction;
-use super::functions::window::WindowFunction;
+use super::functions::window::{MixedFunction, WindowFunction, WindowNotes};
+use super::functions::{MapFunction, extended_mixed};
 use super::operators::scalar_operand;
 use super::windows::{SampleTimes, Taken, Windows, look_back};
-use crate::model::{Labels, Samples, TimeRange};
+use crate::model::{Labels, TimeRange};
 use crate::select::SeriesSet;
 
 /// Where samples come from.
@@ -31,7 +33,16 @@ pub(super) enum Reading<'a> {
     /// The newest sample within the lookback.
     LookBack { lookback_ms: i64, taken: Taken },
     /// A function of the samples within a window.
-    Window { function: WindowFunction, range_ms: i64, overhang: Overhang, scalars: &'a [Column] },
+    Window {
+        function: WindowFunction,
+        /// What it does with histograms, and with the starts of counters.
+        mixed: MixedFunction,
+        range_ms: i64,
+        overhang: Overhang,
+        scalars: &'a [Column],
+        /// Whether it is given when counters began.
+        uses_starts: bool,
+    },
 }
 
 /// One map of a column.
@@ -51,6 +62,8 @@ pub(super) struct ScalarStage {
     /// The scalar stands on the left.
     pub scalar_left: bool,
     pub return_bool: bool,
+    /// Where the operation stands in the text.
+    pub span: Span,
 }
 
 impl Stage {
@@ -58,16 +71,26 @@ impl Stage {
     pub(super) fn drops_name(&self) -> bool {
         match self {
             Self::Negate | Self::Map(..) => true,
-            Self::Scalar(stage) => !super::plan::is_comparison(stage.op) || stage.return_bool,
+            Self::Scalar(stage) => stage.op.changes_quantity() || stage.return_bool,
         }
     }
 
-    /// Applies the map.
-    pub(super) fn apply(&self, column: &mut Column) {
+    /// Applies the map. Functions of floats drop histograms.
+    pub(super) fn apply(&self, column: &mut Column, annotations: &RefCell<Annotations>) {
         match self {
-            Self::Negate => column.map(|value| -value),
-            Self::Map(function, scalars) => function(column, scalars),
-            Self::Scalar(stage) => scalar_operand::apply(stage, column),
+            Self::Negate => {
+                column.map(|value| -value);
+                for histogram in column.histograms.iter_mut().flatten() {
+                    Arc::make_mut(histogram).multiply(-1.0);
+                }
+            }
+            Self::Map(function, scalars) => {
+                if column.has_histograms() {
+                    column.drop_histograms();
+                }
+                function(column, scalars);
+            }
+            Self::Scalar(stage) => scalar_operand::apply(stage, column, annotations),
         }
     }
 }
@@ -82,6 +105,10 @@ pub(super) struct Stream<'a> {
     pub reading_drops_name: bool,
     /// What the reading found out on the way.
     pub observed: RefCell<Observed>,
+    /// Whether all that is asked of histograms is their count and sum.
+    pub stats_only: bool,
+    /// Where the maps say what they could not do.
+    pub annotations: &'a RefCell<Annotations>,
 }
 
 /// What is asked of a reading besides its columns.
@@ -91,6 +118,8 @@ pub(super) struct Observed {
     pub no_counters: Option<BTreeSet<String>>,
     /// Steps at which a window held a sample, where asked for.
     pub filled: Option<Bitmap>,
+    /// What window functions found, by metric name.
+    pub notes: BTreeMap<String, WindowNotes>,
 }
 
 impl Observed {
@@ -102,7 +131,8 @@ impl Observed {
             let name = labels.metric_name();
             let looks_like_one =
                 ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
-            if !name.is_empty() && !looks_like_one && !names.contains(name) {
+            let has_floats = !column.has_histograms() || column.iter().next().is_some();
+            if !name.is_empty() && !looks_like_one && has_floats && !names.contains(name) {
                 names.insert(name.to_owned());
             }
         }
@@ -144,23 +174,29 @@ impl Stream<'_> {
         };
         let Some(range) = self.times.touched(width_ms, overhang) else { return Ok(()) };
         let drops_name = self.drops_name();
-        let mut windows = Windows::default();
+        let mut windows = Windows::new(self.stats_only);
         budget.ensure(1, steps)?;
         let mut column = Column::empty(steps);
         for index in 0..self.len() {
             budget.check_time()?;
-            self.read(index, range, windows.samples_mut())?;
-            if windows.samples_mut().is_empty() {
+            self.read(index, range, &mut windows)?;
+            if windows.samples().is_empty() {
                 continue;
             }
-            let held = windows.samples_mut().len();
+            let held = windows.cost();
             budget.charge(held)?;
-            self.compute(&mut windows, &mut column, budget);
+            let mut notes = WindowNotes::default();
+            self.compute(&mut windows, &mut column, &mut notes, budget);
             budget.release(held);
             let (labels, inherited) = self.labels(index);
             self.observed.borrow_mut().note(labels, &column);
+            if !notes.kinds.is_empty() || notes.overlaps > 0 {
+                let mut observed = self.observed.borrow_mut();
+                let name = labels.metric_name().to_owned();
+                observed.notes.entry(name).or_default().extend(notes);
+            }
             for stage in &self.stages {
-                stage.apply(&mut column);
+                stage.apply(&mut column, self.annotations);
             }
             if column.valid.is_none() {
                 continue;
@@ -177,11 +213,11 @@ impl Stream<'_> {
         delayed_name_removal: bool,
     ) -> Result<Vector, QueryError> {
         let mut vector = Vector::default();
-        let steps = self.times.grid.steps;
         let mut held = 0;
         self.run(budget, &mut |passing| {
-            budget.charge(steps)?;
-            held += steps;
+            let cost = passing.column.cost();
+            budget.charge(cost)?;
+            held += cost;
             let column = std::mem::replace(passing.column, Column::empty(0));
             let labels = passing.labels.clone();
             let mut series = Series { labels, drop_name: false, column };
@@ -212,15 +248,19 @@ impl Stream<'_> {
         }
     }
 
-    fn read(&self, index: usize, range: TimeRange, out: &mut Samples) -> Result<(), QueryError> {
+    fn read(&self, index: usize, range: TimeRange, out: &mut Windows) -> Result<(), QueryError> {
+        out.clear();
         match &self.source {
-            Source::Storage(set) => set.read(index, range, out)?,
+            Source::Storage(set) => set.read(index, range, out.samples_mut())?,
             Source::Subquery(vector, grid) => {
-                out.clear();
-                for (step, value) in vector.series[index].column.iter() {
+                for (step, sample) in vector.series[index].column.samples() {
                     let t_ms = grid.time_ms(step);
-                    if range.contains(t_ms) {
-                        out.push(t_ms, value);
+                    if !range.contains(t_ms) {
+                        continue;
+                    }
+                    match sample {
+                        Sample::Float(value) => out.samples_mut().push(t_ms, value),
+                        Sample::Histogram(histogram) => out.push_computed(t_ms, histogram),
                     }
                 }
             }
@@ -228,26 +268,56 @@ impl Stream<'_> {
         Ok(())
     }
 
-    fn compute(&self, windows: &mut Windows, column: &mut Column, budget: &Budget<'_>) {
+    fn compute(
+        &self,
+        windows: &mut Windows,
+        column: &mut Column,
+        notes: &mut WindowNotes,
+        budget: &Budget<'_>,
+    ) {
         let steps = self.times.grid.steps;
         match &self.reading {
             Reading::LookBack { lookback_ms, taken: Taken::Smoothed } => {
-                smooth(windows.samples_mut(), &self.times, *lookback_ms, column);
+                windows.take_in_histograms();
+                windows.drop_stale();
+                if windows.has_histograms() {
+                    column.reset(steps);
+                    let reach = Overhang::of_instant(Some(Extension::Smoothed), *lookback_ms);
+                    windows.cut(&self.times, *lookback_ms, reach);
+                    let input = windows.input(&self.times, *lookback_ms, &[]);
+                    extended_mixed::smooth(&input, column, notes);
+                } else {
+                    smooth(windows.samples(), &self.times, *lookback_ms, column);
+                }
                 budget.look_at(column.valid.count() as u64);
             }
             Reading::LookBack { lookback_ms, taken } => {
-                let samples = windows.samples_mut();
-                look_back(samples, &self.times, *lookback_ms, *taken, column);
+                if self.stats_only {
+                    windows.take_in_histograms();
+                }
+                look_back(windows, &self.times, *lookback_ms, *taken, column);
                 budget.look_at(column.valid.count() as u64);
             }
-            Reading::Window { function, range_ms, overhang, scalars } => {
-                column.values.clear();
-                column.values.resize(steps, 0.0);
-                column.valid = Bitmap::none(steps);
+            Reading::Window { function, mixed, range_ms, overhang, scalars, uses_starts } => {
+                column.reset(steps);
+                if !uses_starts {
+                    windows.drop_starts();
+                }
                 windows.cut(&self.times, *range_ms, *overhang);
                 let input = windows.input(&self.times, *range_ms, scalars);
                 budget.look_at(input.in_windows);
-                function(&input, column);
+                if windows.has_histograms() {
+                    let mut floats = windows.floats();
+                    if !floats.samples().is_empty() {
+                        floats.cut(&self.times, *range_ms, *overhang);
+                        function(&floats.input(&self.times, *range_ms, scalars), column);
+                    }
+                } else {
+                    function(&input, column);
+                }
+                if windows.has_histograms() || !input.starts_ms.is_empty() {
+                    mixed(&input, column, notes);
+                }
                 column.valid.compact();
             }
         }

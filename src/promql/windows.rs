@@ -3,12 +3,16 @@
 //! Both walk the samples once, with cursors that only move forward. A window is left-open:
 //! a sample exactly `range_ms` old is outside, one exactly at the evaluation time inside; the
 //! same holds for the lookback.
+//!
+//! Native histograms stand beside the floats, parallel to them, and only where a series has some;
+//! queries work on float counts, whatever counts were stored.
 
 use std::cell::OnceCell;
+use std::sync::Arc;
 
-use super::columns::{Bitmap, Column, Grid};
+use super::columns::{Column, Grid};
 use super::extended::Overhang;
-use crate::model::{Samples, TimeRange, is_stale};
+use crate::model::{FloatHistogram, Histogram, ResetHint, Samples, TimeRange, is_stale};
 
 /// Evaluation times of a selector: those of its grid, moved by `offset` and pinned by `@`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,21 +52,26 @@ pub enum Taken {
     Time,
     /// The value between it and the next; see [`super::extended::smooth`].
     Smoothed,
+    /// When it began to count, in seconds.
+    Start,
+    /// Its time, in seconds, where it is a float; else the histogram.
+    TimeOfFloat,
 }
 
 /// Writes into `column` the newest sample not older than `lookback_ms` at each step, where it is
 /// not a staleness marker.
 pub fn look_back(
-    samples: &Samples,
+    windows: &Windows,
     times: &SampleTimes,
     lookback_ms: i64,
     taken: Taken,
     column: &mut Column,
 ) {
     let steps = times.grid.steps;
-    column.values.clear();
-    column.values.resize(steps, 0.0);
-    column.valid = Bitmap::none(steps);
+    column.reset(steps);
+    let samples = &windows.samples;
+    let has_floats_only = samples.is_float_only() && windows.histograms.is_empty();
+    let mut known: Option<(usize, Arc<FloatHistogram>)> = None;
     let mut next = 0;
     for step in 0..steps {
         let t_ms = times.at(step);
@@ -73,8 +82,26 @@ pub fn look_back(
         let (sample_ms, value) = (samples.timestamps[found], samples.values[found]);
         if sample_ms > t_ms.saturating_sub(lookback_ms) && !is_stale(value) {
             let value = match taken {
-                Taken::Value | Taken::Smoothed => value,
+                Taken::Smoothed => value,
+                Taken::Value if has_floats_only => value,
+                Taken::TimeOfFloat if samples.histogram(found).is_none() => {
+                    sample_ms as f64 / 1000.0
+                }
+                Taken::Value | Taken::TimeOfFloat => {
+                    // Steps that find the same sample share it.
+                    if known.as_ref().is_none_or(|known| known.0 != found) {
+                        let taken_in = windows.histograms.get(found).cloned().flatten();
+                        let histogram = taken_in.or_else(|| samples.histogram(found).map(to_float));
+                        known = histogram.map(|histogram| (found, histogram));
+                    }
+                    if let Some((_, histogram)) = &known {
+                        column.set_histogram(step, Arc::clone(histogram));
+                        continue;
+                    }
+                    value
+                }
                 Taken::Time => sample_ms as f64 / 1000.0,
+                Taken::Start => samples.start_ms(found) as f64 / 1000.0,
             };
             column.set(step, value);
         }
@@ -86,6 +113,10 @@ pub fn look_back(
 #[derive(Debug, Default)]
 pub struct Windows {
     samples: Samples,
+    /// Those of the samples that are histograms: as many slots as samples, or none.
+    histograms: Vec<Option<Arc<FloatHistogram>>>,
+    /// Whether all that is asked of histograms is their count and sum.
+    stats_only: bool,
     /// First sample and one past the last, for each step.
     bounds: Vec<(u32, u32)>,
     /// The timestamps that `bounds` were found for: series of one scrape share them.
@@ -97,15 +128,111 @@ pub struct Windows {
 }
 
 impl Windows {
+    /// No samples. With `stats_only` histograms lose their buckets, and their hints say whether
+    /// they began anew.
+    pub fn new(stats_only: bool) -> Self {
+        Self { stats_only, ..Self::default() }
+    }
+
     /// The samples to fill in before [`Windows::cut`].
     pub fn samples_mut(&mut self) -> &mut Samples {
         &mut self.samples
     }
 
+    /// The samples filled in.
+    pub fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// Empties it for the samples of another series.
+    pub fn clear(&mut self) {
+        self.samples.clear();
+        self.histograms.clear();
+    }
+
+    /// Appends a histogram that a subquery gave. What it hints at is forgotten: samples between
+    /// the subquery's steps are not seen, and one sample may be seen more than once.
+    pub fn push_computed(&mut self, t_ms: i64, histogram: &Arc<FloatHistogram>) {
+        let mut histogram = Arc::clone(histogram);
+        if matches!(histogram.reset_hint, ResetHint::Reset | ResetHint::NotReset) {
+            Arc::make_mut(&mut histogram).reset_hint = ResetHint::Unknown;
+        }
+        self.histograms.resize(self.samples.len(), None);
+        self.samples.push(t_ms, histogram.sum);
+        self.histograms.push(Some(histogram));
+    }
+
+    /// Makes float counts of the histograms among the samples, where that was not done.
+    pub fn take_in_histograms(&mut self) {
+        let stored = std::mem::take(&mut self.samples.histograms);
+        if !stored.is_empty() {
+            self.histograms.resize(self.samples.len(), None);
+            for (index, histogram) in &stored {
+                self.histograms[*index as usize] = Some(to_float(histogram));
+            }
+            if self.stats_only {
+                self.strip();
+            }
+        } else if !self.histograms.is_empty() {
+            self.histograms.resize(self.samples.len(), None);
+        }
+    }
+
+    /// Keeps counts and sums of histograms, and what buckets tell about resets.
+    ///
+    /// COMPAT: Prometheus does so where a query asks for no more, which shows in warnings.
+    fn strip(&mut self) {
+        let mut last: Option<Arc<FloatHistogram>> = None;
+        for slot in self.histograms.iter_mut().flatten() {
+            let mut reset_hint = slot.reset_hint;
+            if let Some(last) = &last
+                && reset_hint == ResetHint::Unknown
+            {
+                let is_reset = slot.is_reset_since(last);
+                reset_hint = if is_reset { ResetHint::Reset } else { ResetHint::NotReset };
+            }
+            let stripped = FloatHistogram {
+                reset_hint,
+                schema: slot.schema,
+                count: slot.count,
+                sum: slot.sum,
+                ..FloatHistogram::default()
+            };
+            let whole = std::mem::replace(slot, Arc::new(stripped));
+            if !is_stale(whole.sum) {
+                last = Some(whole);
+            }
+        }
+    }
+
+    /// Whether a sample is a histogram.
+    pub fn has_histograms(&self) -> bool {
+        !self.histograms.is_empty()
+    }
+
+    /// The floats alone, in windows of their own.
+    pub fn floats(&self) -> Self {
+        let mut floats = Self::default();
+        for index in 0..self.samples.len() {
+            if self.histograms[index].is_none() {
+                floats.samples.push(self.samples.timestamps[index], self.samples.values[index]);
+            }
+        }
+        floats
+    }
+
+    /// How much of a query's budget the samples take.
+    pub fn cost(&self) -> usize {
+        let stored = self.samples.histograms.iter().map(|(_, histogram)| histogram.samples());
+        let taken_in = self.histograms.iter().flatten().map(|histogram| histogram.samples());
+        self.samples.len() + stored.chain(taken_in).sum::<usize>()
+    }
+
     /// Drops staleness markers and finds what is within the windows of `range_ms` at `times` and
     /// within their overhang. The same `Windows` serves one selector only.
     pub fn cut(&mut self, times: &SampleTimes, range_ms: i64, overhang: Overhang) {
-        drop_stale(&mut self.samples);
+        self.take_in_histograms();
+        self.drop_stale();
         if self.bounds.len() == times.grid.steps && self.bounds_for == self.samples.timestamps {
             return;
         }
@@ -141,6 +268,8 @@ impl Windows {
         WindowInput {
             timestamps: &self.samples.timestamps,
             values: &self.samples.values,
+            histograms: &self.histograms,
+            starts_ms: &self.samples.starts_ms,
             bounds: &self.bounds,
             times,
             range_ms,
@@ -178,8 +307,13 @@ pub struct Reach {
 pub struct WindowInput<'a> {
     /// Times of all samples in milliseconds.
     pub timestamps: &'a [i64],
-    /// Values of all samples.
+    /// Values of all samples; a histogram's is its sum.
     pub values: &'a [f64],
+    /// Those of the samples that are histograms: as many slots as samples, or none.
+    pub histograms: &'a [Option<Arc<FloatHistogram>>],
+    /// When each sample began to count, in milliseconds, 0 where that is not known; empty where
+    /// it is never known, or nobody asks.
+    pub starts_ms: &'a [i64],
     /// For each step its window: first sample and one past the last. Both never decrease.
     pub bounds: &'a [(u32, u32)],
     /// Evaluation times.
@@ -268,19 +402,46 @@ impl Reach {
     }
 }
 
-/// Takes staleness markers out.
-pub(super) fn drop_stale(samples: &mut Samples) {
-    let Some(first) = samples.values.iter().position(|value| is_stale(*value)) else { return };
-    let mut kept = first;
-    for index in first..samples.len() {
-        if !is_stale(samples.values[index]) {
-            samples.values[kept] = samples.values[index];
-            samples.timestamps[kept] = samples.timestamps[index];
+impl Windows {
+    /// Takes staleness markers out; [`Windows::cut`] does it too.
+    pub fn drop_stale(&mut self) {
+        let Some(first) = self.samples.values.iter().position(|value| is_stale(*value)) else {
+            return;
+        };
+        let mut kept = first;
+        for index in first..self.samples.len() {
+            if is_stale(self.samples.values[index]) {
+                continue;
+            }
+            self.samples.values[kept] = self.samples.values[index];
+            self.samples.timestamps[kept] = self.samples.timestamps[index];
+            if !self.samples.starts_ms.is_empty() {
+                self.samples.starts_ms[kept] = self.samples.starts_ms[index];
+            }
+            if !self.histograms.is_empty() {
+                self.histograms.swap(kept, index);
+            }
             kept += 1;
         }
+        self.samples.truncate(kept);
+        self.histograms.truncate(kept);
     }
-    samples.values.truncate(kept);
-    samples.timestamps.truncate(kept);
+
+    /// Forgets when samples began to count.
+    pub fn drop_starts(&mut self) {
+        self.samples.starts_ms.clear();
+    }
+
+    /// Times and histograms of the samples that are histograms, once taken in.
+    pub fn histograms(&self) -> impl Iterator<Item = (i64, &Arc<FloatHistogram>)> {
+        let slots = self.samples.timestamps.iter().zip(&self.histograms);
+        slots.filter_map(|(t_ms, slot)| slot.as_ref().map(|histogram| (*t_ms, histogram)))
+    }
+}
+
+/// A stored histogram as queries work on it.
+fn to_float(histogram: &Arc<Histogram>) -> Arc<FloatHistogram> {
+    Arc::new(histogram.to_float())
 }
 
 #[cfg(test)]
@@ -302,9 +463,10 @@ mod tests {
 
     #[test]
     fn lookback_is_left_open_and_a_marker_hides() {
-        let samples = samples(&[(0, 1.0), (50, 2.0), (60, stale_nan()), (100, 3.0)]);
+        let mut windows = Windows::default();
+        *windows.samples_mut() = samples(&[(0, 1.0), (50, 2.0), (60, stale_nan()), (100, 3.0)]);
         let mut column = Column::empty(0);
-        look_back(&samples, &times(0, 10, 13), 20, Taken::Value, &mut column);
+        look_back(&windows, &times(0, 10, 13), 20, Taken::Value, &mut column);
         let found: Vec<_> = column.iter().collect();
         assert_eq!(found, [(0, 1.0), (1, 1.0), (5, 2.0), (10, 3.0), (11, 3.0)]);
     }

@@ -190,8 +190,13 @@ fn print_value(sink: &mut Sink, value: &Value) -> Result<(), ApiError> {
         Value::Vector(vector) => list(sink, vector, |out, sample| {
             out.extend_from_slice(b"{\"metric\":");
             json::push_labels(out, &sample.labels);
-            out.extend_from_slice(b",\"value\":");
-            json::push_point(out, sample.t_ms, sample.value);
+            if let Some(histogram) = &sample.histogram {
+                out.extend_from_slice(b",\"histogram\":");
+                json::push_histogram_point(out, sample.t_ms, histogram);
+            } else {
+                out.extend_from_slice(b",\"value\":");
+                json::push_point(out, sample.t_ms, sample.value);
+            }
             out.push(b'}');
         }),
         Value::Matrix(matrix) => {
@@ -199,9 +204,16 @@ fn print_value(sink: &mut Sink, value: &Value) -> Result<(), ApiError> {
             list(sink, matrix, |out, series| {
                 out.extend_from_slice(b"{\"metric\":");
                 json::push_labels(out, &series.labels);
-                out.extend_from_slice(b",\"values\":");
-                times.push_points(out, &series.samples);
-                out.push(b'}');
+                if !series.samples.is_empty() || series.histograms.is_empty() {
+                    out.extend_from_slice(b",\"values\":");
+                    times.push_points(out, &series.samples);
+                }
+                for (i, (t_ms, histogram)) in series.histograms.iter().enumerate() {
+                    let open: &[u8] = if i > 0 { b"," } else { b",\"histograms\":[" };
+                    out.extend_from_slice(open);
+                    json::push_histogram_point(out, *t_ms, histogram);
+                }
+                out.extend_from_slice(if series.histograms.is_empty() { b"}" } else { b"]}" });
             })
         }
     }

@@ -138,37 +138,39 @@ impl fmt::Display for HistogramError {
                  histogram's observation count should equal the number of observations found in \
                  the buckets (in absence of NaN)"
             ),
-            Self::BoundsNotAscending(before, bound) => write!(
-                f,
-                "custom buckets: previous bound is {before:.6} and current is {bound:.6}: \
-                 histogram custom bounds must be in strictly increasing order"
-            ),
-            Self::BoundsInfinite => f.write_str(
-                "custom buckets: last +Inf bound must not be explicitly defined: histogram \
-                 custom bounds must be finite",
-            ),
-            Self::BoundsNaN => {
-                f.write_str("custom buckets: histogram custom bounds must not be NaN")
-            }
-            Self::TooFewBounds { bounds, reach } => write!(
-                f,
-                "custom buckets: only {bounds} custom bounds defined which is insufficient to \
-                 cover total span length of {reach}: histogram custom bounds are too few"
-            ),
-            Self::CustomZeroCount => f.write_str("custom buckets: must have zero count of 0"),
-            Self::CustomZeroThreshold => {
-                f.write_str("custom buckets: must have zero threshold of 0")
-            }
-            Self::CustomNegativeSpans => {
-                f.write_str("custom buckets: must not have negative spans")
-            }
-            Self::CustomNegativeBuckets => {
-                f.write_str("custom buckets: must not have negative buckets")
-            }
-            Self::UnexpectedBounds => {
-                f.write_str("histogram with exponential schema must not have custom bounds")
-            }
+            other => f.write_str(&other.about_bounds()),
         }
+    }
+}
+
+impl HistogramError {
+    /// What is wrong with listed bounds, or with what may not stand beside them.
+    fn about_bounds(&self) -> String {
+        let text = match self {
+            Self::BoundsNotAscending(before, bound) => {
+                return format!(
+                    "custom buckets: previous bound is {before:.6} and current is {bound:.6}: \
+                     histogram custom bounds must be in strictly increasing order"
+                );
+            }
+            Self::TooFewBounds { bounds, reach } => {
+                return format!(
+                    "custom buckets: only {bounds} custom bounds defined which is insufficient \
+                     to cover total span length of {reach}: histogram custom bounds are too few"
+                );
+            }
+            Self::BoundsInfinite => {
+                "custom buckets: last +Inf bound must not be explicitly defined: histogram custom \
+                 bounds must be finite"
+            }
+            Self::BoundsNaN => "custom buckets: histogram custom bounds must not be NaN",
+            Self::CustomZeroCount => "custom buckets: must have zero count of 0",
+            Self::CustomZeroThreshold => "custom buckets: must have zero threshold of 0",
+            Self::CustomNegativeSpans => "custom buckets: must not have negative spans",
+            Self::CustomNegativeBuckets => "custom buckets: must not have negative buckets",
+            _ => "histogram with exponential schema must not have custom bounds",
+        };
+        text.to_owned()
     }
 }
 

@@ -1,7 +1,9 @@
-//! Classic histograms: `histogram_quantile`, `histogram_quantiles`, `histogram_fraction`.
+//! `histogram_quantile`, `histogram_quantiles`, `histogram_fraction`, of classic histograms and of
+//! native ones, which [`super::native`] knows.
 //!
-//! A histogram is the series that agree in all labels but `le`; each holds the number of
-//! observations at or below its bound. Native histograms are not known here yet.
+//! A classic histogram is the series that agree in all labels but `le`; each holds the number of
+//! observations at or below its bound. Where both kinds stand at one step under the same labels
+//! neither counts.
 
 #![allow(clippy::unnecessary_wraps, reason = "the signature is that of all functions")]
 
@@ -9,10 +11,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt::Write as _;
 
+use super::native::{self, NotNumbers};
 use super::{Call, Implementation};
-use crate::model::{Labels, LabelsBuilder};
+use crate::model::{FloatHistogram, Labels, LabelsBuilder};
 use crate::promql::annotations::{GoFloat, Monotonicity};
-use crate::promql::columns::{Column, Operand, Series, Vector};
+use crate::promql::columns::{Bitmap, Column, Operand, Sample, Series, Vector};
 use crate::promql::engine::QueryError;
 use crate::promql::quote::quote;
 
@@ -27,18 +30,21 @@ pub(super) fn lookup(name: &str) -> Option<Implementation> {
         "histogram_quantile" => histogram_quantile,
         "histogram_quantiles" => histogram_quantiles,
         "histogram_fraction" => histogram_fraction,
-        // Of native histograms only, and of their start: floats have no part in the result.
-        "histogram_avg" | "histogram_count" | "histogram_sum" | "histogram_stddev"
-        | "histogram_stdvar" | "start_timestamp" => |_| Ok(Operand::Vector(Vector::default())),
+        // What is computed began at no time.
+        "start_timestamp" => |_| Ok(Operand::Vector(Vector::default())),
         _ => return None,
     }))
 }
 
-/// The buckets of one histogram.
+/// One histogram.
 struct Histogram {
     labels: Labels,
-    /// Bounds and counts, in order of bounds.
+    /// Of a classic one: bounds and counts, in order of bounds.
     buckets: Vec<(f64, Column)>,
+    /// A native one.
+    native: Option<Column>,
+    /// Steps at which it does not count.
+    left_out: Option<Bitmap>,
 }
 
 /// A bucket at one step.
@@ -104,15 +110,19 @@ fn open_metrics_float(value: f64) -> String {
 
 fn histogram_fraction(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     let histograms = histograms(call, 2);
-    let (lower, upper) = (call.scalar(0), call.scalar(1));
+    let (lower, upper) = (call.scalar(0).clone(), call.scalar(1).clone());
     let mut vector = Vector::default();
     for histogram in histograms {
         let mut column = Column::empty(call.grid.steps);
         let mut buckets = Vec::new();
         for step in 0..call.grid.steps {
-            if histogram.read(step, &mut buckets) {
-                let value = fraction(lower.values[step], upper.values[step], &mut buckets);
+            let (lower, upper) = (lower.values[step], upper.values[step]);
+            if let Some(native) = histogram.native(step) {
+                let (value, note) = native::fraction(lower, upper, native);
                 column.set(step, value);
+                tell(call, 2, &histogram.labels, note);
+            } else if histogram.read(step, &mut buckets) {
+                column.set(step, fraction(lower, upper, &mut buckets));
             }
         }
         let mut series = Series { labels: histogram.labels, drop_name: false, column };
@@ -132,9 +142,76 @@ fn warn_of_quantiles(call: &mut Call<'_>, argument: usize) {
     }
 }
 
-/// The series of argument `index` by histogram; a series without a bound is warned about.
+/// Tells what a native histogram of argument `index` gave.
+fn tell(call: &mut Call<'_>, index: usize, labels: &Labels, note: Option<NotNumbers>) {
+    let mut text = match note {
+        None => return,
+        Some(NotNumbers::Result) => {
+            "input to histogram_quantile has NaN observations, result is NaN"
+        }
+        Some(NotNumbers::Skewed) => {
+            "input to histogram_quantile has NaN observations, result is skewed higher"
+        }
+        Some(NotNumbers::LeftOut) => {
+            "input to histogram_fraction has NaN observations, which are excluded from all \
+             fractions"
+        }
+    }
+    .to_owned();
+    add_name(call, labels, &mut text);
+    let span = call.argument_span(index);
+    call.annotations.info(span, text);
+}
+
+/// Names the metric, if its name is still there.
+fn add_name(call: &Call<'_>, labels: &Labels, text: &mut String) {
+    let name = labels.metric_name();
+    if call.delayed_name_removal && !name.is_empty() {
+        let _ = write!(text, " for metric name {}", quote(name));
+    }
+}
+
+/// The histograms of argument `index`, native ones first.
 fn histograms(call: &mut Call<'_>, index: usize) -> Vec<Histogram> {
-    let vector = call.take_vector(index);
+    let mut vector = call.take_vector(index);
+    let mut natives = Vec::new();
+    for series in &mut vector.series {
+        if series.column.has_histograms() {
+            let labels = series.labels.clone();
+            let native = Some(series.column.clone());
+            natives.push(Histogram { labels, buckets: Vec::new(), native, left_out: None });
+            series.column.drop_histograms();
+        }
+    }
+    vector.drop_empty();
+    let mut classic = classic_histograms(call, index, vector);
+    for native in &mut natives {
+        let same = classic.iter_mut().find(|classic| classic.labels == native.labels);
+        let Some(classic) = same else { continue };
+        let mut both = Bitmap::none(call.grid.steps);
+        classic.buckets.iter().for_each(|(_, column)| both.unite(&column.valid));
+        for step in 0..call.grid.steps {
+            if native.native(step).is_none() && both.get(step) {
+                both.unset(step);
+            }
+        }
+        let only_native = native.native.as_ref().map(|column| &column.valid);
+        only_native.into_iter().for_each(|valid| both.intersect(valid));
+        if !both.is_none() {
+            let mut text = "vector contains a mix of classic and native histograms".to_owned();
+            add_name(call, &native.labels, &mut text);
+            let span = call.argument_span(index);
+            call.annotations.warn(span, text);
+            classic.left_out = Some(both.clone());
+            native.left_out = Some(both);
+        }
+    }
+    natives.append(&mut classic);
+    natives
+}
+
+/// The series of argument `index` by classic histogram; a series without a bound is warned about.
+fn classic_histograms(call: &mut Call<'_>, index: usize, vector: Vector) -> Vec<Histogram> {
     let span = call.argument_span(index);
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut histograms: Vec<Histogram> = Vec::new();
@@ -145,10 +222,7 @@ fn histograms(call: &mut Call<'_>, index: usize) -> Vec<Histogram> {
                 "bucket label \"le\" is missing or has a malformed value of {}",
                 quote(text)
             );
-            let name = series.labels.metric_name();
-            if call.delayed_name_removal && !name.is_empty() {
-                let _ = write!(message, " for metric name {}", quote(name));
-            }
+            add_name(call, &series.labels, &mut message);
             call.annotations.warn(span, message);
             continue;
         };
@@ -157,7 +231,7 @@ fn histograms(call: &mut Call<'_>, index: usize) -> Vec<Histogram> {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
                 let (labels, buckets) = (entry.key().clone(), Vec::new());
-                histograms.push(Histogram { labels, buckets });
+                histograms.push(Histogram { labels, buckets, native: None, left_out: None });
                 *entry.insert(histograms.len() - 1)
             }
         };
@@ -182,9 +256,24 @@ fn bound(text: &str) -> Option<f64> {
 }
 
 impl Histogram {
+    fn is_left_out(&self, step: usize) -> bool {
+        self.left_out.as_ref().is_some_and(|steps| steps.get(step))
+    }
+
+    /// The native histogram at `step`.
+    fn native(&self, step: usize) -> Option<&FloatHistogram> {
+        match self.native.as_ref()?.sample(step)? {
+            Sample::Histogram(histogram) if !self.is_left_out(step) => Some(histogram),
+            _ => None,
+        }
+    }
+
     /// Puts the buckets that have a count at `step` into `out`; whether there is one.
     fn read(&self, step: usize, out: &mut Vec<Bucket>) -> bool {
         out.clear();
+        if self.is_left_out(step) {
+            return false;
+        }
         out.extend(self.buckets.iter().filter_map(|(bound, column)| {
             column.get(step).map(|count| Bucket { bound: *bound, count })
         }));
@@ -204,6 +293,12 @@ fn quantile_series(
     let mut column = Column::empty(call.grid.steps);
     let mut buckets = Vec::new();
     for step in 0..call.grid.steps {
+        if let Some(native) = histogram.native(step) {
+            let (value, note) = native::quantile(quantiles.values[step], native);
+            column.set(step, value);
+            tell(call, argument, &histogram.labels, note);
+            continue;
+        }
         if !histogram.read(step, &mut buckets) {
             continue;
         }

@@ -9,13 +9,18 @@ pub(crate) mod absent;
 mod calendar;
 pub mod elementary;
 pub(crate) mod extended;
+pub(crate) mod extended_mixed;
 mod histogram;
+pub(crate) mod interpolate;
 mod label;
 mod lanes;
 mod math;
+mod mixed;
+mod native;
 mod over_time;
 pub mod power;
 mod rate;
+mod rate_histogram;
 pub(crate) mod regression;
 mod scalar;
 mod sort;
@@ -115,6 +120,7 @@ pub fn implementation(name: &str) -> Option<Implementation> {
         scalar::lookup,
         label::lookup,
         histogram::lookup,
+        native::lookup,
         calendar::lookup,
         sort::lookup,
         absent::lookup,

@@ -52,6 +52,7 @@ fn timestamp(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     let times: Vec<f64> = call.grid.times().map(|t_ms| t_ms as f64 / 1000.0).collect();
     for series in &mut vector.series {
         series.column.values.copy_from_slice(&times);
+        series.column.histograms.clear();
         series.drop_name(call.delayed_name_removal);
     }
     Ok(Operand::Vector(vector))

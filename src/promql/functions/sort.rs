@@ -38,6 +38,8 @@ fn sort_by_value(
     compare: fn(f64, f64) -> Option<Ordering>,
 ) -> Result<Operand, QueryError> {
     let mut vector = call.take_vector(0);
+    vector.series.iter_mut().for_each(|series| series.column.drop_histograms());
+    vector.drop_empty();
     if has_order(call) {
         vector.series.sort_by(|a, b| {
             let (a, b) = (a.column.values[0], b.column.values[0]);

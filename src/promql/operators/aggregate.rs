@@ -6,10 +6,12 @@
 //! of each other, so a loop may run over steps in any way, never over the series of a step.
 
 use super::grouping::{Grouping, Groups};
+use super::histogram_totals::{HistogramTotals, Notes};
 use crate::model::Labels;
-use crate::promql::ast::AggregateOp;
+use crate::promql::annotations::Annotations;
+use crate::promql::ast::{AggregateOp, Span};
 use crate::promql::budget::Budget;
-use crate::promql::columns::{Bitmap, Column, Series, Vector};
+use crate::promql::columns::{Bitmap, Column, Sample, Series, Vector};
 use crate::promql::compensated::{Compensated, Mean};
 use crate::promql::engine::QueryError;
 
@@ -20,6 +22,7 @@ pub(crate) struct Aggregation {
     steps: usize,
     groups: Groups,
     states: Vec<State>,
+    notes: Notes,
 }
 
 /// A group's state at every step. What `a`, `b` and `count` are depends on the operator.
@@ -34,12 +37,20 @@ struct State {
     count: Vec<f64>,
     /// Steps at which `avg` had to change to a moving mean; empty before the first.
     moving: Vec<bool>,
+    /// What came of histograms; `None` before the first. The rest counts floats only.
+    histograms: Option<Box<HistogramTotals>>,
 }
 
 impl Aggregation {
     /// An aggregation over `steps` steps.
     pub(crate) fn new(op: AggregateOp, grouping: Grouping, steps: usize) -> Self {
-        Self { op, steps, groups: Groups::new(grouping), states: Vec::new() }
+        Self {
+            op,
+            steps,
+            groups: Groups::new(grouping),
+            states: Vec::new(),
+            notes: Notes::default(),
+        }
     }
 
     /// Takes in one series. `name_dropped`: its labels count without the metric name;
@@ -59,20 +70,35 @@ impl Aggregation {
         }
         let state = &mut self.states[ordinal];
         state.drop_name |= drop_name;
+        if column.has_histograms() || state.histograms.is_some() {
+            let name = if name_dropped { "" } else { labels.metric_name() };
+            return state.add_mixed(self.op, column, (name, &mut self.notes), budget);
+        }
         state.add(self.op, column);
         Ok(())
     }
 
-    /// The result, groups in the order in which they were first seen.
-    pub(crate) fn finish(self, budget: &Budget<'_>) -> Vector {
+    /// The result, groups in the order in which they were first seen. What is told has the place
+    /// of the operand, `span`.
+    pub(crate) fn finish(
+        mut self,
+        budget: &Budget<'_>,
+        span: Span,
+        annotations: &mut Annotations,
+    ) -> Vector {
         budget.release(self.steps.saturating_mul(self.vectors()).saturating_mul(self.states.len()));
         let mut vector = Vector::default();
-        for (ordinal, state) in self.states.into_iter().enumerate() {
+        for (ordinal, mut state) in self.states.into_iter().enumerate() {
             let drop_name = state.drop_name;
             let labels = self.groups.labels(ordinal).clone();
-            let column = state.finish(self.op);
+            let histograms = state.histograms.take();
+            let mut column = state.finish(self.op);
+            if let Some(histograms) = histograms {
+                histograms.finish(&mut column, &mut self.notes, budget);
+            }
             vector.series.push(Series { labels, drop_name, column });
         }
+        self.notes.tell(self.op, span, annotations);
         vector
     }
 
@@ -98,6 +124,7 @@ impl State {
             b: needed(counted || op == AggregateOp::Sum),
             count: needed(counted),
             moving: Vec::new(),
+            histograms: None,
         }
     }
 
@@ -116,6 +143,42 @@ impl State {
             }
             _ => unreachable!("BUG: the plan gives other aggregations to other files"),
         }
+    }
+
+    /// Takes in a column that has histograms, or one behind such a column.
+    fn add_mixed(
+        &mut self,
+        op: AggregateOp,
+        column: &Column,
+        (name, notes): (&str, &mut Notes),
+        budget: &Budget<'_>,
+    ) -> Result<(), QueryError> {
+        let mut floats = column.clone();
+        match op {
+            // What a value is does not matter.
+            AggregateOp::Count | AggregateOp::Group => floats.histograms.clear(),
+            AggregateOp::Sum | AggregateOp::Avg => {
+                floats.drop_histograms();
+                if let Some(totals) = &self.histograms {
+                    totals.refused().for_each(|step| floats.valid.unset(step));
+                }
+                let steps = column.steps();
+                for (step, sample) in column.samples() {
+                    let Sample::Histogram(histogram) = sample else { continue };
+                    let totals = self
+                        .histograms
+                        .get_or_insert_with(|| Box::new(HistogramTotals::new(steps)));
+                    let after_float = self.seen.get(step);
+                    totals.add((op, step), histogram, after_float, (name, notes), budget)?;
+                }
+            }
+            _ => {
+                floats.drop_histograms();
+                notes.ignored |= floats.valid.count() < column.valid.count();
+            }
+        }
+        self.add(op, &floats);
+        Ok(())
     }
 
     fn fold(
@@ -216,6 +279,6 @@ impl State {
             _ => {}
         }
         self.seen.compact();
-        Column { values: self.a, valid: self.seen }
+        Column { values: self.a, valid: self.seen, histograms: Vec::new() }
     }
 }

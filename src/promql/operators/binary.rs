@@ -3,26 +3,33 @@
 //! Series are paired once; whether a pair counts is decided by where both have a value, so that
 //! series which follow each other in time may share a signature.
 
+use std::cell::RefCell;
+
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::arithmetic::{combine, combine_into_right, number};
+use super::histogram_binary::{self, Note, Outcome};
 use super::signature::{Signatures, matched_labels};
 use crate::model::{Labels, LabelsBuilder};
-use crate::promql::ast::{BinaryOp, Cardinality, Fill, VectorMatching};
+use crate::promql::annotations::Annotations;
+use crate::promql::ast::{BinaryOp, Cardinality, Fill, Span, VectorMatching};
 use crate::promql::budget::Budget;
 use crate::promql::columns::{Bitmap, Column, Series, Vector, is_metadata};
 use crate::promql::engine::QueryError;
 use crate::promql::plan::is_comparison;
 
 /// One binary operation between vectors, set operators aside.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct VectorBinary<'a> {
     pub op: BinaryOp,
     pub matching: &'a VectorMatching,
     pub return_bool: bool,
     pub steps: usize,
     pub delayed_name_removal: bool,
+    /// What is told about the last pair of each step that something is told about; empty before
+    /// the first. COMPAT: the last one only.
+    pub notes: RefCell<Vec<Option<Note>>>,
 }
 
 impl VectorBinary<'_> {
@@ -111,12 +118,66 @@ impl VectorBinary<'_> {
             return Ok(());
         }
         let labels = self.result_labels(&many.labels, &one.labels);
+        if many.column.has_histograms() || one.column.has_histograms() || self.op.is_trim() {
+            let column = self.compute_each(&mut many.column, &one.column);
+            taken.take(ordinal, &labels, &many.column.valid)?;
+            if !column.valid.is_none() {
+                out.series.push(Series { labels, drop_name: self.return_bool, column });
+            }
+            return Ok(());
+        }
         taken.take(ordinal, &labels, &many.column.valid)?;
         self.compute(&mut many.column, &one.column);
         if !many.column.valid.is_none() {
             out.series.push(Series { labels, drop_name: self.return_bool, column: many.column });
         }
         Ok(())
+    }
+
+    /// The result value by value, some of them histograms. Steps at which the operator does not
+    /// go with the values are no matches and leave `many`.
+    fn compute_each(&self, many: &mut Column, one: &Column) -> Column {
+        let swapped = self.matching.cardinality == Cardinality::OneToMany;
+        let mut out = Column::empty(self.steps);
+        let mut unmatched = Vec::new();
+        for (step, sample) in many.samples() {
+            let Some(other) = one.sample(step) else { continue };
+            let (left, right) = if swapped { (other, sample) } else { (sample, other) };
+            let note = match histogram_binary::evaluate(self.op, left, right) {
+                Ok((outcome, note)) => {
+                    match outcome {
+                        outcome if self.return_bool => {
+                            let holds = !matches!(outcome, Outcome::Drop);
+                            out.set(step, f64::from(u8::from(holds)));
+                        }
+                        Outcome::Drop => {}
+                        Outcome::Float(value) => out.set(step, value),
+                        Outcome::Histogram(histogram) => out.set_histogram(step, histogram),
+                    }
+                    note
+                }
+                Err(note) => {
+                    unmatched.push(step);
+                    Some(note)
+                }
+            };
+            if note.is_some() {
+                let mut notes = self.notes.borrow_mut();
+                notes.resize(self.steps, None);
+                notes[step] = note;
+            }
+        }
+        for step in unmatched {
+            many.valid.unset(step);
+        }
+        out
+    }
+
+    /// Tells what was found out about the operation at `span`.
+    pub(crate) fn tell(&self, span: Span, annotations: &RefCell<Annotations>) {
+        for note in self.notes.borrow_mut().drain(..).flatten() {
+            note.tell(self.op, span, &mut annotations.borrow_mut());
+        }
     }
 
     fn compute(&self, many: &mut Column, one: &Column) {
@@ -145,7 +206,8 @@ impl VectorBinary<'_> {
     }
 
     fn result_labels(&self, many: &Labels, one: &Labels) -> Labels {
-        let changes = !is_comparison(self.op) || (self.return_bool && !self.delayed_name_removal);
+        let changes =
+            self.op.changes_quantity() || (self.return_bool && !self.delayed_name_removal);
         let matching = self.matching;
         let exact = matching.cardinality == Cardinality::OneToOne;
         let kept = many.without(|name| {

@@ -6,7 +6,7 @@ use super::grouping::{Grouping, Groups};
 use crate::model::LabelsBuilder;
 use crate::promql::annotations::GoFloat;
 use crate::promql::budget::Budget;
-use crate::promql::columns::{Column, Series, Vector};
+use crate::promql::columns::{Column, Sample, Series, Vector};
 use crate::promql::engine::QueryError;
 
 /// One series for each group and value; the value stands in label `label`. In the order of
@@ -25,11 +25,17 @@ pub(crate) fn count_values(
         let mut builder = LabelsBuilder::from_labels(&series.labels);
         // Values repeat along a series more often than not.
         let mut ordinals: HashMap<u64, usize> = HashMap::new();
-        for (step, value) in series.column.iter() {
-            let ordinal = *ordinals.entry(value.to_bits()).or_insert_with(|| {
-                builder.set(label, &format_value(value));
+        for (step, sample) in series.column.samples() {
+            let mut ordinal_of = |text: &str| {
+                builder.set(label, text);
                 groups.ordinal(&builder.clone().build(), false)
-            });
+            };
+            let ordinal = match sample {
+                Sample::Float(value) => *ordinals
+                    .entry(value.to_bits())
+                    .or_insert_with(|| ordinal_of(&format_value(value))),
+                Sample::Histogram(histogram) => ordinal_of(&histogram.to_string()),
+            };
             if ordinal == columns.len() {
                 budget.ensure(columns.len() + 1, steps)?;
                 columns.push(Column::empty(steps));

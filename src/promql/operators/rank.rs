@@ -52,9 +52,14 @@ pub(crate) fn quantiles(
     vector: &Vector,
     grouping: Grouping,
     parameter: &Column,
-    parameter_span: Span,
+    (parameter_span, operand_span): (Span, Span),
     (annotations, budget): (&mut Annotations, &Budget<'_>),
 ) -> Result<Vector, QueryError> {
+    let has_histogram = |series: &Series| series.column.samples().any(|(_, s)| s.is_histogram());
+    let with_slots = vector.series.iter().filter(|series| series.column.has_histograms());
+    if with_slots.into_iter().any(has_histogram) {
+        annotations.ignored_in_aggregation(operand_span, "quantile");
+    }
     let phi = Parameter::new(&parameter.values);
     if phi.any_nan {
         annotations.invalid_quantile(parameter_span, f64::NAN);
@@ -95,12 +100,15 @@ pub(crate) fn select(
     mut vector: Vector,
     grouping: Grouping,
     parameter: &Column,
-    parameter_span: Span,
+    (parameter_span, whole_span): (Span, Span),
     (annotations, budget): (&mut Annotations, &Budget<'_>),
 ) -> Result<Vector, QueryError> {
     let parameter = Parameter::new(&parameter.values);
     if !is_usable(op, &parameter, parameter_span, annotations)? {
         return Ok(Vector::default());
+    }
+    if matches!(op, AggregateOp::Topk | AggregateOp::Bottomk) {
+        drop_histograms(&mut vector, op, &parameter, (whole_span, annotations));
     }
     let steps = parameter.values.len();
     let (_, groups) = members(&vector, grouping);
@@ -123,7 +131,8 @@ pub(crate) fn select(
         }
         for members in &groups {
             let present = members.iter().filter_map(|index| {
-                vector.series[*index].column.get(step).map(|value| (value, *index))
+                let column = &vector.series[*index].column;
+                column.valid.get(step).then(|| (column.values[step], *index))
             });
             let chosen: Vec<usize> = match op {
                 AggregateOp::Topk => best(present, k as usize, false),
@@ -151,6 +160,25 @@ pub(crate) fn select(
     let mut slots: Vec<Option<Series>> = vector.series.into_iter().map(Some).collect();
     let series = order.into_iter().filter_map(|index| slots[index].take()).collect();
     Ok(Vector { series })
+}
+
+/// Drops histograms, which have no rank, and tells so where a rank was asked for.
+fn drop_histograms(
+    vector: &mut Vector,
+    op: AggregateOp,
+    parameter: &Parameter<'_>,
+    (span, annotations): (Span, &mut Annotations),
+) {
+    for series in &mut vector.series {
+        let column = &mut series.column;
+        let is_asked = |step: usize| parameter.values[step] >= 1.0;
+        if column.has_histograms()
+            && column.valid.iter().any(|step| column.is_histogram(step) && is_asked(step))
+        {
+            annotations.ignored_in_aggregation(span, op.as_str());
+        }
+        column.drop_histograms();
+    }
 }
 
 /// Judges the parameter as a whole; `false`: nothing can be kept.

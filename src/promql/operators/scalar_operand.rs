@@ -1,13 +1,20 @@
 //! Binary operators between a vector and a scalar: a map of each series' column.
 
+use std::cell::RefCell;
+
 use super::arithmetic::{combine, combine_into_right, number};
-use crate::promql::columns::Column;
+use super::histogram_binary::{Outcome, evaluate};
+use crate::promql::annotations::Annotations;
+use crate::promql::columns::{Column, Sample};
 use crate::promql::plan::is_comparison;
 use crate::promql::stream::ScalarStage;
 
 /// Applies the operator. A comparison without `bool` keeps the vector's value where it holds,
 /// whichever side the vector stands on.
-pub(crate) fn apply(stage: &ScalarStage, column: &mut Column) {
+pub(crate) fn apply(stage: &ScalarStage, column: &mut Column, annotations: &RefCell<Annotations>) {
+    if column.has_histograms() || stage.op.is_trim() {
+        return apply_each(stage, column, annotations);
+    }
     let scalar = &stage.scalar.values;
     if is_comparison(stage.op) && !stage.return_bool {
         let holds = number(stage.op);
@@ -28,4 +35,29 @@ pub(crate) fn apply(stage: &ScalarStage, column: &mut Column) {
     } else {
         combine(stage.op, &mut column.values, scalar);
     }
+}
+
+/// The same one value after the other, some of them histograms.
+fn apply_each(stage: &ScalarStage, column: &mut Column, annotations: &RefCell<Annotations>) {
+    let mut out = Column::empty(column.steps());
+    let mut told = None;
+    for (step, sample) in column.samples() {
+        let scalar = Sample::Float(stage.scalar.values[step]);
+        let (left, right) = if stage.scalar_left { (scalar, sample) } else { (sample, scalar) };
+        match evaluate(stage.op, left, right) {
+            Err(note) => told = Some(note),
+            Ok((outcome, _)) if stage.return_bool => {
+                out.set(step, if matches!(outcome, Outcome::Drop) { 0.0 } else { 1.0 });
+            }
+            Ok((Outcome::Drop, _)) => {}
+            Ok((_, _)) if stage.op.is_comparison() => out.set(step, column.values[step]),
+            Ok((Outcome::Float(value), _)) => out.set(step, value),
+            Ok((Outcome::Histogram(histogram), _)) => out.set_histogram(step, histogram),
+        }
+    }
+    // One operator with one scalar side can be wrong in one way only.
+    if let Some(note) = told {
+        note.tell(stage.op, stage.span, &mut annotations.borrow_mut());
+    }
+    *column = out;
 }

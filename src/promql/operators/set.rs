@@ -99,9 +99,9 @@ impl Union {
         self.vector
     }
 
-    /// Number of series.
-    pub(crate) fn len(&self) -> usize {
-        self.vector.series.len()
+    /// How much of a query's budget it takes.
+    pub(crate) fn cost(&self, steps: usize) -> usize {
+        self.vector.cost(steps)
     }
 
     fn push(&mut self, series: Series) -> Result<(), SameLabelset> {

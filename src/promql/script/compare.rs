@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use regex_automata::meta::Regex;
 
+use super::histogram::WrittenHistogram;
 use super::{About, Eval, Expectation, Expected, Pattern, SeriesLine, SeriesValue, Times};
-use crate::model::{Labels, is_stale};
+use crate::model::{FloatHistogram, Labels, is_stale};
 use crate::promql::engine::{MatrixSeries, QueryResult, Value, VectorSample};
 
 /// Greatest relative difference of two numbers that count as equal.
@@ -78,12 +79,20 @@ impl Eval {
             if self.expects(About::Ordered) && place != index {
                 return Err(format!("{} stands at {index}, expected at {place}", sample.labels));
             }
-            match expected[place].values.first() {
-                Some(&SeriesValue::Float(value)) if almost_equal(value, sample.value) => {}
-                value => {
-                    let (labels, found) = (&sample.labels, sample.value);
-                    return Err(format!("{labels}: expected {value:?}, got {found}"));
+            let is_equal = match (expected[place].values.first(), &sample.histogram) {
+                (Some(&SeriesValue::Float(value)), None) => almost_equal(value, sample.value),
+                (Some(SeriesValue::Histogram(written)), Some(found)) => {
+                    same_histogram(written, found)
                 }
+                _ => false,
+            };
+            if !is_equal {
+                let value = shown(expected[place].values.first());
+                let found = match &sample.histogram {
+                    Some(histogram) => format!("{histogram} {histogram:?}"),
+                    None => sample.value.to_string(),
+                };
+                return Err(format!("{}: expected {value}, got {found}", sample.labels));
             }
         }
         let found: Vec<_> = found.iter().map(|sample| &sample.labels).collect();
@@ -142,6 +151,7 @@ fn check_matrix(
             return Err(format!("unexpected {labels} with {:?}", series.samples));
         };
         let mut samples = Vec::new();
+        let mut histograms = Vec::new();
         for (index, value) in expected[place].values.iter().enumerate() {
             let t_ms = start_ms + step_ms * index as i64;
             if t_ms > end_ms {
@@ -150,7 +160,7 @@ fn check_matrix(
             match value {
                 SeriesValue::Omitted => {}
                 SeriesValue::Float(value) => samples.push((t_ms, *value)),
-                SeriesValue::Histogram => return Err(format!("{labels}: expected a histogram")),
+                SeriesValue::Histogram(written) => histograms.push((t_ms, written)),
             }
         }
         let found = series.samples.timestamps.iter().zip(&series.samples.values);
@@ -159,9 +169,57 @@ fn check_matrix(
         if !is_equal {
             return Err(format!("{labels}: expected {samples:?}, got {:?}", series.samples));
         }
+        let is_equal = histograms.len() == series.histograms.len()
+            && histograms.iter().zip(&series.histograms).all(
+                |((t_ms, written), (found_ms, found))| {
+                    t_ms == found_ms && same_histogram(written, found)
+                },
+            );
+        if !is_equal {
+            let histograms: Vec<_> = histograms
+                .iter()
+                .map(|(t_ms, written)| (t_ms, written.histogram.to_float()))
+                .collect();
+            return Err(format!("{labels}: expected {histograms:?}, got {:?}", series.histograms));
+        }
     }
     let found: Vec<_> = found.iter().map(|series| &series.labels).collect();
     check_complete(expected, places.len(), &found)
+}
+
+fn shown(value: Option<&SeriesValue>) -> String {
+    match value {
+        Some(SeriesValue::Histogram(written)) => {
+            let histogram = written.histogram.to_float();
+            format!("{histogram} {histogram:?}")
+        }
+        value => format!("{value:?}"),
+    }
+}
+
+/// Whether two histograms differ by no more than rounding and buckets that count nothing; hints
+/// only where one was written.
+fn same_histogram(written: &WrittenHistogram, found: &FloatHistogram) -> bool {
+    let (mut expected, mut found) = (written.histogram.to_float(), found.clone());
+    expected.compact();
+    found.compact();
+    let pairs = [
+        (expected.count, found.count),
+        (expected.sum, found.sum),
+        (expected.zero_count, found.zero_count),
+    ];
+    let all_equal = |a: &[f64], b: &[f64]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| almost_equal(*a, *b))
+    };
+    expected.schema == found.schema
+        && pairs.iter().all(|(a, b)| almost_equal(*a, *b))
+        && expected.custom_bounds == found.custom_bounds
+        && expected.zero_threshold == found.zero_threshold
+        && expected.negative_spans == found.negative_spans
+        && all_equal(&expected.negative_buckets, &found.negative_buckets)
+        && expected.positive_spans == found.positive_spans
+        && all_equal(&expected.positive_buckets, &found.positive_buckets)
+        && (!written.hint_given || expected.reset_hint == found.reset_hint)
 }
 
 /// Each label set and where it stands; of equal ones the last.

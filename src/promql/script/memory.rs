@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::run::Store;
-use crate::model::{Labels, Matcher, Samples, TimeRange};
+use crate::model::{
+    FloatHistogram, Histogram, Labels, Matcher, ResetHint, Samples, TimeRange, is_stale,
+};
 use crate::select::{Cancellation, Queryable, SelectError, SeriesSet};
 
 /// Series in order of labels.
@@ -37,11 +39,25 @@ impl Store for MemoryStore {
 
     fn append(&mut self, labels: &Labels, samples: &Samples) -> Result<(), String> {
         let stored = Arc::make_mut(self.series.entry(labels.clone()).or_default());
-        for (&t_ms, &value) in samples.timestamps.iter().zip(&samples.values) {
+        for (index, (&t_ms, &value)) in samples.timestamps.iter().zip(&samples.values).enumerate() {
             if stored.timestamps.last().is_some_and(|&last| last >= t_ms) {
                 return Err(format!("sample of {labels} at {t_ms} ms is not newer than the last"));
             }
-            stored.push(t_ms, value);
+            let last = stored.len().checked_sub(1).and_then(|last| stored.histogram(last));
+            match (samples.histogram(index), last) {
+                (Some(histogram), last) => {
+                    let mut histogram = histogram.to_float();
+                    histogram.reset_hint = hint_of(&histogram, last.map(|last| &**last));
+                    stored.push_histogram(t_ms, Arc::new(Histogram::Float(histogram)));
+                }
+                // A histogram ends with a marker of its kind.
+                (None, Some(_)) if is_stale(value) => {
+                    let end = FloatHistogram { sum: value, ..FloatHistogram::default() };
+                    stored.push_histogram(t_ms, Arc::new(Histogram::Float(end)));
+                }
+                (None, _) => stored.push(t_ms, value),
+            }
+            stored.set_last_start(samples.start_ms(index));
         }
         Ok(())
     }
@@ -106,8 +122,28 @@ impl SeriesSet for Selected {
         let first = samples.timestamps.partition_point(|&t| t < range.min_ms);
         let end = samples.timestamps.partition_point(|&t| t <= range.max_ms).max(first);
         out.clear();
-        out.timestamps.extend_from_slice(&samples.timestamps[first..end]);
-        out.values.extend_from_slice(&samples.values[first..end]);
+        out.extend_from(samples, first..end);
         Ok(())
     }
+}
+
+/// What a histogram hints at once it is stored behind `last`, the sample before it if that is a
+/// histogram.
+///
+/// COMPAT: Prometheus keeps histograms in chunks, of gauges or of counters that do not begin anew;
+/// of a chunk's first histogram nothing is known, of the others that they are no reset.
+fn hint_of(histogram: &FloatHistogram, last: Option<&Histogram>) -> ResetHint {
+    let unknown = ResetHint::Unknown;
+    if histogram.reset_hint == ResetHint::Gauge {
+        return ResetHint::Gauge;
+    }
+    let Some(Histogram::Float(last)) = last else { return unknown };
+    let begins_chunk = histogram.reset_hint == ResetHint::Reset
+        || last.reset_hint == ResetHint::Gauge
+        || is_stale(last.sum)
+        || histogram.schema != last.schema
+        || histogram.zero_threshold != last.zero_threshold
+        || histogram.custom_bounds != last.custom_bounds;
+    let compared = FloatHistogram { reset_hint: unknown, ..histogram.clone() };
+    if begins_chunk || compared.is_reset_since(last) { unknown } else { ResetHint::NotReset }
 }

@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
+use super::nhcb::from_classic;
 use super::{About, Command, Eval, Expected, Load, Script, ScriptError, SeriesValue, Times};
-use crate::model::{Labels, Samples};
+use crate::model::{Histogram, Labels, Samples};
 use crate::promql::ast::{Ast, AtModifier, Expr};
 use crate::promql::engine::{
     Engine, Query, QueryError, QueryOptions, QueryRange, QueryResult, Value, VectorSample,
@@ -77,8 +79,6 @@ pub struct Runner<'a, S> {
     store: &'a mut S,
     engine: &'a Engine,
     options: ParseOptions,
-    /// Series that the store lacks although the script loaded them, and why.
-    missing: HashMap<Labels, &'static str>,
 }
 
 /// Why a query was not answered as expected.
@@ -96,7 +96,7 @@ impl From<String> for Miss {
 impl<'a, S: Store> Runner<'a, S> {
     /// A runner on a store, which is cleared first.
     pub fn new(store: &'a mut S, engine: &'a Engine, options: ParseOptions) -> Self {
-        Self { store, engine, options, missing: HashMap::new() }
+        Self { store, engine, options }
     }
 
     /// Runs a script from its beginning to its end. An error is one of the script or the store;
@@ -129,36 +129,42 @@ impl<'a, S: Store> Runner<'a, S> {
     }
 
     fn clear(&mut self) -> Result<(), String> {
-        self.missing.clear();
         self.store.clear()
     }
 
     fn load(&mut self, load: &Load) -> Result<(), String> {
-        const HISTOGRAM: &str = "native histograms";
-        for labels in &load.with_start_times {
-            self.missing.insert(labels.clone(), "start timestamps");
-        }
         // Of two lines for one series the later one counts.
-        let series: BTreeMap<_, _> = load.series.iter().map(|s| (&s.labels, &s.values)).collect();
-        for (labels, values) in series {
-            if load.with_nhcb
-                && let Some(labels) = histogram_labels(labels)
-            {
-                self.missing.insert(labels, HISTOGRAM);
-            }
-            if values.contains(&SeriesValue::Histogram) {
-                self.missing.insert(labels.clone(), HISTOGRAM);
-            }
-            if self.missing.contains_key(labels) {
-                continue;
-            }
+        let series: BTreeMap<_, _> = load.series.iter().map(|s| (&s.labels, s)).collect();
+        let starts: HashMap<_, _> = load.starts_ms.iter().map(|(l, starts)| (l, starts)).collect();
+        for (labels, line) in &series {
+            let starts = starts.get(*labels);
             let mut samples = Samples::default();
-            for (index, value) in values.iter().enumerate() {
-                if let SeriesValue::Float(value) = value {
-                    samples.push(load.step_ms * index as i64, *value);
+            for (index, value) in line.values.iter().enumerate() {
+                let t_ms = load.step_ms * index as i64;
+                match value {
+                    SeriesValue::Omitted => continue,
+                    SeriesValue::Float(value) => samples.push(t_ms, *value),
+                    SeriesValue::Histogram(written) => {
+                        samples.push_histogram(t_ms, Arc::clone(&written.histogram));
+                    }
+                }
+                let start = starts.and_then(|starts| starts.get(index).copied().flatten());
+                if let Some(start_ms) = start {
+                    samples.set_last_start(t_ms + start_ms);
                 }
             }
             self.store.append(labels, &samples)?;
+        }
+        if load.with_nhcb {
+            let lines: Vec<_> = series.into_values().collect();
+            for (labels, times) in from_classic(&lines)? {
+                let mut samples = Samples::default();
+                for (index, histogram) in times {
+                    let histogram = Arc::new(Histogram::Float(histogram));
+                    samples.push_histogram(load.step_ms * index as i64, histogram);
+                }
+                self.store.append(&labels, &samples)?;
+            }
         }
         Ok(())
     }
@@ -171,9 +177,6 @@ impl<'a, S: Store> Runner<'a, S> {
             }
             Err(error) => return Err(Miss::Wrong(format!("is refused: {error}"))),
         };
-        if let Some(reason) = self.why_out_of_scope(eval, &ast) {
-            return Err(Miss::OutOfScope(reason.to_owned()));
-        }
         let t_ms = match eval.times {
             Times::Instant(t_ms) => t_ms,
             Times::Range { start_ms, end_ms, step_ms } => {
@@ -241,9 +244,15 @@ impl<'a, S: Store> Runner<'a, S> {
         let middle: Vec<_> = series
             .into_iter()
             .filter_map(|series| {
-                let at = series.samples.timestamps.iter().position(|&t| t == t_ms)?;
-                let value = series.samples.values[at];
-                Some(VectorSample { labels: series.labels, t_ms, value })
+                let at = series.samples.timestamps.iter().position(|&t| t == t_ms);
+                let found = series.histograms.into_iter().find(|(t, _)| *t == t_ms);
+                let histogram = found.map(|(_, histogram)| histogram);
+                let value = match (at, &histogram) {
+                    (Some(at), _) => series.samples.values[at],
+                    (None, Some(_)) => 0.0,
+                    (None, None) => return None,
+                };
+                Some(VectorSample { labels: series.labels, t_ms, value, histogram })
             })
             .collect();
         let value = match (instant, middle.as_slice()) {
@@ -263,31 +272,6 @@ impl<'a, S: Store> Runner<'a, S> {
         let cancellation = Cancellation::new();
         let options = QueryOptions::default();
         self.engine.range(self.store.queryable(), query, range, &options, &cancellation)
-    }
-
-    /// What the query needs that is a later part of the engine.
-    fn why_out_of_scope(&self, eval: &Eval, ast: &Ast) -> Option<&'static str> {
-        if let Expected::Series { series, .. } = &eval.result
-            && series.iter().any(|s| s.values.contains(&SeriesValue::Histogram))
-        {
-            return Some("native histograms");
-        }
-        for node in &ast.nodes {
-            match &node.expr {
-                Expr::Selector(selector) => {
-                    let is_selected = |labels: &Labels| {
-                        let value = |name| labels.get(name).unwrap_or("");
-                        selector.matchers.iter().all(|m| m.matches(value(&m.name)))
-                    };
-                    let missing = self.missing.iter().find(|(labels, _)| is_selected(labels));
-                    if let Some((_, reason)) = missing {
-                        return Some(reason);
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
     }
 }
 
@@ -320,14 +304,6 @@ fn miss(error: &str) -> Miss {
         Some((what, _)) => Miss::OutOfScope(what.to_owned()),
         None => Miss::Wrong(format!("failed: {error}")),
     }
-}
-
-/// The labels of the native histogram that a series of a classic one makes.
-fn histogram_labels(labels: &Labels) -> Option<Labels> {
-    let name = labels.metric_name();
-    let base = ["_bucket", "_count", "_sum"].iter().find_map(|s| name.strip_suffix(s))?;
-    let rest = labels.iter().filter(|(label, _)| *label != "le");
-    Some(Labels::from_pairs(rest.chain([(crate::model::METRIC_NAME, base)])))
 }
 
 /// The query with every selector fixed to `t_ms`, printed; those within a subquery are as the

@@ -1,5 +1,7 @@
 //! Lines that give a series and its values: `metric{label="value"} 1 2+3x4 _ stale {{…}}`.
 
+use super::duration_ms;
+use super::histogram::{WrittenHistogram, parse_histograms};
 use crate::model::{Labels, MatchOp, stale_nan};
 use crate::promql::parse::{ParseOptions, parse_selector};
 use crate::promql::script::signed_number;
@@ -23,8 +25,8 @@ pub enum SeriesValue {
     Omitted,
     /// A float; a staleness marker too.
     Float(f64),
-    /// A native histogram, which nothing evaluates yet.
-    Histogram,
+    /// A native histogram.
+    Histogram(WrittenHistogram),
 }
 
 /// Reads one line.
@@ -43,6 +45,36 @@ pub fn parse_series(line: &str) -> Result<SeriesLine, String> {
         rest = after.trim_start();
     }
     Ok(SeriesLine { labels, values })
+}
+
+/// Reads when the samples of a series began to count: milliseconds relative to each sample's time,
+/// `None` where that is not known. Items are durations with a sign, as `-30s-1mx2` with a step
+/// and repetitions.
+pub(super) fn parse_starts(text: &str) -> Result<Vec<Option<i64>>, String> {
+    let mut starts = Vec::new();
+    for item in text.split_whitespace() {
+        let wrong = |error: String| format!("invalid start timestamp {item:?}: {error}");
+        let (first, repeats) = split_repeats(item).map_err(wrong)?;
+        if first == "_" {
+            starts.extend((0..repeats.unwrap_or(1)).map(|_| None));
+            continue;
+        }
+        let (first, step) = first.split_at(first_number_length(first));
+        let mut start = signed_duration_ms(first).map_err(wrong)?;
+        let step = if step.is_empty() { 0 } else { signed_duration_ms(step).map_err(wrong)? };
+        for _ in 0..=repeats.unwrap_or(0) {
+            starts.push(Some(start));
+            start += step;
+        }
+    }
+    Ok(starts)
+}
+
+fn signed_duration_ms(text: &str) -> Result<i64, String> {
+    match text.strip_prefix('-') {
+        Some(text) => Ok(-duration_ms(text)?),
+        None => duration_ms(text.strip_prefix('+').unwrap_or(text)),
+    }
 }
 
 /// Length of the name and the braces at the front of `line`.
@@ -94,7 +126,8 @@ fn push_item(item: &str, values: &mut Vec<SeriesValue>) -> Result<(), String> {
         let count = repeats.unwrap_or(1);
         values.extend((0..count).map(|_| SeriesValue::Omitted));
     } else if item.starts_with("{{") {
-        values.extend((0..=more).map(|_| SeriesValue::Histogram));
+        let histograms = parse_histograms(item, repeats)?;
+        values.extend(histograms.into_iter().map(SeriesValue::Histogram));
     } else if item == "stale" {
         values.extend((0..=more).map(|_| SeriesValue::Float(stale_nan())));
     } else {

@@ -21,7 +21,8 @@ fn values_are_spelt_out() {
     let series = parse_series("{\"m n\", b='c d'}  {{schema:1 buckets:[1 2]}}x2 5").unwrap();
     assert_eq!(series.labels.to_string(), "{__name__=\"m n\", b=\"c d\"}");
     assert_eq!(series.values.len(), 4);
-    assert_eq!(series.values[2], SeriesValue::Histogram);
+    let SeriesValue::Histogram(written) = &series.values[2] else { panic!("{series:?}") };
+    assert_eq!(written.histogram.to_float().positive_buckets, [1.0, 2.0]);
 }
 
 #[test]
@@ -69,9 +70,43 @@ fn run(script: &str) -> Report {
 }
 
 #[test]
-fn what_is_not_there_yet_is_counted_by_name() {
-    let report = run("load 1m\n  a {{}} 1\n  b{le=\"1\"} 5\n\neval instant at 1m a\n");
-    assert_eq!(report.total(), 1);
-    let reasons: Vec<_> = report.out_of_scope.keys().map(String::as_str).collect();
-    assert_eq!(reasons, ["native histograms"]);
+fn histograms_are_written_out() {
+    let line = "a {{schema:1 count:3 sum:-Inf z_bucket:1 z_bucket_w:0.5 buckets:[1 2] offset:-2 \
+                n_buckets:[4] counter_reset_hint:gauge}} {{count:1}}+{{count:2 buckets:[1]}}x2";
+    let series = parse_series(line).unwrap();
+    let all: Vec<_> = series
+        .values
+        .iter()
+        .map(|value| match value {
+            SeriesValue::Histogram(written) => (written.histogram.to_float(), written.hint_given),
+            value => panic!("{value:?}"),
+        })
+        .collect();
+    let (first, hint_given) = &all[0];
+    assert_eq!((first.schema, first.sum, *hint_given), (1, f64::NEG_INFINITY, true));
+    assert_eq!(
+        first.to_string(),
+        "{count:3, sum:-Inf, [-1,-0.7071067811865475):4, \
+        [-0.5,0.5]:1, (0.35355339059327373,0.5]:1, (0.5,0.7071067811865475]:2}"
+    );
+    assert_eq!(all[1..].iter().map(|one| one.0.count).collect::<Vec<_>>(), [1.0, 3.0, 5.0]);
+    assert_eq!(all[3].0.positive_buckets, [2.0]);
+    for wrong in ["{{shema:1}}", "{{sum:x}}", "{{sum:1 sum:2}}", "{{buckets:[1}}", "{{}}+{{}}"] {
+        assert!(parse_series(&format!("a {wrong}")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn wrong_histograms_are_told_from_right_ones() {
+    let script = "load_with_nhcb 1m\n  a {{schema:0 count:3 buckets:[1 2]}}x3\n  \
+                  b_bucket{le=\"1\"} 1 2\n  b_bucket{le=\"+Inf\"} 2 4\n\n\
+                  eval instant at 1m a\n  a {{schema:0 count:3 buckets:[1 2]}}\n\n\
+                  eval instant at 1m a\n  a {{schema:0 count:3 buckets:[1 3]}}\n\n\
+                  eval instant at 1m a\n  a 0\n\n\
+                  eval instant at 1m a\n  a {{count:3 buckets:[1 2] counter_reset_hint:reset}}\n\n\
+                  eval instant at 1m b\n  \
+                  b {{schema:-53 count:4 custom_values:[1] buckets:[2 2]}}\n";
+    let report = run(script);
+    let lines: Vec<usize> = report.failures.iter().map(|failure| failure.line).collect();
+    assert_eq!((report.passed, lines), (2, vec![9, 12, 15]));
 }

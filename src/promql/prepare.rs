@@ -1,0 +1,208 @@
+//! What series are read from, by which function, with which arguments: all that a stream is made
+//! of, found before it runs.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::annotations::Annotations;
+use super::ast::{Expr, NodeId, Selector};
+use super::calls::{taken_by, unsupported};
+use super::columns::{Bitmap, Column, Grid, Vector};
+use super::engine::QueryError;
+use super::evaluator::Evaluator;
+use super::extended::Overhang;
+use super::functions::extended::extended_function;
+use super::functions::extended_mixed::extended_mixed_function;
+use super::functions::window::{
+    MixedFunction, WindowFunction, keeps_name, mixed_function, window_function,
+};
+use super::plan::window_argument;
+use super::stream::{Observed, Reading, Source, Stage, Stream};
+use super::windows::{SampleTimes, Taken};
+use crate::model::{METRIC_NAME, MatchOp};
+use crate::select::SeriesSet;
+
+/// What a stream borrows from.
+pub(super) enum SourceData {
+    Storage(Arc<dyn SeriesSet>),
+    Subquery(Vector, Grid),
+}
+
+/// Everything about a source but what it borrows.
+pub(super) struct Prepared {
+    data: SourceData,
+    times: SampleTimes,
+    /// What an instant selector takes from its samples.
+    taken: Taken,
+    /// `None` for an instant selector.
+    pub window: Option<PreparedWindow>,
+    pub drops_name: bool,
+    /// Whether all series have the same metric name, so that dropping it leaves them distinct.
+    pub one_name: bool,
+    stats_only: bool,
+    pub observed: Observed,
+}
+
+/// A function of windows and what it is given.
+pub(super) struct PreparedWindow {
+    function: WindowFunction,
+    mixed: MixedFunction,
+    range_ms: i64,
+    overhang: Overhang,
+    /// The other arguments.
+    pub scalars: Vec<Column>,
+    uses_starts: bool,
+}
+
+impl Prepared {
+    pub(super) fn stream<'s>(
+        &'s self,
+        (lookback_ms, annotations): (i64, &'s RefCell<Annotations>),
+        stages: Vec<Stage>,
+        observed: Observed,
+    ) -> Stream<'s> {
+        let source = match &self.data {
+            SourceData::Storage(set) => Source::Storage(&**set),
+            SourceData::Subquery(vector, grid) => Source::Subquery(vector, *grid),
+        };
+        let reading = match &self.window {
+            None => Reading::LookBack { lookback_ms, taken: self.taken },
+            Some(window) => Reading::Window {
+                function: window.function,
+                mixed: window.mixed,
+                range_ms: window.range_ms,
+                overhang: window.overhang,
+                scalars: &window.scalars,
+                uses_starts: window.uses_starts,
+            },
+        };
+        let observed = RefCell::new(observed);
+        let reading_drops_name = self.drops_name;
+        let times = self.times;
+        let stats_only = self.stats_only;
+        Stream {
+            source,
+            reading,
+            times,
+            stages,
+            reading_drops_name,
+            observed,
+            stats_only,
+            annotations,
+        }
+    }
+}
+
+impl Evaluator<'_> {
+    /// Selects the series of source `id` and takes the other arguments; `None` where there is
+    /// nothing to read.
+    pub(super) fn prepare(
+        &mut self,
+        id: NodeId,
+        grid: Grid,
+    ) -> Result<Option<Prepared>, QueryError> {
+        let ast = self.ast;
+        if let Expr::Selector(selector) = ast.expr(id) {
+            return self.prepare_instant(id, selector, grid);
+        }
+        let name = self.function_name(id);
+        let mut function = window_function(name).ok_or_else(|| unsupported(name))?;
+        let mut mixed = mixed_function(name);
+        let mut overhang = Overhang::default();
+        let (place, matrix) = window_argument(ast, id).expect("BUG: a source is a window call");
+        let scalars = self.scalar_arguments(id, place, grid)?;
+        let (data, times, range_ms, one_name) = match ast.expr(matrix) {
+            Expr::Window { selector, range_ms, .. } => {
+                let Expr::Selector(selector) = ast.expr(*selector) else {
+                    unreachable!("BUG: a window is over a selector")
+                };
+                if let Some(extension) = selector.extension {
+                    function = extended_function(name, extension).map_err(QueryError::execution)?;
+                    mixed = extended_mixed_function(name, extension);
+                    overhang = Overhang::of_window(selector.extension, self.lookback_ms);
+                }
+                let times = self.sample_times(selector, grid);
+                let Some(range) = times.touched(*range_ms, overhang) else { return Ok(None) };
+                let set = self.select(selector, range)?;
+                (SourceData::Storage(set), times, *range_ms, names_one_metric(selector))
+            }
+            Expr::Subquery { expr, range_ms, modifiers, .. } => {
+                let inner = self.plan.subquery_grid(matrix);
+                let vector = self.take_vector(*expr, inner)?;
+                let fixed_ms = self.plan.fixed_ms(*modifiers);
+                let times = SampleTimes { grid, offset_ms: modifiers.offset_ms, fixed_ms };
+                let mut names = vector.series.iter().map(|series| series.labels.metric_name());
+                let first = names.next();
+                let one_name = names.all(|name| Some(name) == first);
+                (SourceData::Subquery(vector, inner), times, *range_ms, one_name)
+            }
+            _ => unreachable!("BUG: a matrix is a window or a subquery"),
+        };
+        let observed = Observed {
+            no_counters: matches!(name, "rate" | "increase").then(BTreeSet::new),
+            filled: matches!(name, "quantile_over_time" | "double_exponential_smoothing")
+                .then(|| Bitmap::none(grid.steps)),
+            ..Observed::default()
+        };
+        let uses_starts =
+            self.use_start_timestamps && matches!(name, "rate" | "increase" | "irate" | "resets");
+        let window =
+            Some(PreparedWindow { function, mixed, range_ms, overhang, scalars, uses_starts });
+        let (drops_name, taken) = (!keeps_name(name), Taken::Value);
+        let is_stored = matches!(data, SourceData::Storage(_));
+        let stats_only = is_stored && self.plan.node(matrix).stats_only;
+        Ok(Some(Prepared {
+            data,
+            times,
+            taken,
+            window,
+            drops_name,
+            one_name,
+            stats_only,
+            observed,
+        }))
+    }
+
+    fn prepare_instant(
+        &mut self,
+        id: NodeId,
+        selector: &Selector,
+        grid: Grid,
+    ) -> Result<Option<Prepared>, QueryError> {
+        let times = self.sample_times(selector, grid);
+        let overhang = Overhang::of_instant(selector.extension, self.lookback_ms);
+        let Some(range) = times.touched(self.lookback_ms, overhang) else { return Ok(None) };
+        Ok(Some(Prepared {
+            data: SourceData::Storage(self.select(selector, range)?),
+            times,
+            taken: taken_by(selector),
+            window: None,
+            drops_name: false,
+            one_name: names_one_metric(selector),
+            stats_only: self.plan.node(id).stats_only,
+            observed: Observed::default(),
+        }))
+    }
+
+    fn scalar_arguments(
+        &mut self,
+        id: NodeId,
+        matrix_place: usize,
+        grid: Grid,
+    ) -> Result<Vec<Column>, QueryError> {
+        let Expr::Call { args, .. } = self.ast.expr(id) else { return Ok(Vec::new()) };
+        let mut scalars = Vec::new();
+        for (place, arg) in args.iter().enumerate() {
+            if place != matrix_place {
+                scalars.push(self.take_scalar(*arg, grid)?);
+            }
+        }
+        Ok(scalars)
+    }
+}
+
+fn names_one_metric(selector: &Selector) -> bool {
+    let is_name = |name: &str, op| name == METRIC_NAME && op == MatchOp::Equal;
+    selector.matchers.iter().any(|matcher| is_name(&matcher.name, matcher.op))
+}
