@@ -5,6 +5,7 @@
 //! the server take. [`run`] starts the parts in order and ends them in order.
 
 pub mod flags;
+mod memory;
 mod process;
 mod serve;
 pub mod settings;

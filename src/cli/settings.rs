@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::flags::Flags;
-use crate::config::Config;
+use super::memory::memory_bytes_max;
+use crate::config::{Config, parse_bytes};
 use crate::db;
+use crate::head::SeriesLimits;
 use crate::http;
 use crate::promql::engine::{Engine, EngineOptions};
 use crate::promql::parse::ParseOptions;
@@ -161,7 +163,24 @@ impl Settings {
             out_of_order_window_ms: config.storage.out_of_order_window_ms,
             block_duration_min_ms: self.flags.duration_ms("storage.tsdb.min-block-duration").max(1),
             block_duration_max_ms: (longest > 0).then_some(longest),
+            limits: self.limits(),
             ..db::Options::default()
+        }
+    }
+
+    /// What new series are taken at most.
+    fn limits(&self) -> SeriesLimits {
+        let limit = |name: &str| self.flags.uint(&format!("storage.limits.max-{name}"));
+        let memory = parse_bytes(self.flags.text("storage.limits.max-head-memory"));
+        let memory = memory.unwrap_or(0) as u64;
+        SeriesLimits {
+            labels_max: limit("labels-per-series"),
+            label_name_bytes_max: limit("label-name-length"),
+            label_value_bytes_max: limit("label-value-length"),
+            series_max: limit("series"),
+            series_per_job_max: limit("series-per-job"),
+            series_per_metric_max: limit("series-per-metric"),
+            memory_bytes_max: if memory > 0 { memory } else { memory_bytes_max() / 2 },
         }
     }
 }

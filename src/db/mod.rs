@@ -141,6 +141,7 @@ impl Database {
         head_options.future_limit_ms = options.future_limit_ms;
         head_options.sync_interval = options.sync_interval;
         head_options.window_ms = options.block_duration_min_ms;
+        head_options.limits = options.limits;
         let reserve = take_reserve(&disk, &head_options.dir, &options);
         let head = Head::open(head_options)?;
         observer.event(&Event::Opened {

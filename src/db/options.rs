@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::StorageError;
+use crate::head::SeriesLimits;
 use crate::model::TimeRange;
 
 /// One hour in milliseconds.
@@ -35,6 +36,8 @@ pub struct Options {
     /// Room on the disk that is kept for making room when it is full: bytes of a file of zeros.
     /// 0 keeps none; a full disk can then stop the flush that would free the log.
     pub disk_reserve_bytes: u64,
+    /// What new series are taken at most.
+    pub limits: SeriesLimits,
     /// Whether `open` starts the thread that syncs, seals, flushes, compacts and removes. Without
     /// it the embedder calls [`super::Database::maintain`].
     pub background: bool,
@@ -54,6 +57,7 @@ impl Default for Options {
             block_duration_max_ms: None,
             future_limit_ms: 10 * 60 * 1000,
             disk_reserve_bytes: 16 << 20,
+            limits: SeriesLimits::default(),
             background: true,
             maintenance_interval: Duration::from_secs(1),
             observer: Arc::new(Silent),

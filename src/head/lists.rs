@@ -35,6 +35,8 @@ struct List {
 pub(super) struct Lists {
     lists: Vec<List>,
     free: Vec<u32>,
+    /// What lists have on the heap.
+    bytes: usize,
 }
 
 impl Ids {
@@ -122,8 +124,10 @@ impl Lists {
         }
         let known = &mut self.lists[list as usize];
         if known.holders == pairs {
+            self.bytes -= known.ids.heap_bytes();
             known.ids.extend(ids);
             known.pack();
+            self.bytes += known.ids.heap_bytes();
             return list;
         }
         known.holders -= pairs;
@@ -135,6 +139,7 @@ impl Lists {
     fn add(&mut self, ids: Ids, holders: u32) -> u32 {
         let mut list = List { ids, holders, packed_len: FEW_MAX as u32 };
         list.pack();
+        self.bytes += list.ids.heap_bytes();
         if let Some(number) = self.free.pop() {
             self.lists[number as usize] = list;
             return number;
@@ -146,18 +151,19 @@ impl Lists {
     /// Takes a series out of a list. Where nothing is left the list is gone, and true.
     pub(super) fn remove(&mut self, list: u32, id: u32) -> bool {
         let known = &mut self.lists[list as usize];
+        self.bytes -= known.ids.heap_bytes();
         let is_gone = known.ids.remove(id);
         if is_gone {
             *known = List { ids: Ids::One(0), holders: 0, packed_len: 0 };
             self.free.push(list);
         }
+        self.bytes += known.ids.heap_bytes();
         is_gone
     }
 
     /// Bytes on the heap, roughly.
     pub(super) fn heap_bytes(&self) -> usize {
-        let lists: usize = self.lists.iter().map(|list| list.ids.heap_bytes()).sum();
-        self.lists.capacity() * size_of::<List>() + self.free.capacity() * 4 + lists
+        self.lists.capacity() * size_of::<List>() + self.free.capacity() * 4 + self.bytes
     }
 }
 

@@ -13,6 +13,8 @@ const CHECKPOINT_EVERY: Duration = Duration::from_mins(15);
 const SEGMENTS_MAX: u64 = 3;
 /// Least time between two checkpoints.
 const CHECKPOINT_PAUSE: Duration = Duration::from_mins(1);
+/// How often memory is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 impl Head {
     /// Does what is due at `now_ms` (wall clock): syncs, seals, a checkpoint, removal of log
@@ -27,6 +29,7 @@ impl Head {
             let error = error.to_string();
             self.options.observer.observe(Event::SyncFailed { error: &error });
         }
+        self.measure(&mut state);
         let due = self.seals_due(now_ms, &mut state);
         if !due.is_empty() {
             self.release_files();
@@ -37,6 +40,22 @@ impl Head {
             if self.is_checkpoint_due(&state) { self.checkpoint(&mut state) } else { Ok(()) };
         self.tell_failure("checkpoint", &checkpointed);
         synced.and(sealed).and(checkpointed)
+    }
+
+    /// Finds out what the head takes where there is a limit to that.
+    fn measure(&self, state: &mut Maintenance) {
+        let now = self.options.clock.monotonic();
+        let is_due = state.measured_at.is_none_or(|at| now.saturating_sub(at) >= MEASURE_EVERY);
+        if is_due && self.options.limits.memory_bytes_max > 0 {
+            state.measured_at = Some(now);
+            self.limit_counts.measured(self.memory().sum());
+        }
+    }
+
+    /// Whether there is little room left below the limit for memory: streams are sealed early.
+    pub(super) fn is_memory_tight(&self) -> bool {
+        let max = self.options.limits.memory_bytes_max;
+        max > 0 && self.limit_counts.memory_bytes() > max / 4 * 3
     }
 
     /// Lets go of the pages of head files that readers have looked at.

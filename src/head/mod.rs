@@ -21,6 +21,7 @@ mod extra;
 mod flush;
 mod group;
 mod index;
+mod limits;
 mod lists;
 mod maintain;
 mod observer;
@@ -44,6 +45,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use self::append::OpenAppenders;
 use self::deletion::Deletions;
 use self::group::{Group, NO_TIME};
+use self::limits::LimitCounts;
 use self::register::Register;
 use self::seal::Maintenance;
 use self::stats::Counters;
@@ -56,6 +58,7 @@ use crate::wal::{Log, Syncer};
 pub use append::Appender;
 pub use capture::Captured;
 pub use index::HeadIndex;
+pub use limits::{Limit, LimitReached, SeriesLimits};
 pub use observer::{Event, NoObserver, Observer};
 pub use options::HeadOptions;
 pub use stats::{HeadMemory, HeadStats, TopLabels};
@@ -73,6 +76,19 @@ pub struct SeriesRef {
     pub id: SeriesId,
     /// Tells two series apart that had the same id one after the other.
     pub generation: u32,
+}
+
+impl SeriesRef {
+    /// Stands for a series that a limit kept out; each sample of it is refused with that limit.
+    fn refused(limit: Limit) -> Self {
+        Self { id: SeriesId(u32::MAX), generation: limit as u32 }
+    }
+
+    /// The limit that kept the series out, if one did. Such a reference is not to be remembered:
+    /// there may be room the next time.
+    pub fn refusal(&self) -> Option<Limit> {
+        if self.id.0 == u32::MAX { Limit::from_number(self.generation) } else { None }
+    }
 }
 
 /// Number of a group within the head.
@@ -127,6 +143,8 @@ pub enum AppendError {
     TooFarInFuture,
     /// The series has left the head; look it up again.
     UnknownSeries,
+    /// The series is new, and a limit keeps it out.
+    LimitReached(LimitReached),
     /// A histogram that makes no sense.
     InvalidHistogram(HistogramError),
     /// A histogram of so many buckets, more than [`HISTOGRAM_BUCKETS_MAX`].
@@ -142,6 +160,7 @@ impl fmt::Display for AppendError {
             Self::Duplicate => "duplicate sample for timestamp",
             Self::TooFarInFuture => "sample is too far in the future",
             Self::UnknownSeries => "unknown series",
+            Self::LimitReached(reached) => return fmt::Display::fmt(reached, f),
             Self::InvalidHistogram(error) => return fmt::Display::fmt(error, f),
             Self::TooManyBuckets(buckets) => {
                 return write!(
@@ -181,6 +200,7 @@ pub struct Head {
     multi: RwLock<u64>,
     bounds: Bounds,
     counters: Counters,
+    limit_counts: LimitCounts,
     deletions: RwLock<Deletions>,
     /// Held by whatever seals, flushes or checkpoints.
     maintenance: Mutex<Maintenance>,
@@ -206,16 +226,34 @@ impl Head {
         self.register_read().find(labels)
     }
 
-    /// The series with these labels; it is created where the head has none.
+    /// The series with these labels; it is created where the head has none. Where a limit keeps it
+    /// out, the reference says so ([`SeriesRef::refusal`]), and so do verdicts on its samples.
     pub fn series(&self, labels: &Labels) -> SeriesRef {
-        if let Some(found) = self.find(labels) {
-            return found;
+        {
+            // Most of those that are refused are refused here, and keep nobody waiting.
+            let register = self.register_read();
+            if let Some(series) = self.found_or_refused(&register, labels) {
+                return series;
+            }
         }
         let mut register = self.register_write();
-        let before = register.len();
+        if let Some(series) = self.found_or_refused(&register, labels) {
+            return series;
+        }
         let series = register.insert(labels);
-        self.counters.created.fetch_add((register.len() - before) as u64, Ordering::Relaxed);
+        self.counters.created.fetch_add(1, Ordering::Relaxed);
+        self.limit_counts.created();
         series
+    }
+
+    fn found_or_refused(&self, register: &Register, labels: &Labels) -> Option<SeriesRef> {
+        if let Some(found) = register.find(labels) {
+            return Some(found);
+        }
+        let memory_bytes = self.limit_counts.memory_bytes();
+        let limit = self.options.limits.reached_by(labels, register, memory_bytes)?;
+        self.limit_counts.count(limit);
+        Some(SeriesRef::refused(limit))
     }
 
     /// The labels of a series that is in the head.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Observer;
+use super::{Observer, SeriesLimits};
 use crate::disk::{Clock, Disk};
 
 /// Everything that a head needs to know of the world.
@@ -29,6 +29,8 @@ pub struct HeadOptions {
     pub window_ms: i64,
     /// Bytes of a log segment.
     pub segment_bytes_max: u64,
+    /// What is taken at most.
+    pub limits: SeriesLimits,
     /// Samples below this time are in blocks already (the end of the newest block when the
     /// database is opened).
     pub flushed_until_ms: Option<i64>,
@@ -52,6 +54,7 @@ impl HeadOptions {
             sync_interval: Duration::from_secs(1),
             window_ms: 2 * 3_600_000,
             segment_bytes_max: 64 << 20,
+            limits: SeriesLimits::default(),
             flushed_until_ms: None,
         }
     }

@@ -21,6 +21,7 @@ use super::append::OpenAppenders;
 use super::checkpoint::HeadState;
 use super::deletion::Deletions;
 use super::group::NO_TIME;
+use super::limits::LimitCounts;
 use super::seal::Maintenance;
 use super::stats::Counters;
 use super::table::GroupTable;
@@ -108,6 +109,7 @@ impl Head {
                 flushing_ms: AtomicI64::new(NO_TIME),
             },
             counters: Counters::default(),
+            limit_counts: LimitCounts::default(),
             deletions: RwLock::new(Deletions::default()),
             maintenance: Mutex::new(Maintenance::default()),
             is_closed: AtomicBool::new(false),

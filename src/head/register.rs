@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+use super::limits::JOB;
 use super::postings::LiveIndex;
 use super::rows::Row;
 use super::stats::HeadMemory;
 use super::{SeriesId, SeriesRef};
 use crate::encoding::varint::write_str;
-use crate::model::Labels;
+use crate::model::{Labels, METRIC_NAME};
 
 /// The shape of a record that no series has.
 const VACANT: u32 = u32::MAX;
@@ -50,6 +51,8 @@ pub(super) struct Register {
     resting: Vec<(u32, u64, u64)>,
     free: Vec<u32>,
     hasher: DefaultHashBuilder,
+    /// Series of each job and metric, by the symbols of name and value: lists lag behind.
+    counts: HashMap<(u32, u32), u32>,
     /// Groups that were a series' home and may still hold samples of it.
     former: HashMap<u32, Vec<u32>>,
 }
@@ -67,10 +70,8 @@ impl Register {
         Some(self.reference(id))
     }
 
+    /// Adds a series that is not there.
     pub(super) fn insert(&mut self, labels: &Labels) -> SeriesRef {
-        if let Some(found) = self.find(labels) {
-            return found;
-        }
         let (id, generation) = match self.free.pop() {
             Some(id) => (id, self.records[id as usize].generation + 1),
             None => (self.records.len() as u32, 0),
@@ -117,6 +118,9 @@ impl Register {
         let id = series.id.0;
         let hash = self.hash(labels);
         let row = self.index.add(id, labels);
+        for pair in counted_pairs(&self.index, row) {
+            *self.counts.entry(pair).or_insert(0) += 1;
+        }
         while self.records.len() <= id as usize {
             self.records.push(Record::VACANT);
         }
@@ -132,6 +136,13 @@ impl Register {
 
     fn hash(&self, labels: &Labels) -> u32 {
         self.hasher.hash_one(labels.as_bytes()) as u32
+    }
+
+    /// Number of series with this job or metric name.
+    pub(super) fn count_of(&self, name: &str, value: &str) -> u64 {
+        let symbols = &self.index.symbols;
+        let pair = symbols.find(name).zip(symbols.find(value));
+        pair.and_then(|pair| self.counts.get(&pair)).map_or(0, |&count| u64::from(count))
     }
 
     /// The series now behind a reference; `None` when it has left.
@@ -242,6 +253,14 @@ impl Register {
         let record = &mut self.records[id as usize];
         let row = std::mem::replace(&mut record.row, Record::VACANT.row);
         let hash = record.hash;
+        for pair in counted_pairs(&self.index, row) {
+            if let Some(count) = self.counts.get_mut(&pair) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&pair);
+                }
+            }
+        }
         self.index.remove(id, row);
         self.former.remove(&id);
         if let Ok(found) = self.by_labels.find_entry(spread(hash), |&other| other == id) {
@@ -314,6 +333,12 @@ impl Record {
     fn is_live(&self) -> bool {
         self.row.shape != VACANT
     }
+}
+
+/// The pairs of a row that series are counted by.
+fn counted_pairs(index: &LiveIndex, row: Row) -> impl Iterator<Item = (u32, u32)> + use<'_> {
+    let is_counted = |pair: &(u32, u32)| matches!(index.symbols.text(pair.0), METRIC_NAME | JOB);
+    index.rows.pairs(row).filter(is_counted)
 }
 
 /// The table takes its bits from both ends of a hash.

@@ -60,6 +60,8 @@ pub(super) struct Maintenance {
     pub sync_failures_told: u64,
     /// Wall clock of the last seal that was due by itself.
     pub sealed_at_ms: Option<i64>,
+    /// When memory was measured last.
+    pub measured_at: Option<Duration>,
 }
 
 /// A group in the middle of being sealed.
@@ -89,7 +91,9 @@ impl Head {
     /// Groups that should be sealed at `now_ms`; none within a minute of the last time.
     pub(super) fn seals_due(&self, now_ms: i64, state: &mut Maintenance) -> Vec<Arc<Group>> {
         let since = |at_ms: i64| now_ms.saturating_sub(at_ms);
-        if state.sealed_at_ms.is_some_and(|at_ms| (0..SEAL_PAUSE_MS).contains(&since(at_ms))) {
+        let is_tight = self.is_memory_tight();
+        let pause_ms = if is_tight { SEAL_PAUSE_MS / 10 } else { SEAL_PAUSE_MS };
+        if state.sealed_at_ms.is_some_and(|at_ms| (0..pause_ms).contains(&since(at_ms))) {
             return Vec::new();
         }
         let segment = self.log.end().segment;
@@ -102,11 +106,12 @@ impl Head {
             drop(writer);
             let data = group.data();
             let sealed_rows = data.tiles.last().map_or(data.first_row, |tile| tile.meta().next_row);
+            let rows_max = if is_tight { ROWS_FIRST_SEAL_MIN } else { rows_per_seal(group, &data) };
             let loose_max = LOOSE_MAX.min(ROWS_PER_SEAL as usize * data.columns.len().max(1));
             data.unsealed_len() > 0
                 && (holds_log
                     || is_idle
-                    || data.next_row().saturating_sub(sealed_rows) >= rows_per_seal(group, &data)
+                    || data.next_row().saturating_sub(sealed_rows) >= rows_max
                     || data.loose_len >= loose_max)
         });
         if !groups.is_empty() {

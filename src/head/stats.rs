@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::index::ValueWalk;
-use super::{AppendError, CommitOutcome, Head};
+use super::{AppendError, CommitOutcome, Head, Limit, SeriesLimits};
 use crate::index::LabelIndex;
 use crate::model::METRIC_NAME;
 use crate::wal::LogStats;
@@ -57,6 +57,10 @@ pub struct HeadStats {
     pub duplicates: u64,
     /// Samples refused as too far in the future.
     pub too_far_in_future: u64,
+    /// The limits in force.
+    pub limits: SeriesLimits,
+    /// How often each limit kept a series out: once each time that it was asked for.
+    pub series_refused: Vec<(Limit, u64)>,
     /// Checkpoints written.
     pub checkpoints: u64,
     /// Groups sealed.
@@ -125,6 +129,7 @@ impl Counters {
                 AppendError::Duplicate => &self.duplicate,
                 AppendError::TooFarInFuture => &self.too_far,
                 AppendError::UnknownSeries
+                | AppendError::LimitReached(_)
                 | AppendError::InvalidHistogram(_)
                 | AppendError::TooManyBuckets(_) => continue,
             };
@@ -151,29 +156,36 @@ impl Head {
             too_old: count(&counters.too_old),
             duplicates: count(&counters.duplicate),
             too_far_in_future: count(&counters.too_far),
+            limits: self.options.limits,
+            series_refused: Limit::ALL.map(|l| (l, self.limit_counts.refused(l))).to_vec(),
             checkpoints: count(&counters.checkpoints),
             seals: count(&counters.seals),
             log: self.log.stats(),
             ..HeadStats::default()
         };
-        {
-            let register = self.register_read();
-            stats.series = register.len() as u64;
-            register.measure(&mut stats.memory);
-        }
+        stats.series = self.series_count() as u64;
         let groups = self.groups_read().all();
         stats.groups = groups.len() as u64;
-        for group in groups {
+        for group in &groups {
             // Not the writer's lock: it may be held over a write to a slow log.
             let data = group.data();
-            data.measure(&mut stats.memory);
             stats.chunks += data.columns.iter().filter(|c| !c.is_empty()).count() as u64;
             stats.chunks += data.loose.len() as u64;
             stats.chunks += data.tiles.iter().map(|t| u64::from(t.meta().entries)).sum::<u64>();
         }
+        stats.memory = self.memory();
         stats.memory_bytes = stats.memory.sum();
         stats.head_file_bytes = self.files().by_number.values().map(|file| file.len()).sum();
         stats
+    }
+
+    /// What the head takes in memory. Visits every group.
+    pub fn memory(&self) -> HeadMemory {
+        let mut memory = HeadMemory::default();
+        self.register_read().measure(&mut memory);
+        let groups = self.groups_read().all();
+        groups.iter().for_each(|group| group.data().measure(&mut memory));
+        memory
     }
 
     /// Number of series.

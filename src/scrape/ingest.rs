@@ -20,7 +20,7 @@ use super::sink::{Batch, Sink};
 use crate::config::ScrapeConfig;
 use crate::disk::StorageError;
 use crate::exposition::{FamilyMetadata, LineCache, ParseError, ShapePool, Walk, WalkStep};
-use crate::head::{AppendError, CommitOutcome, GroupKey, SeriesRef};
+use crate::head::{AppendError, CommitOutcome, GroupKey, LimitReached, SeriesRef};
 use crate::model::{Labels, stale_nan};
 
 /// The series that each scrape makes; the last three only with `extra_scrape_metrics`.
@@ -95,6 +95,10 @@ pub struct Ingested {
     pub duplicates: usize,
     /// Samples dropped singly because they are too old or too far in the future.
     pub out_of_bounds: usize,
+    /// Samples dropped singly because a limit of the storage keeps their series out.
+    pub over_limit: usize,
+    /// The first such limit.
+    pub limit: Option<LimitReached>,
     /// Why the page was rejected, if it was.
     pub error: Option<IngestError>,
 }
@@ -472,7 +476,11 @@ fn append_reports(
     for ((series, name), value) in known.iter_mut().zip(REPORTS).zip(values) {
         let series = match *series {
             Some(series) => series,
-            None => *series.insert(batch.series(&rules.report(name))?),
+            None => {
+                let found = batch.series(&rules.report(name))?;
+                *series = Some(found).filter(|found| found.refusal().is_none());
+                found
+            }
         };
         batch.append(series, t_ms, *value);
     }
@@ -495,6 +503,15 @@ fn judge(
             AppendError::UnknownSeries => {
                 has_unknown = true;
                 if let Some(slot) = slot {
+                    walk.set_payload(*slot, Slot::Unresolved);
+                }
+                continue;
+            }
+            AppendError::LimitReached(limit) => {
+                ingested.over_limit += 1;
+                ingested.limit.get_or_insert(*limit);
+                if let Some(slot) = slot {
+                    // There may be room the next time.
                     walk.set_payload(*slot, Slot::Unresolved);
                 }
                 continue;

@@ -13,6 +13,7 @@ pub(super) struct Metrics {
     pub(super) out_of_order: Counter,
     pub(super) duplicates: Counter,
     pub(super) out_of_bounds: Counter,
+    pub(super) over_limit: Counter,
     pub(super) pools: Counter,
     pub(super) pools_failed: Counter,
     pub(super) reloads: Counter,
@@ -57,6 +58,10 @@ impl Metrics {
             out_of_bounds: registry.counter(
                 "prometheus_target_scrapes_sample_out_of_bounds_total",
                 "Samples dropped because they are too old or too far in the future.",
+            ),
+            over_limit: registry.counter(
+                "narthex_target_scrapes_sample_over_limit_total",
+                "Samples dropped because a limit of the storage keeps their series out.",
             ),
             pools: registry.counter("prometheus_target_scrape_pools_total", "Pools begun."),
             pools_failed: registry

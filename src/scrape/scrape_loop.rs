@@ -331,10 +331,12 @@ impl Scraper {
             _ => {}
         }
         let (job, url) = (&self.config.job_name, &self.target.url);
+        let over_limit = ingested.limit.map(|limit| limit.to_string()).unwrap_or_default();
         for (number, counter, what) in [
             (ingested.out_of_order, &metrics.out_of_order, "out of order"),
             (ingested.duplicates, &metrics.duplicates, "another value at the same time"),
             (ingested.out_of_bounds, &metrics.out_of_bounds, "too old or too far in the future"),
+            (ingested.over_limit, &metrics.over_limit, &over_limit),
         ] {
             if number > 0 {
                 counter.add(number as u64);

@@ -6,6 +6,7 @@
 
 use crate::db::{BlockStats, Stats};
 use crate::exposition::{Family, MetricType, SampleLine};
+use crate::head::Limit;
 
 use MetricType::{Counter, Gauge};
 
@@ -264,6 +265,16 @@ impl TsdbFigures {
         out.push(plain(Counter, "narthex_head_seals_total", help, head.seals as f64));
         let help = "Groups of series that arrive together.";
         out.push(plain(Gauge, "narthex_head_groups", help, head.groups as f64));
+        let limits = head.series_refused.iter().map(|(limit, refused)| (*limit, *refused));
+        let labels = |limit: Limit| vec![label("limit", limit.name())];
+        let name = "narthex_storage_limit";
+        let help = "Bound of each limit on new series; 0 sets none.";
+        let bounds = limits.clone().map(|(l, _)| (labels(l), head.limits.bound(l) as f64));
+        out.push(family(Gauge, name, help, bounds));
+        let name = "narthex_storage_series_refused_total";
+        let help = "How often a limit kept a new series out.";
+        let refused = limits.map(|(l, refused)| (labels(l), refused as f64));
+        out.push(family(Counter, name, help, refused));
         let help = "Memory that the head takes, estimated.";
         out.push(plain(Gauge, "narthex_head_memory_bytes", help, head.memory_bytes as f64));
     }

@@ -101,7 +101,12 @@ impl<'a> Commit<'a> {
             if !still_there(&writers, &items) {
                 continue;
             }
-            let refused = unknown.into_iter().map(|call| (call, AppendError::UnknownSeries));
+            let limits = &self.head.options.limits;
+            let why = |call: usize| match self.samples[call].series.refusal() {
+                Some(limit) => AppendError::LimitReached(limits.reached(limit)),
+                None => AppendError::UnknownSeries,
+            };
+            let refused: Vec<_> = unknown.into_iter().map(|call| (call, why(call))).collect();
             self.outcome.rejected.extend(refused);
             let segment = self.head.log.end().segment;
             for ((group, writer), items) in groups.iter().zip(&mut writers).zip(&mut items) {

@@ -204,3 +204,76 @@ fn a_failed_sync_loses_nothing_and_is_told() {
     drop(head);
     assert_eq!(values(&bench.open(), "1"), [(0, 1.0)]);
 }
+
+#[test]
+fn limits_keep_new_series_out_and_let_others_go_on() {
+    use crate::head::{AppendError, Limit, LimitReached, SeriesLimits};
+    let bench = Bench::new(1);
+    let mut options = bench.options();
+    options.limits = SeriesLimits {
+        labels_max: 4,
+        label_name_bytes_max: 8,
+        label_value_bytes_max: 6,
+        series_max: 6,
+        series_per_job_max: 3,
+        series_per_metric_max: 5,
+        memory_bytes_max: 0,
+    };
+    let head = Head::open(options.clone()).unwrap();
+    let make = |metric: &str, job: &str, i: usize| {
+        Labels::from_pairs([("__name__", metric), ("job", job), ("i", &i.to_string())])
+    };
+    let refusal = |labels: &[(&str, &str)]| {
+        head.series(&Labels::from_pairs(labels.iter().copied())).refusal()
+    };
+    let five = [("__name__", "m"), ("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
+    assert_eq!((refusal(&five), refusal(&five[1..])), (Some(Limit::Labels), None));
+    assert_eq!(refusal(&[("long_name", "1")]), Some(Limit::LabelName));
+    assert_eq!(refusal(&[("a", "1234567")]), Some(Limit::LabelValue));
+    let per_job: Vec<_> = (0..4).map(|i| head.series(&make("m", "a", i)).refusal()).collect();
+    assert_eq!(per_job, [None, None, None, Some(Limit::SeriesPerJob)]);
+    let per_metric: Vec<_> = (0..3).map(|i| head.series(&make("m", "b", i)).refusal()).collect();
+    assert_eq!(per_metric, [None, None, Some(Limit::Series)], "the series of four labels counts");
+    let known = make("m", "a", 1);
+    let mut appender = head.appender(&target("a"));
+    for labels in [known.clone(), make("n", "c", 1), known] {
+        let series = appender.series(&labels);
+        appender.append(series, T0 + appender.len() as i64, 1.0);
+    }
+    let outcome = appender.commit().unwrap();
+    assert_eq!(outcome.accepted, 2);
+    let reached = AppendError::LimitReached(LimitReached { limit: Limit::Series, max: 6 });
+    assert_eq!(outcome.rejected, [(1, reached)]);
+    assert_eq!(reached.to_string(), "no room for a new series: limit max-series of 6 reached");
+    let stats = head.stats();
+    let refused: Vec<u64> = stats.series_refused.iter().map(|refused| refused.1).collect();
+    assert_eq!((refused, stats.series), (vec![1, 1, 1, 2, 1, 0, 0], 6));
+    // More room: the same series come in, what is there counts.
+    head.close().unwrap();
+    drop(head);
+    options.limits.series_max = 0;
+    let head = Head::open(options).unwrap();
+    assert_eq!(head.series(&make("m", "a", 3)).refusal(), None, "the others had no sample");
+    assert_eq!(head.series(&make("n", "c", 1)).refusal(), None);
+}
+
+#[test]
+fn the_limit_of_memory_keeps_new_series_out_and_seals_early() {
+    use crate::head::{Limit, SeriesLimits};
+    let bench = Bench::new(1);
+    bench.clock.set_now_ms(T0 + 3_600_000);
+    let mut options = bench.options();
+    options.limits = SeriesLimits { memory_bytes_max: 400_000, ..SeriesLimits::default() };
+    let head = Head::open(options).unwrap();
+    let refused = (0..5000).map(|i| head.series(&labels(&i.to_string())).refusal());
+    let refused: Vec<_> = refused.flatten().collect();
+    assert!(!refused.is_empty() && refused.iter().all(|limit| *limit == Limit::Memory));
+    assert!(head.series_count() > 500, "{}", head.series_count());
+    for row in 0..30 {
+        push(&head, "a", &[("1", T0 + row * 15_000, row as f64)]).unwrap();
+    }
+    head.maintain(T0 + 3_600_000).unwrap();
+    assert!(head.is_memory_tight());
+    assert_eq!(head.stats().seals, 1, "at 30 rows");
+    assert!(head.find(&labels("1")).is_some());
+}
