@@ -1,7 +1,7 @@
 //! Short scenarios.
 
 use super::*;
-use crate::disk::{Call, Crash, Fault};
+use crate::disk::{Call, Clock, Crash, Fault};
 use crate::head::AppendError;
 use crate::model::stale_nan;
 
@@ -207,7 +207,7 @@ fn a_failed_sync_loses_nothing_and_is_told() {
 
 #[test]
 fn limits_keep_new_series_out_and_let_others_go_on() {
-    use crate::head::{AppendError, Limit, LimitReached, SeriesLimits};
+    use crate::head::{Limit, LimitReached, SeriesLimits};
     let bench = Bench::new(1);
     let mut options = bench.options();
     options.limits = SeriesLimits {
@@ -253,7 +253,7 @@ fn limits_keep_new_series_out_and_let_others_go_on() {
     drop(head);
     options.limits.series_max = 0;
     let head = Head::open(options).unwrap();
-    assert_eq!(head.series(&make("m", "a", 3)).refusal(), None, "the others had no sample");
+    assert_eq!(head.series(&make("m", "a", 3)).refusal(), Some(Limit::SeriesPerJob));
     assert_eq!(head.series(&make("n", "c", 1)).refusal(), None);
 }
 
@@ -265,15 +265,22 @@ fn the_limit_of_memory_keeps_new_series_out_and_seals_early() {
     let mut options = bench.options();
     options.limits = SeriesLimits { memory_bytes_max: 400_000, ..SeriesLimits::default() };
     let head = Head::open(options).unwrap();
-    let refused = (0..5000).map(|i| head.series(&labels(&i.to_string())).refusal());
-    let refused: Vec<_> = refused.flatten().collect();
-    assert!(!refused.is_empty() && refused.iter().all(|limit| *limit == Limit::Memory));
-    assert!(head.series_count() > 500, "{}", head.series_count());
     for row in 0..30 {
         push(&head, "a", &[("1", T0 + row * 15_000, row as f64)]).unwrap();
     }
-    head.maintain(T0 + 3_600_000).unwrap();
+    let mut refused = 0;
+    for round in 0..20 {
+        for i in 0..1000 {
+            let refusal = head.series(&labels(&format!("{round}-{i}"))).refusal();
+            assert!(refusal.is_none_or(|limit| limit == Limit::Memory));
+            refused += usize::from(refusal.is_some());
+        }
+        bench.clock.advance(Duration::from_secs(10));
+        head.maintain(bench.clock.now_ms()).unwrap();
+    }
+    assert!(refused > 10_000 && head.series_count() > 500, "{}", head.series_count());
     assert!(head.is_memory_tight());
     assert_eq!(head.stats().seals, 1, "at 30 rows");
-    assert!(head.find(&labels("1")).is_some());
+    assert!(head.stats().memory_bytes < 500_000, "{}", head.stats().memory_bytes);
+    push(&head, "a", &[("1", T0 + 1_000_000, 1.0)]).unwrap();
 }
