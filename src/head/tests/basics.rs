@@ -281,6 +281,7 @@ fn the_limit_of_memory_keeps_new_series_out_and_seals_early() {
     assert!(refused > 10_000 && head.series_count() > 500, "{}", head.series_count());
     assert!(head.is_memory_tight());
     assert_eq!(head.stats().seals, 1, "at 30 rows");
-    assert!(head.stats().memory_bytes < 500_000, "{}", head.stats().memory_bytes);
+    // Small tables double; large ones grow by what the estimate says.
+    assert!(head.stats().memory_bytes < 800_000, "{}", head.stats().memory_bytes);
     push(&head, "a", &[("1", T0 + 1_000_000, 1.0)]).unwrap();
 }
