@@ -1,7 +1,9 @@
 //! The timestamp columns of a block: each distinct vector once.
 //!
 //! Series of one group share their times, so most series of a block refer to the same few
-//! vectors. The file holds the payloads, then a directory of fixed entries (so that a column's
+//! vectors. A series that came late, ended early or was away for a while has some rows of its
+//! group's vector, which is then its column's *base*: such a column is a list of runs
+//! (`subset.rs`). The file holds the payloads, then a directory of fixed entries (so that a column's
 //! times are known without decoding it), then the table of contents. Bytes: `storage-format.md`,
 //! section 8.
 
@@ -10,6 +12,7 @@ use std::path::Path;
 
 use hashbrown::HashMap;
 
+use super::subset::{Bases, is_subset, read_subset};
 use crate::chunk::{Coder, decode_timestamps, encode_timestamps};
 use crate::disk::{Disk, StorageError};
 use crate::encoding::cursor::Cursor;
@@ -31,12 +34,18 @@ pub(super) struct ColumnWriter {
     /// By content: two hashes under keys that nobody knows, length, first and last time.
     known: HashMap<(u64, u64, u32, i64, i64), u32>,
     keys: (u64, u64),
+    bases: Bases,
     payload: Vec<u8>,
 }
 
 impl ColumnWriter {
-    /// Begins the file; no time will be below `base_ms`.
-    pub(super) fn create(disk: &dyn Disk, path: &Path, base_ms: i64) -> Result<Self, StorageError> {
+    /// Begins the file; no time will be below `base_ms`, and columns are about `window_ms` long.
+    pub(super) fn create(
+        disk: &dyn Disk,
+        path: &Path,
+        base_ms: i64,
+        window_ms: i64,
+    ) -> Result<Self, StorageError> {
         let key = |salt: u64| RandomState::new().hash_one(salt) | 1;
         Ok(Self {
             file: UnitWriter::create(disk, path, COLUMNS)?,
@@ -45,6 +54,7 @@ impl ColumnWriter {
             count: 0,
             known: HashMap::new(),
             keys: (key(1), key(2)),
+            bases: Bases::new(window_ms),
             payload: Vec::new(),
         })
     }
@@ -70,14 +80,17 @@ impl ColumnWriter {
             let what = format!("a block cannot hold both {base} ms and {last} ms");
             return Err(StorageError::Unwritable(what));
         };
+        let number = self.count;
         self.payload.clear();
-        encode_timestamps(timestamps, Coder::Dense, &mut self.payload);
+        if !self.bases.write_subset(timestamps, number, &mut self.payload) {
+            encode_timestamps(timestamps, Coder::Dense, &mut self.payload);
+            self.bases.add(timestamps, number, &self.payload);
+        }
         self.directory.extend_from_slice(&self.file.position().to_le_bytes()[..6]);
         self.directory.extend_from_slice(&(timestamps.len() as u16).to_le_bytes());
         self.directory.extend_from_slice(&min.to_le_bytes());
         self.directory.extend_from_slice(&max.to_le_bytes());
         self.file.write(&self.payload)?;
-        let number = self.count;
         self.count += 1;
         self.known.insert(key, number);
         Ok(number)
@@ -174,8 +187,17 @@ impl ColumnReader {
         Ok(self.entry(number)?.range)
     }
 
+    /// Number of rows of a column.
+    pub(super) fn rows(&self, number: u32) -> Result<u16, StorageError> {
+        Ok(self.entry(number)?.rows)
+    }
+
     /// The times of a column, strictly ascending.
     pub(super) fn read(&self, number: u32) -> Result<Vec<i64>, StorageError> {
+        self.read_within(number, true)
+    }
+
+    fn read_within(&self, number: u32, may_be_subset: bool) -> Result<Vec<i64>, StorageError> {
         let entry = self.entry(number)?;
         let end = if number + 1 < self.count {
             self.entry(number + 1)?.offset
@@ -186,9 +208,19 @@ impl ColumnReader {
             return Err(self.corrupt(format!("column {number} ends before it begins")));
         };
         let payload = self.file.slice(entry.offset, len)?;
+        let rows = usize::from(entry.rows);
         let mut timestamps = Vec::new();
-        decode_timestamps(payload, usize::from(entry.rows), &mut timestamps)
-            .map_err(|e| self.file.corrupt(entry.offset, e.to_string()))?;
+        if may_be_subset && is_subset(payload) {
+            let base = |back: u32| match number.checked_sub(back) {
+                Some(base) if base < number => self.read_within(base, false),
+                _ => Err(self.corrupt(format!("column {number} has no base before it"))),
+            };
+            timestamps =
+                read_subset(payload, rows, base, |what| self.file.corrupt(entry.offset, what))?;
+        } else {
+            decode_timestamps(payload, rows, &mut timestamps)
+                .map_err(|e| self.file.corrupt(entry.offset, e.to_string()))?;
+        }
         let is_sound = timestamps.is_sorted_by(|a, b| a < b)
             && timestamps.first() == Some(&entry.range.min_ms)
             && timestamps.last() == Some(&entry.range.max_ms);

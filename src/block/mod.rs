@@ -6,11 +6,14 @@
 //! elsewhere (`tombstones.rs`). Each binary file is under checksums in units of 4 KiB that are
 //! checked at first touch.
 
+mod aggregates;
 mod chain;
 mod columns;
 mod meta;
 mod reader;
 mod siblings;
+mod stretches;
+mod subset;
 #[cfg(test)]
 mod tests;
 mod tombstones;
@@ -21,6 +24,7 @@ use crate::index::units::Kind;
 
 pub use meta::{BLOCK_VERSION, Meta, Unread};
 pub use reader::{Block, Scan, Selection};
+pub use stretches::Stretch;
 pub use tombstones::{NotTombstones, TOMBSTONES_VERSION, Tombstones};
 pub use ulid::Ulid;
 pub use writer::BlockWriter;

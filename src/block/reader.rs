@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
+use super::aggregates::{AGGREGATE_FILE, AggregateReader};
 use super::chain::{self, KnownIntegers};
 use super::columns::ColumnReader;
 use super::meta::Meta;
@@ -26,8 +27,9 @@ pub struct Block {
     dir: PathBuf,
     meta: Meta,
     index: IndexReader,
-    chunks: UnitFile,
-    columns: ColumnReader,
+    pub(super) chunks: UnitFile,
+    pub(super) columns: ColumnReader,
+    pub(super) aggregates: Option<AggregateReader>,
     tombstones: RwLock<Arc<Tombstones>>,
 }
 
@@ -42,8 +44,10 @@ impl Block {
             let what = format!("{} series in the index", index.series_count());
             return Err(StorageError::corrupt(dir, 0, what));
         }
+        let aggregate_file = dir.join(AGGREGATE_FILE);
+        let aggregates = AggregateReader::open(disk, &aggregate_file, index.series_count());
         let tombstones = RwLock::default();
-        Ok(Self { dir: dir.to_owned(), meta, index, chunks, columns, tombstones })
+        Ok(Self { dir: dir.to_owned(), meta, index, chunks, columns, aggregates, tombstones })
     }
 
     /// What is deleted from it.
@@ -72,9 +76,10 @@ impl Block {
         self.index.file_len()
     }
 
-    /// Bytes of values and timestamps.
+    /// Bytes of values, timestamps and aggregates.
     pub fn chunk_bytes(&self) -> u64 {
-        self.chunks.file_len() + self.columns.file_len()
+        let aggregates = self.aggregates.as_ref().map_or(0, AggregateReader::file_len);
+        self.chunks.file_len() + self.columns.file_len() + aggregates
     }
 
     /// The series that satisfy `matchers` and have, or may have, a sample in `range`, in
@@ -96,6 +101,7 @@ impl Block {
             }
             let hidden = selection.tombstones.of(ordinal);
             let before = selection.chunks.len();
+            let mut skipped = 0;
             for &chunk in rows.chunks(ordinal)? {
                 let is_wanted = is_all && hidden.is_empty() || {
                     let own = self.columns.range(chunk.column)?;
@@ -104,10 +110,12 @@ impl Block {
                 };
                 if is_wanted {
                     selection.chunks.push(chunk);
+                } else if selection.chunks.len() == before {
+                    skipped += 1;
                 }
             }
             if selection.chunks.len() > before {
-                selection.end_series(ordinal, rows.labels(ordinal)?);
+                selection.end_series(ordinal, skipped, rows.labels(ordinal)?);
             }
         }
         Ok(selection)
@@ -151,7 +159,7 @@ impl Block {
     }
 
     /// Appends the samples of one chunk within `range` to `out`.
-    fn read_chunk(
+    pub(super) fn read_chunk(
         &self,
         chunk: ChunkRef,
         times: &[i64],
@@ -195,15 +203,17 @@ const COLUMNS_KEPT: usize = 1024;
 /// Series of one block.
 #[derive(Debug)]
 pub struct Selection {
-    block: Arc<Block>,
+    pub(super) block: Arc<Block>,
     labels: Vec<Labels>,
     chunks: Vec<ChunkRef>,
     ends: Vec<usize>,
-    ordinals: Vec<u32>,
-    tombstones: Arc<Tombstones>,
+    pub(super) ordinals: Vec<u32>,
+    /// How many chunks each series has before those selected.
+    pub(super) skipped: Vec<u32>,
+    pub(super) tombstones: Arc<Tombstones>,
     /// Series of one group are often read one after the other.
     columns: Mutex<HashMap<u32, Arc<[i64]>>>,
-    known: KnownIntegers,
+    pub(super) known: KnownIntegers,
 }
 
 impl Selection {
@@ -214,6 +224,7 @@ impl Selection {
             chunks: Vec::new(),
             ends: Vec::new(),
             ordinals: Vec::new(),
+            skipped: Vec::new(),
             tombstones: block.tombstones(),
             columns: Mutex::default(),
             known: KnownIntegers::default(),
@@ -221,7 +232,8 @@ impl Selection {
     }
 
     /// The chunks added last are those of this series.
-    fn end_series(&mut self, ordinal: u32, labels: Labels) {
+    fn end_series(&mut self, ordinal: u32, skipped: u32, labels: Labels) {
+        self.skipped.push(skipped);
         self.labels.push(labels);
         self.ends.push(self.chunks.len());
         self.ordinals.push(ordinal);
@@ -258,8 +270,7 @@ impl Selection {
         damaged: &mut dyn FnMut(StorageError),
     ) -> Result<(), StorageError> {
         out.clear();
-        let begin = if index == 0 { 0 } else { self.ends[index - 1] };
-        for &chunk in &self.chunks[begin..self.ends[index]] {
+        for &chunk in self.chunks_of(index) {
             let read = self
                 .column(chunk.column)
                 .and_then(|times| self.block.read_chunk(chunk, &times, range, &self.known, out));
@@ -272,7 +283,13 @@ impl Selection {
         Ok(())
     }
 
-    fn column(&self, number: u32) -> Result<Arc<[i64]>, StorageError> {
+    /// The chunks of series `index`, ascending by time.
+    pub(super) fn chunks_of(&self, index: usize) -> &[ChunkRef] {
+        let begin = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.chunks[begin..self.ends[index]]
+    }
+
+    pub(super) fn column(&self, number: u32) -> Result<Arc<[i64]>, StorageError> {
         let known = |columns: &Mutex<HashMap<u32, Arc<[i64]>>>| {
             let columns = columns.lock().unwrap_or_else(PoisonError::into_inner);
             columns.get(&number).cloned()
@@ -318,7 +335,7 @@ impl Scan {
         selection.tombstones = Arc::clone(&self.tombstones);
         for ordinal in self.next..end {
             selection.chunks.extend_from_slice(rows.chunks(ordinal)?);
-            selection.end_series(ordinal, rows.labels(ordinal)?);
+            selection.end_series(ordinal, 0, rows.labels(ordinal)?);
         }
         self.next = end;
         Ok(Some(selection))

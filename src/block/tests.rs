@@ -1,6 +1,8 @@
 //! Blocks against a model, on the simulated disk.
 
+mod aggregates;
 mod siblings;
+mod times;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

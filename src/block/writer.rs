@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::aggregates::{AGGREGATE_FILE, AggregateWriter};
 use super::columns::ColumnWriter;
 use super::meta::{META_FILE, Meta};
 use super::siblings::{Siblings, Spot};
@@ -19,8 +20,14 @@ use crate::index::units::UnitWriter;
 use crate::index::{ChunkRef, IndexWriter};
 use crate::model::{Labels, Samples, TimeRange};
 
+/// A dense chunk is made longer while it would have fewer samples than these, at most so often.
+const DENSE_SAMPLES_MIN: i64 = 1000;
+const WIDENED_MAX: u32 = 4;
 /// Samples of one chunk at most: a query that wants few decodes no more than these.
 const CHUNK_SAMPLES: usize = 2048;
+
+/// The files of a block that is begun.
+type Files = (IndexWriter, UnitWriter, ColumnWriter, Option<AggregateWriter>);
 
 /// Writes one block. Memory: five bytes a label, and one series' samples.
 #[derive(Debug)]
@@ -35,6 +42,8 @@ pub struct BlockWriter {
     index: IndexWriter,
     chunks: UnitWriter,
     columns: ColumnWriter,
+    /// Kept for what is merged only: for smaller chunks they would take too many bytes.
+    aggregates: Option<AggregateWriter>,
     range: Option<TimeRange>,
     samples: u64,
     chunk_count: u64,
@@ -55,10 +64,11 @@ impl BlockWriter {
         coder: Coder,
     ) -> Result<Self, StorageError> {
         let temporary = blocks_dir.join(format!("{ulid}{TEMPORARY}"));
-        let begun = Self::begin(disk, &temporary, min_ms).inspect_err(|_| {
-            let _ = disk.remove_dir_all(&temporary);
-        });
-        let (index, chunks, columns) = begun?;
+        let begun =
+            Self::begin(disk, &temporary, (min_ms, chunk_window_ms), coder).inspect_err(|_| {
+                let _ = disk.remove_dir_all(&temporary);
+            });
+        let (index, chunks, columns, aggregates) = begun?;
         Ok(Self {
             disk: Arc::clone(disk),
             blocks_dir: blocks_dir.to_owned(),
@@ -70,6 +80,7 @@ impl BlockWriter {
             index,
             chunks,
             columns,
+            aggregates,
             range: None,
             samples: 0,
             chunk_count: 0,
@@ -81,14 +92,21 @@ impl BlockWriter {
     fn begin(
         disk: &Arc<dyn Disk>,
         temporary: &Path,
-        min_ms: i64,
-    ) -> Result<(IndexWriter, UnitWriter, ColumnWriter), StorageError> {
+        (min_ms, window_ms): (i64, i64),
+        coder: Coder,
+    ) -> Result<Files, StorageError> {
         disk.create_dir_all(temporary).map_err(|e| StorageError::io("create", temporary, e))?;
         let disk = &**disk;
         Ok((
             IndexWriter::create(disk, &temporary.join(INDEX_FILE))?,
             UnitWriter::create(disk, &temporary.join(CHUNK_FILE), CHUNKS)?,
-            ColumnWriter::create(disk, &temporary.join(COLUMN_FILE), min_ms)?,
+            ColumnWriter::create(disk, &temporary.join(COLUMN_FILE), min_ms, window_ms)?,
+            match coder {
+                Coder::Fast => None,
+                Coder::Dense => {
+                    Some(AggregateWriter::create(disk, &temporary.join(AGGREGATE_FILE))?)
+                }
+            },
         ))
     }
 
@@ -98,22 +116,46 @@ impl BlockWriter {
         let (Some(&first), Some(&last)) = (times.first(), times.last()) else { return Ok(()) };
         self.refs.clear();
         self.siblings.begin_series(labels);
+        let window_ms = self.window_of(times);
         let mut begin = 0;
         while begin < times.len() {
-            let window = times[begin].div_euclid(self.chunk_window_ms);
-            let next = window.saturating_add(1).saturating_mul(self.chunk_window_ms);
+            let window = times[begin].div_euclid(window_ms);
+            let next = window.saturating_add(1).saturating_mul(window_ms);
             let rest = &times[begin..];
             let rows = rest.partition_point(|&t| t < next).clamp(1, SAMPLES_PER_CHUNK_MAX);
             self.add_window(samples, begin..begin + rows)?;
             begin += rows;
         }
         self.index.add(labels, &self.refs)?;
+        if let Some(aggregates) = &mut self.aggregates {
+            aggregates.end_series()?;
+        }
         self.chunk_count += self.refs.len() as u64;
         self.samples += times.len() as u64;
         let range = self.range.get_or_insert(TimeRange { min_ms: first, max_ms: last });
         range.min_ms = range.min_ms.min(first);
         range.max_ms = range.max_ms.max(last);
         Ok(())
+    }
+
+    /// How long the chunks of a series are: dense ones three times as long as long as they would
+    /// have few samples. The middle of the first steps decides, so that the series of a group agree.
+    fn window_of(&self, times: &[i64]) -> i64 {
+        const STEPS: usize = 33;
+        let mut window_ms = self.chunk_window_ms;
+        let mut steps: Vec<i64> =
+            times.windows(2).take(STEPS).map(|w| w[1].saturating_sub(w[0])).collect();
+        if self.coder == Coder::Fast || steps.is_empty() {
+            return window_ms;
+        }
+        let middle = steps.len() / 2;
+        let step_ms = (*steps.select_nth_unstable(middle).1).max(1);
+        for _ in 0..WIDENED_MAX {
+            if window_ms / step_ms < DENSE_SAMPLES_MIN {
+                window_ms = window_ms.saturating_mul(3);
+            }
+        }
+        window_ms
     }
 
     /// Writes the samples of one window as one chunk, or as several where they are many.
@@ -138,12 +180,13 @@ impl BlockWriter {
     fn encode(&mut self, samples: &Samples, range: Range<usize>, spot: Spot) {
         let values = &samples.values[range.clone()];
         let is_constant = values.iter().all(|value| value.to_bits() == values[0].to_bits());
-        if self.coder == Coder::Dense
-            && !is_constant
-            && samples.is_float_only()
-            && samples.starts_ms.is_empty()
-            && let Some(decimals) = Decimals::of(values)
-        {
+        let is_plain = samples.is_float_only() && samples.starts_ms.is_empty();
+        let is_compared = self.coder == Coder::Dense && is_plain && !is_constant;
+        let decimals = if is_compared { Decimals::of(values) } else { None };
+        if let Some(aggregates) = &mut self.aggregates {
+            aggregates.add(if is_plain { values } else { &[] }, decimals.as_ref());
+        }
+        if let Some(decimals) = decimals {
             self.siblings.write(&decimals, spot, &mut self.payload);
             return;
         }
@@ -185,6 +228,9 @@ impl BlockWriter {
         };
         self.chunks.finish()?;
         self.columns.finish()?;
+        if let Some(aggregates) = self.aggregates {
+            aggregates.finish()?;
+        }
         self.index.finish()?;
         let path = temporary.join(META_FILE);
         let mut file = disk.create(&path).map_err(|e| StorageError::io("create", &path, e))?;

@@ -39,6 +39,22 @@ pub fn decode_values_range(
     result
 }
 
+/// The value that all values of `payload` are, where its bytes say so at a glance.
+pub fn constant_of(payload: &[u8]) -> Result<Option<f64>, ChunkError> {
+    let mut cursor = Cursor::new(payload);
+    let first = cursor.u8()?;
+    check_high_bits(first)?;
+    match first & kind::MASK {
+        kind::CONSTANT => Ok(Some(cursor.f64()?)),
+        kind::DECIMAL => {
+            let exponent = read_exponent(first, &mut cursor)?;
+            let int = Stream::read(&mut cursor)?.constant();
+            Ok(int.map(|int| decimal::to_f64(int, exponent)))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Decodes one payload into `out`.
 struct Reader<'a, 'o> {
     cursor: Cursor<'a>,

@@ -6,6 +6,7 @@
 //! Nothing here knows where the bytes lie. Payloads are as `storage-format.md`, section 3 says;
 //! decoding never panics and never allocates more than the `n` that the caller vouches for.
 
+mod aggregate;
 mod code;
 mod decode;
 mod encode;
@@ -23,7 +24,8 @@ use std::fmt;
 
 use crate::encoding::cursor::CursorError;
 
-pub use decode::{decode_values, decode_values_range};
+pub use aggregate::{Aggregate, DecimalSum, end_series, read_aggregate, write_aggregate};
+pub use decode::{constant_of, decode_values, decode_values_range};
 pub use encode::{Decimals, encode_values};
 pub use extended::{decode_samples, encode_samples, samples_in_chunk};
 pub use sibling::{Sibling, integers_to_values, read_integers};

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{SelectError, SeriesSet};
+use super::{SelectError, SeriesSet, Stretch};
 use crate::disk::StorageError;
 use crate::head::Captured;
 use crate::model::{Labels, Samples, TimeRange};
@@ -24,11 +24,11 @@ pub trait DamageObserver: fmt::Debug + Send + Sync {
 
 /// Where a part of a series lies.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+pub(super) struct Part {
     /// A block's index, or the number of blocks for the head.
-    source: u32,
+    pub(super) source: u32,
     /// Index within the source.
-    index: u32,
+    pub(super) index: u32,
 }
 
 /// Series of one block, whoever wrote it.
@@ -74,7 +74,7 @@ impl BlockSeries {
 #[derive(Debug)]
 pub struct MergedSeries {
     head: Option<Captured>,
-    blocks: Vec<BlockSeries>,
+    pub(super) blocks: Vec<BlockSeries>,
     labels: Vec<Labels>,
     parts: Vec<Part>,
     /// Where the parts of each series end.
@@ -150,31 +150,34 @@ impl MergedSeries {
         (self.labels, self.parts, self.ends) = (labels, parts, ends);
     }
 
-    fn parts_of(&self, index: usize) -> &[Part] {
+    pub(super) fn parts_of(&self, index: usize) -> &[Part] {
         let begin = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         &self.parts[begin..self.ends[index] as usize]
     }
 
-    fn read_part(
+    pub(super) fn read_part(
         &self,
         part: Part,
         range: TimeRange,
         out: &mut Samples,
     ) -> Result<(), StorageError> {
-        let damaged = &mut |error: StorageError| {
-            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_news = warnings.insert(format!("samples are missing: {error}"));
-            drop(warnings);
-            if let (true, Some(observer)) = (is_news, &self.observer) {
-                observer.found_damage(&error);
-            }
-        };
+        let damaged = &mut |error: StorageError| self.tell(&error);
         let Some(block) = self.blocks.get(part.source as usize) else {
             let head = self.head.as_ref().expect("BUG: the last source is the head");
             head.read_around(part.index as usize, range, out, damaged);
             return Ok(());
         };
         block.read(part.index as usize, range, out, damaged)
+    }
+
+    /// Tells of damage that left samples out.
+    pub(super) fn tell(&self, error: &StorageError) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = warnings.insert(format!("samples are missing: {error}"));
+        drop(warnings);
+        if let (true, Some(observer)) = (is_news, &self.observer) {
+            observer.found_damage(error);
+        }
     }
 }
 
@@ -199,6 +202,15 @@ impl SeriesSet for MergedSeries {
             merge_samples(out, &mut part_samples);
         }
         Ok(())
+    }
+
+    fn visit_stretches(
+        &self,
+        index: usize,
+        range: TimeRange,
+        visit: &mut dyn FnMut(Stretch<'_>),
+    ) -> Result<(), SelectError> {
+        self.visit_parts(index, range, visit)
     }
 
     fn warnings(&self) -> Vec<String> {

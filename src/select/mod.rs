@@ -4,6 +4,7 @@
 //! it. Sources are known here as concrete types; no trait object stands on the hot path inside.
 
 mod merge;
+mod stretches;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,6 +13,7 @@ use std::time::Instant;
 use crate::disk::StorageError;
 use crate::model::{Labels, Matcher, Samples, TimeRange};
 
+pub use crate::block::Stretch;
 pub use merge::{BlockSeries, DamageObserver, MergedSeries, merge_samples};
 
 /// Something that holds series.
@@ -59,6 +61,24 @@ pub trait SeriesSet: Send + Sync + fmt::Debug {
     /// Replaces the content of `out` by the samples of series `index` within `range` (which lies
     /// within the range selected), times strictly ascending, staleness markers included.
     fn read(&self, index: usize, range: TimeRange, out: &mut Samples) -> Result<(), SelectError>;
+
+    /// Gives the samples of series `index` within `range` to `visit`, in the order of time: chunks
+    /// that lie whole within it by what their values come to, where that is known, and the samples
+    /// of the rest. For folds over long windows, which need not decode what lies inside. Staleness
+    /// markers and histograms are among samples only.
+    fn visit_stretches(
+        &self,
+        index: usize,
+        range: TimeRange,
+        visit: &mut dyn FnMut(Stretch<'_>),
+    ) -> Result<(), SelectError> {
+        let mut samples = Samples::default();
+        self.read(index, range, &mut samples)?;
+        if !samples.is_empty() {
+            visit(Stretch::Samples(&samples));
+        }
+        Ok(())
+    }
 
     /// What the reader should know: parts that are damaged and were left out.
     fn warnings(&self) -> Vec<String> {
