@@ -62,6 +62,7 @@ pub use limits::{Limit, LimitReached, SeriesLimits};
 pub use observer::{Event, NoObserver, Observer};
 pub use options::HeadOptions;
 pub use stats::{HeadMemory, HeadStats, TopLabels};
+pub use tile::read_head_file;
 
 /// Number of a series within the head; used again only when nothing names it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,12 +7,14 @@
 //! look-ups need not; a payload is checked when it is read.
 
 mod file;
+mod wild;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) use self::file::{Entry, HeadFile};
+pub use self::wild::read_head_file;
 pub(super) use self::writer::{HeadFileWriter, TileBuilder};
 
 /// Ending of the name of a head file.

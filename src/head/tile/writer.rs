@@ -260,7 +260,7 @@ impl Drop for HeadFileWriter {
     }
 }
 
-fn write_tile(out: &mut Vec<u8>, tile: &TileMeta) {
+pub(super) fn write_tile(out: &mut Vec<u8>, tile: &TileMeta) {
     write_uvarint(out, u64::from(tile.group));
     write_uvarint(out, tile.record);
     write_uvarint(out, u64::from(tile.next_row));
