@@ -140,6 +140,7 @@ impl Database {
         head_options.out_of_order_window_ms = options.out_of_order_window_ms;
         head_options.future_limit_ms = options.future_limit_ms;
         head_options.sync_interval = options.sync_interval;
+        head_options.replay_threads = options.replay_threads;
         head_options.window_ms = options.block_duration_min_ms;
         head_options.limits = options.limits;
         let reserve = take_reserve(&disk, &head_options.dir, &options);
@@ -286,6 +287,7 @@ impl Inner {
         self.shared.is_closed.store(true, Ordering::Release);
         drop(guard);
         self.shared.wake.1.notify_all();
+        self.shared.head.stop_replay();
         // Waits for the step of maintenance that is on its way, and keeps the next one out.
         let maintenance = self.shared.maintenance.lock().unwrap_or_else(PoisonError::into_inner);
         let closed = self.shared.head.close();

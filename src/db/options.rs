@@ -38,6 +38,9 @@ pub struct Options {
     pub disk_reserve_bytes: u64,
     /// What new series are taken at most.
     pub limits: SeriesLimits,
+    /// Threads that replay the log after `open` has returned; until a part of it is replayed, what
+    /// asks for it waits. 0: `open` returns when all is replayed.
+    pub replay_threads: usize,
     /// Whether `open` starts the thread that syncs, seals, flushes, compacts and removes. Without
     /// it the embedder calls [`super::Database::maintain`].
     pub background: bool,
@@ -58,6 +61,7 @@ impl Default for Options {
             future_limit_ms: 10 * 60 * 1000,
             disk_reserve_bytes: 16 << 20,
             limits: SeriesLimits::default(),
+            replay_threads: 2,
             background: true,
             maintenance_interval: Duration::from_secs(1),
             observer: Arc::new(Silent),

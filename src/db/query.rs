@@ -20,7 +20,8 @@ use crate::select::{
 impl Shared {
     /// Whether the head may have samples within `range`.
     pub(super) fn head_overlaps(&self, range: TimeRange) -> bool {
-        self.head.time_range().is_some_and(|head| head.overlaps(range))
+        // Before the log is replayed nobody knows how far its samples reach.
+        self.head.is_recovering() || self.head.time_range().is_some_and(|head| head.overlaps(range))
     }
 
     /// What a block answers; one that is damaged answers nothing and is named in `warnings`.

@@ -9,6 +9,7 @@
 
 mod read;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 use hashbrown::HashMap;
@@ -75,6 +76,7 @@ impl Head {
         range: TimeRange,
         check: &dyn Fn() -> Result<(), E>,
     ) -> Result<Captured, E> {
+        self.wait_until_replayed(ids, check)?;
         for attempt in 1.. {
             let gate = self.multi_read();
             let before = *gate;
@@ -87,6 +89,27 @@ impl Head {
             check()?;
         }
         unreachable!("BUG: the loop has no end")
+    }
+
+    /// Waits for the groups of these series.
+    fn wait_until_replayed<E: From<StorageError>>(
+        &self,
+        ids: &RoaringBitmap,
+        check: &dyn Fn() -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.is_recovering() {
+            return Ok(());
+        }
+        let groups: BTreeSet<u32> = {
+            let register = self.register_read();
+            let of = |id| {
+                let home = register.home_of(id).map(|home| home.group);
+                home.into_iter().chain(register.former(id).iter().copied())
+            };
+            ids.iter().flat_map(of).filter(|&group| group != HOMELESS).collect()
+        };
+        // A series that moves meanwhile moves within its part, and the whole part is waited for.
+        groups.into_iter().try_for_each(|group| self.gate.wait(group, check).map(drop))
     }
 
     fn capture_once<E>(

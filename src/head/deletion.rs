@@ -99,7 +99,7 @@ impl Head {
     /// when it returns.
     pub fn delete(&self, ids: &RoaringBitmap, range: TimeRange) -> Result<(), StorageError> {
         self.check_open()?;
-        let mut state = self.maintenance();
+        let mut state = self.maintenance()?;
         let below_file = self.files().next;
         let mut by_group: BTreeMap<u32, Vec<Concerned>> = BTreeMap::new();
         {
@@ -169,12 +169,25 @@ impl Head {
         self.deletions_write().add(entry);
     }
 
-    /// Applies a deletion of the log or of a checkpoint.
-    pub(super) fn replay_deletion(&self, entry: DeletionEntry) {
-        self.apply_deletion(entry);
-        // The files below may be lost; their numbers must not be used for what comes later.
-        let mut files = self.files();
-        files.next = files.next.max(entry.below_file);
+    /// Applies a deletion of the log at its place between the rows. Only one that begins in a
+    /// group that is `concerned`: the others are replayed elsewhere.
+    pub(super) fn replay_deletion(&self, entry: DeletionEntry, concerned: impl Fn(u32) -> bool) {
+        let first = groups_of(&self.register_read(), entry.id).first().map(|group| group.0);
+        if first.is_some_and(concerned) {
+            self.apply_deletion(entry);
+        }
+    }
+
+    /// Hides what a deletion of the log or of a checkpoint hides in files. Returns the groups that
+    /// may hold more of it.
+    pub(super) fn note_deletion(&self, entry: DeletionEntry) -> Vec<u32> {
+        self.deletions_write().add(entry);
+        {
+            // The files below may be lost; their numbers must not be used for what comes later.
+            let mut files = self.files();
+            files.next = files.next.max(entry.below_file);
+        }
+        groups_of(&self.register_read(), entry.id).into_iter().map(|group| group.0).collect()
     }
 
     /// Forgets deletions that hide nothing any more.

@@ -27,7 +27,7 @@ impl Head {
     /// The oldest window (aligned to its length, closed at both ends) when it is due: the newest
     /// sample lies half a window past its end, or a flush of it began and failed.
     pub fn flushable_window(&self) -> Option<TimeRange> {
-        let TimeRange { min_ms, max_ms } = self.time_range()?;
+        let TimeRange { min_ms, max_ms } = self.time_range().filter(|_| !self.is_recovering())?;
         let window_ms = self.options.window_ms;
         let flushing_ms = self.bounds.flushing_ms.load(Ordering::Acquire);
         if flushing_ms != NO_TIME {
@@ -48,7 +48,7 @@ impl Head {
     /// [`Head::truncate`] (several windows, if late samples are among it); `None`: nothing.
     pub fn seal_window(&self, border_ms: i64) -> Result<Option<TimeRange>, StorageError> {
         self.check_open()?;
-        let mut state = self.maintenance();
+        let mut state = self.maintenance()?;
         self.bounds.flushing_ms.store(border_ms, Ordering::Release);
         let raise = || self.raise_lower(border_ms);
         if !self.open_appenders.raise(border_ms, APPENDER_PATIENCE, raise) {
@@ -63,7 +63,7 @@ impl Head {
     /// greatest of them; `None`: nothing.
     pub fn seal_all(&self) -> Result<Option<TimeRange>, StorageError> {
         self.check_open()?;
-        let mut state = self.maintenance();
+        let mut state = self.maintenance()?;
         let Some(range) = self.time_range() else { return Ok(None) };
         self.seal_below(range.max_ms.saturating_add(1), &mut state)
     }
@@ -88,7 +88,7 @@ impl Head {
     /// samples, head files, series that ended. Writes a checkpoint.
     pub fn truncate(&self, border_ms: i64) -> Result<(), StorageError> {
         self.check_open()?;
-        let mut state = self.maintenance();
+        let mut state = self.maintenance()?;
         let Some((_, file)) = state.window_seal.take_if(|seal| seal.0 == border_ms) else {
             let why = format!("nothing was sealed up to {border_ms}, so nothing can be let go");
             return Err(StorageError::Unwritable(why));

@@ -22,7 +22,7 @@ impl Head {
     /// first error is returned, and told to the observer.
     pub fn maintain(&self, now_ms: i64) -> Result<(), StorageError> {
         self.check_open()?;
-        let mut state = self.maintenance();
+        let mut state = self.maintenance()?;
         let synced = self.syncer.tick().map(|_| ());
         self.tell_sync_failures(&mut state);
         if let Err(error) = &synced {
@@ -68,7 +68,7 @@ impl Head {
     /// checkpoints say so in the end: the log is kept for the older one.
     pub fn shorten_log(&self) -> Result<(), StorageError> {
         self.check_open()?;
-        let mut state = self.maintenance();
+        let mut state = self.maintenance()?;
         let done = self.log.rotate().and_then(|()| {
             let groups = self.groups_read().all();
             self.seal(&groups, &mut state)?;
@@ -94,9 +94,23 @@ impl Head {
         self.log.stats().is_disk_full
     }
 
+    /// Ends a replay that still runs, so that [`Head::close`] need not wait for it. What is not
+    /// replayed answers nobody from then on.
+    pub fn stop_replay(&self) {
+        self.gate.cancel();
+    }
+
     /// Syncs, writes a checkpoint and refuses everything afterwards.
     pub fn close(&self) -> Result<(), StorageError> {
-        let mut state = self.maintenance();
+        if self.gate.cancel() {
+            // Nothing but the log holds what is not replayed, and nothing of it has changed.
+            return if self.is_closed.swap(true, Ordering::AcqRel) {
+                Ok(())
+            } else {
+                self.log.close()
+            };
+        }
+        let mut state = self.maintenance()?;
         if self.is_closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }

@@ -19,6 +19,7 @@ pub mod column;
 mod deletion;
 mod extra;
 mod flush;
+mod gate;
 mod group;
 mod index;
 mod limits;
@@ -44,6 +45,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use self::append::OpenAppenders;
 use self::deletion::Deletions;
+use self::gate::Gate;
 use self::group::{Group, NO_TIME};
 use self::limits::LimitCounts;
 use self::register::Register;
@@ -205,6 +207,8 @@ pub struct Head {
     deletions: RwLock<Deletions>,
     /// Held by whatever seals, flushes or checkpoints.
     maintenance: Mutex<Maintenance>,
+    /// Keeps everyone from what is not replayed yet.
+    gate: Gate,
     is_closed: AtomicBool,
 }
 
@@ -267,6 +271,12 @@ impl Head {
         let max_ms = self.newest_ms()?;
         let min_ms = self.bounds.oldest_ms.load(Ordering::Acquire);
         (min_ms <= max_ms).then_some(TimeRange { min_ms, max_ms })
+    }
+
+    /// Whether a part of the log is not replayed yet: what a query asks of it waits, and
+    /// [`Head::time_range`] may be too narrow.
+    pub fn is_recovering(&self) -> bool {
+        !self.gate.is_open()
     }
 
     /// Makes everything that was committed durable.

@@ -31,6 +31,9 @@ pub struct HeadOptions {
     pub segment_bytes_max: u64,
     /// What is taken at most.
     pub limits: SeriesLimits,
+    /// Threads that replay the log while the head serves already; 0: [`super::Head::open`] returns
+    /// when all is replayed.
+    pub replay_threads: usize,
     /// Samples below this time are in blocks already (the end of the newest block when the
     /// database is opened).
     pub flushed_until_ms: Option<i64>,
@@ -55,6 +58,7 @@ impl HeadOptions {
             window_ms: 2 * 3_600_000,
             segment_bytes_max: 64 << 20,
             limits: SeriesLimits::default(),
+            replay_threads: 0,
             flushed_until_ms: None,
         }
     }

@@ -1,5 +1,10 @@
 //! Opening a head: checkpoint, head files, then the log.
 //!
+//! The log is read twice: a first pass applies the tables and sorts the rest into parts (`scan.rs`),
+//! and from then on the head serves; a second one replays part after part, those that somebody
+//! waits for first (`parts.rs`), by several threads where that is wanted. Who asks for a group that
+//! is not replayed waits for it (`gate.rs`).
+//!
 //! Records that a tile or the checkpoint covers are skipped by their number, so replay does no
 //! more than what is unsealed. Where records of a group are missing, each of its series resumes at
 //! its next absolute value. A damaged head file is moved to `quarantine/`; a damaged part of the
@@ -7,19 +12,23 @@
 //! errors.
 
 mod attach;
+mod parts;
 mod rows;
+mod scan;
 mod tables;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
+use self::parts::Work;
 use self::rows::Tail;
 use super::append::OpenAppenders;
 use super::checkpoint::HeadState;
 use super::deletion::Deletions;
+use super::gate::Gate;
 use super::group::NO_TIME;
 use super::limits::LimitCounts;
 use super::seal::Maintenance;
@@ -28,9 +37,7 @@ use super::table::GroupTable;
 use super::tile::{HeadFile, HeadFiles, TEMPORARY_ENDING, file_number};
 use super::{Bounds, Event, Head, HeadOptions};
 use crate::disk::{Disk, StorageError};
-use crate::wal::{
-    self, CheckpointReader, Damage, DamageKind, Item, Log, LogOptions, Position, Replay, Syncer,
-};
+use crate::wal::{self, CheckpointReader, Damage, DamageKind, Log, LogOptions, Position, Syncer};
 
 /// Rebuilds the tables of a head that nobody else sees yet.
 #[derive(Debug)]
@@ -41,6 +48,8 @@ struct Recovery<'a> {
     tails: HashMap<u32, Tail>,
     /// Ids below were given to series, whether they are there or not.
     ids_end: u32,
+    /// Groups of the part that is replayed; `None` while tables are read.
+    part: Option<HashSet<u32>>,
     records: u64,
     samples: u64,
 }
@@ -49,7 +58,18 @@ impl Head {
     /// Opens what `options.dir` holds: checkpoint, head files, then the log. Damaged files go to
     /// `quarantine/` and are told to the observer; only an unreadable directory, a newer format or
     /// a medium that refuses are errors.
+    ///
+    /// With [`HeadOptions::replay_threads`] it returns as soon as the tables are read. What is
+    /// asked of a group then waits until the group is replayed.
     pub fn open(options: HeadOptions) -> Result<Arc<Self>, StorageError> {
+        let work = Self::read_tables(options)?;
+        let head = Arc::clone(&work.head);
+        parts::start(work, head.options.replay_threads);
+        Ok(head)
+    }
+
+    /// Everything but the replay of rows, and the work that this leaves.
+    fn read_tables(options: HeadOptions) -> Result<Work, StorageError> {
         let started = options.clock.monotonic();
         let files_dir = options.dir.join("head");
         let created = options.disk.create_dir_all(&files_dir);
@@ -70,20 +90,20 @@ impl Head {
             recovery.read_checkpoint(&mut checkpoint)?;
         }
         let files = recovery.open_files(&files_dir)?;
-        recovery.replay(after)?;
-        let (records, samples) = (recovery.records, recovery.samples);
-        let clip = recovery.state.clip;
-        recovery.attach(&files);
-        let now = head.options.clock.monotonic();
+        let (scan, reader) = recovery.scan(after)?;
+        let lost = recovery.lost_groups(&files);
+        let parts = recovery.parts(scan, &files);
+        recovery.prepare(&files);
         {
-            let mut state = head.maintenance();
-            state.clip = clip;
-            state.checkpointed_at = now;
-            state.is_checkpoint_due = records > 0;
+            let mut state = head.maintenance()?;
+            state.clip = recovery.state.clip;
+            state.checkpointed_at = head.options.clock.monotonic();
+            state.is_checkpoint_due = recovery.records > 0;
         }
-        let took = now.saturating_sub(started);
-        head.options.observer.observe(Event::Replayed { records, samples, took });
-        Ok(head)
+        let (state, records) = (recovery.state, recovery.records);
+        let parts = parts.into_iter().map(Mutex::new).collect();
+        let samples = AtomicU64::new(0);
+        Ok(Work { head, reader, files, state, lost, parts, records, samples, started })
     }
 
     fn empty(options: HeadOptions, after: Position) -> Result<Self, StorageError> {
@@ -112,6 +132,7 @@ impl Head {
             limit_counts: LimitCounts::default(),
             deletions: RwLock::new(Deletions::default()),
             maintenance: Mutex::new(Maintenance::default()),
+            gate: Gate::new(),
             is_closed: AtomicBool::new(false),
         })
     }
@@ -137,7 +158,8 @@ impl<'a> Recovery<'a> {
             next_file: 1,
             files: Vec::new(),
         };
-        Self { head, state, tails: HashMap::new(), ids_end: 0, records: 0, samples: 0 }
+        let tails = HashMap::new();
+        Self { head, state, tails, ids_end: 0, part: None, records: 0, samples: 0 }
     }
 
     /// Opens the head files that count, removes what is left of unfinished work, and puts damaged
@@ -178,35 +200,10 @@ impl<'a> Recovery<'a> {
         files.iter().flat_map(|file| file.tiles()).for_each(|tile| self.expect_tile(tile));
         Ok(files)
     }
-
-    /// Applies the log from `from` on.
-    fn replay(&mut self, from: Position) -> Result<(), StorageError> {
-        let options = &self.head.options;
-        let dir = options.log_dir();
-        let mut replay = Replay::open(Arc::clone(&options.disk), &dir, from)?;
-        while let Some(item) = replay.next_item() {
-            match item {
-                Item::Record { position, kind, payload } => {
-                    self.records += 1;
-                    if let Err(what) = self.apply(position, kind, payload) {
-                        let what = format!("record {}: {what}", position.sequence);
-                        self.head.tell(&dir, &what);
-                    }
-                }
-                Item::Damage(damage) => self.head.tell(&damage.path, &damage.to_string()),
-            }
-        }
-        let missing = self.head.log.stats().missing_records;
-        if missing > 0 {
-            let what = format!(
-                "the log ends {missing} records before the place where the checkpoint goes on; \
-                 what was not sealed is missing"
-            );
-            self.head.tell(&dir, &what);
-        }
-        Ok(())
-    }
 }
+
+#[cfg(test)]
+mod tests;
 
 /// What is tried where a medium does not give the bytes of a file.
 const READ: &str = "read";

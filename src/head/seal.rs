@@ -79,8 +79,10 @@ struct Sealing {
 }
 
 impl Head {
-    pub(super) fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
-        self.maintenance.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The right to seal, flush or checkpoint; there is none before all is replayed.
+    pub(super) fn maintenance(&self) -> Result<MutexGuard<'_, Maintenance>, StorageError> {
+        self.gate.wait_for_all()?;
+        Ok(self.maintenance.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Directory of the head files.

@@ -161,9 +161,9 @@ fn reference(head: &Head, name: &str) -> SeriesRef {
 /// Seals every group.
 fn seal_everything(head: &Head) {
     let groups = head.groups_read().all();
-    head.seal(&groups, &mut head.maintenance()).unwrap();
+    head.seal(&groups, &mut head.maintenance().unwrap()).unwrap();
 }
 
 fn checkpoint(head: &Head) {
-    head.checkpoint(&mut head.maintenance()).unwrap();
+    head.checkpoint(&mut head.maintenance().unwrap()).unwrap();
 }

@@ -27,6 +27,7 @@ mod frame;
 mod log;
 pub mod record;
 mod replay;
+mod reread;
 mod segment;
 mod walk;
 mod wild;
@@ -44,6 +45,7 @@ use crate::disk::StorageError;
 pub use checkpoint::{CheckpointReader, CheckpointWriter, read_newest};
 pub use log::{Log, LogOptions, LogStats, SegmentInfo, Syncer};
 pub use replay::{Item, Replay};
+pub use reread::Reread;
 pub use wild::replay_bytes;
 
 /// The greatest kind that the owner of the log may use; 0 and those above are the container's.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::segment::{self, HeaderState, RECORDS_START, Segment};
 use super::walk::{Bounds, Step, Walk};
 use super::window::Window;
-use super::{Damage, DamageKind, Position};
+use super::{Damage, DamageKind, Position, Reread};
 use crate::disk::{Disk, StorageError};
 
 /// What replay comes across.
@@ -116,6 +116,12 @@ impl Replay {
     pub fn progress(&self) -> (u64, u64) {
         let here = self.walk.as_ref().map_or(0, Walk::offset);
         (self.bytes, (self.bytes_done + here).min(self.bytes))
+    }
+
+    /// A reader of the same log by positions; `None` where no salt is known, and so no record.
+    pub fn reread(&self) -> Option<Reread> {
+        let salt = self.salt?;
+        Some(Reread::new(Arc::clone(&self.disk), &self.dir, salt))
     }
 
     /// Sequence behind the last record that was given, skipped or lost.

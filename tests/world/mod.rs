@@ -131,6 +131,7 @@ impl World {
             retention_ms: 0,
             sync_interval: Duration::from_secs(seed % 2),
             disk_reserve_bytes: 700,
+            replay_threads: (seed / 2 % 3) as usize,
             out_of_order_window_ms: if seed.is_multiple_of(3) { 0 } else { 3 * 60 * MINUTE },
             observer: Arc::clone(&trail) as Arc<dyn Observer>,
             ..Options::default()

@@ -95,8 +95,12 @@ impl<'a> Commit<'a> {
     }
 
     pub(super) fn run(mut self) -> Result<CommitOutcome, StorageError> {
+        self.head.gate.wait_for(std::slice::from_ref(&self.root))?;
         loop {
             let Plan { groups, mut items, unlogged, unknown } = self.plan();
+            if self.head.gate.wait_for(&groups)? {
+                continue;
+            }
             let mut writers: Vec<_> = groups.iter().map(|group| group.writer()).collect();
             if !still_there(&writers, &items) {
                 continue;

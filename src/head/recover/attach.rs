@@ -1,34 +1,33 @@
 //! The last step of recovery: tiles go to their groups, numbers go on where they ended.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hashbrown::HashSet;
 
 use super::Recovery;
-use crate::head::GroupKey;
 use crate::head::extra::Extra;
 use crate::head::group::{Group, NO_SERIES};
 use crate::head::tile::{HeadFile, TileRef};
 use crate::model::Samples;
 
 impl Recovery<'_> {
-    pub(super) fn attach(self, files: &[Arc<HeadFile>]) {
+    /// Groups that tiles know and nothing else does: the log lost them.
+    pub(super) fn lost_groups(&self, files: &[Arc<HeadFile>]) -> HashSet<u32> {
+        let groups = files.iter().flat_map(|file| file.tiles()).map(|tile| tile.group);
+        groups.filter(|&group| self.head.group(group).is_none()).collect()
+    }
+
+    /// What everyone may know before the log is replayed: bounds of time, files, numbers.
+    pub(super) fn prepare(&self, files: &[Arc<HeadFile>]) {
         for file in files {
-            let is_new = file.number >= self.state.next_file;
-            for index in 0..file.tiles().len() as u32 {
-                self.attach_tile(file, index, is_new);
+            let clip_ms = self.clip_ms(file);
+            for tile in file.tiles().iter().filter(|tile| tile.max_ms >= clip_ms) {
+                self.head.saw(tile.min_ms.max(clip_ms), tile.max_ms);
             }
             self.head.files().by_number.insert(file.number, Arc::clone(file));
         }
-        let now_ms = self.head.options.clock.now_ms();
-        let groups = self.head.groups_read().all();
-        for group in groups {
-            self.finish_group(&group, now_ms);
-        }
-        if self.state.newest_ms != i64::MIN {
-            self.head
-                .bounds
-                .newest_ms
-                .fetch_max(self.state.newest_ms, std::sync::atomic::Ordering::AcqRel);
-        }
+        self.head.bounds.newest_ms.fetch_max(self.state.newest_ms, Ordering::AcqRel);
         if let Some(flushed_ms) = self.head.options.flushed_until_ms {
             self.head.raise_lower(flushed_ms);
         }
@@ -47,23 +46,17 @@ impl Recovery<'_> {
         clip.unwrap_or(i64::MIN).max(flushed.unwrap_or(i64::MIN))
     }
 
-    fn attach_tile(&self, file: &Arc<HeadFile>, index: u32, is_new: bool) {
+    /// Gives a tile to its group. From one that `is_new` to the checkpoint more is learned.
+    pub(super) fn attach_tile(&self, file: &Arc<HeadFile>, index: u32, is_new: bool) {
         let meta = *file.tile(index);
         let clip_ms = self.clip_ms(file);
-        let is_known = self.head.group(meta.group).is_some();
-        let known = self.head.group(meta.group);
-        let group = known.unwrap_or_else(|| {
-            // The log lost the group; its samples are still of their series.
-            let key = GroupKey::Embedded(format!("recovered group {}", meta.group));
-            self.head.groups_write().restore(meta.group, meta.group, &key)
-        });
-        if is_new || !is_known {
+        let Some(group) = self.head.group(meta.group) else { return };
+        if is_new {
             self.learn_from_tile(file, index, &group);
         }
         if meta.max_ms < clip_ms {
             return;
         }
-        self.head.saw(meta.min_ms.max(clip_ms), meta.max_ms);
         let mut data = group.data();
         file.use_tile(true);
         data.tiles.push(TileRef { file: Arc::clone(file), index, clip_ms });
@@ -104,7 +97,8 @@ impl Recovery<'_> {
         }
     }
 
-    fn finish_group(&self, group: &Group, now_ms: i64) {
+    /// Sets the numbers of a group on where log and tiles end.
+    pub(super) fn finish_group(&self, group: &Group, now_ms: i64) {
         let (seen, covered) = self.tail(group.id);
         let mut writer = group.writer();
         let data = group.data();

@@ -52,7 +52,13 @@ impl Recovery<'_> {
             }
             kind::DELETION => {
                 while let Some(entry) = read_deletion(cursor)? {
-                    self.head.replay_deletion(entry);
+                    match &self.part {
+                        Some(groups) => {
+                            self.head.replay_deletion(entry, |group| groups.contains(&group));
+                        }
+                        // A checkpoint has the tables only, and no samples.
+                        None => drop(self.head.note_deletion(entry)),
+                    }
                 }
                 Ok(())
             }

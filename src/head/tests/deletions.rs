@@ -79,7 +79,7 @@ fn numbers_of_lost_files_are_not_used_for_what_comes_later() {
     for _ in 0..3 {
         bench.disk.fail_nth_of(crate::disk::Call::Create, 1, crate::disk::Fault::Once);
         let groups = head.groups_read().all();
-        assert!(head.seal(&groups, &mut head.maintenance()).is_err());
+        assert!(head.seal(&groups, &mut head.maintenance().unwrap()).is_err());
     }
     delete(&head, &["1"], i64::MIN, i64::MAX);
     bench.disk = bench.disk.kill();

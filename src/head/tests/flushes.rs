@@ -79,10 +79,10 @@ fn scenario(bench: &Bench) -> (Contents, Contents) {
         }
         if i % 8 == 5 {
             let groups = head.groups_read().all();
-            let _ = head.seal(&groups, &mut head.maintenance());
+            let _ = head.seal(&groups, &mut head.maintenance().unwrap());
         }
         if i % 12 == 9 {
-            let _ = head.checkpoint(&mut head.maintenance());
+            let _ = head.checkpoint(&mut head.maintenance().unwrap());
         }
         if i == 20 {
             let shown = contents(&head);

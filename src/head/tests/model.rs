@@ -116,7 +116,7 @@ impl World {
                 let groups = self.head.groups_read().all();
                 let groups: Vec<_> =
                     groups.into_iter().filter(|g| g.key == target(&source.to_string())).collect();
-                self.head.seal(&groups, &mut self.head.maintenance()).unwrap();
+                self.head.seal(&groups, &mut self.head.maintenance().unwrap()).unwrap();
             }
             Op::Checkpoint => checkpoint(&self.head),
             Op::Flush(everything) => self.flush(*everything),
