@@ -33,6 +33,11 @@ impl Ulid {
         Self(after.map_or(fresh, |after| fresh.max(after.0.saturating_add(1))))
     }
 
+    /// The time in it, in milliseconds.
+    pub fn time_ms(self) -> u64 {
+        (self.0 >> 80) as u64
+    }
+
     /// The lower half of its chance.
     pub fn low_bits(self) -> u64 {
         self.0 as u64

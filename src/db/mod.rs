@@ -14,6 +14,7 @@ mod deletions;
 mod events;
 mod maintenance;
 mod options;
+mod quarantine;
 mod query;
 mod reserve;
 mod snapshot;
@@ -144,7 +145,9 @@ impl Database {
         head_options.window_ms = options.block_duration_min_ms;
         head_options.limits = options.limits;
         let reserve = take_reserve(&disk, &head_options.dir, &options);
+        let root = head_options.dir.clone();
         let head = Head::open(head_options)?;
+        trim_quarantine(&*disk, &root, &options);
         observer.event(&Event::Opened {
             series: head.series_count(),
             blocks: blocks.list().len() + takeover.list().len(),
@@ -229,6 +232,20 @@ impl Database {
     pub fn close(&self) -> Result<(), StorageError> {
         self.inner.close()
     }
+}
+
+/// Keeps `quarantine/` within its limit.
+fn trim_quarantine(disk: &dyn Disk, root: &Path, options: &Options) {
+    let text = match quarantine::trim(disk, root, options.quarantine_bytes_max) {
+        Ok(removed) if removed.is_empty() => return,
+        Ok(removed) => format!(
+            "quarantine holds more than quarantine_bytes_max ({}); removed for it: {}",
+            options.quarantine_bytes_max,
+            removed.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        ),
+        Err(error) => format!("quarantine cannot be kept within its limit: {error}"),
+    };
+    options.observer.event(&Event::Warning(text));
 }
 
 /// The reserve; a disk that refuses it leaves the database without one.

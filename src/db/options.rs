@@ -38,6 +38,9 @@ pub struct Options {
     pub disk_reserve_bytes: u64,
     /// What new series are taken at most.
     pub limits: SeriesLimits,
+    /// Most bytes of damaged files that are kept in `quarantine/`; of more the oldest are removed
+    /// when the database is opened. 0 keeps all.
+    pub quarantine_bytes_max: u64,
     /// Threads that replay the log after `open` has returned; until a part of it is replayed, what
     /// asks for it waits. 0: `open` returns when all is replayed.
     pub replay_threads: usize,
@@ -61,6 +64,7 @@ impl Default for Options {
             future_limit_ms: 10 * 60 * 1000,
             disk_reserve_bytes: 16 << 20,
             limits: SeriesLimits::default(),
+            quarantine_bytes_max: 1 << 30,
             replay_threads: 2,
             background: true,
             maintenance_interval: Duration::from_secs(1),

@@ -61,6 +61,11 @@ impl Reserve {
         Ok(reserve)
     }
 
+    /// The directory that it lies in, the database's own.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Bytes that it holds.
     pub(super) fn bytes(&self) -> u64 {
         match *self.state() {

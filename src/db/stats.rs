@@ -33,6 +33,8 @@ pub struct Stats {
     pub quarantined: Vec<(PathBuf, String)>,
     /// Why no commit is taken at the moment, if none is: a full disk, or one that refuses writes.
     pub unwritable: Option<String>,
+    /// Bytes of damaged files in `quarantine/`.
+    pub quarantine_bytes: u64,
     /// Bytes on the disk that are kept for making room when it is full; 0 while they are given up.
     pub disk_reserve_bytes: u64,
     /// Samples accepted.
@@ -139,6 +141,7 @@ impl Shared {
             snapshot_bytes,
             shelved: self.takeover.shelved(),
             unwritable: head.log.unwritable.clone(),
+            quarantine_bytes: self.quarantine_bytes(),
             disk_reserve_bytes: self.reserve.bytes(),
             samples_appended: head.samples_appended,
             series_created: head.series_created,
@@ -153,6 +156,11 @@ impl Shared {
 }
 
 impl Shared {
+    /// A figure of the page of metrics; one that cannot be had is no reason to fail it.
+    fn quarantine_bytes(&self) -> u64 {
+        super::quarantine::bytes(&*self.disk, self.reserve.dir()).unwrap_or(0)
+    }
+
     /// What is damaged or not served, and why.
     fn troubles(&self) -> Vec<(PathBuf, String)> {
         let in_head = self.head_damage.lock().unwrap_or_else(PoisonError::into_inner);

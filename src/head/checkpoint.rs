@@ -32,6 +32,10 @@ pub(super) mod checkpoint_kind {
     pub(in crate::head) const FORMER: u8 = 18;
     /// Numbers that were given to groups and series.
     pub(in crate::head) const NUMBERS: u8 = 19;
+    /// Label names and values, numbered from 0, for the series that follow.
+    pub(in crate::head) const SYMBOLS: u8 = 20;
+    /// Series whose labels are numbers of symbols.
+    pub(in crate::head) const SERIES: u8 = 21;
 }
 
 /// Bounds and numbers of the head.
@@ -211,6 +215,9 @@ fn read_extra(cursor: &mut Cursor<'_>) -> Result<Extra, RecordError> {
     Ok(Extra { histogram, start_ms })
 }
 
+/// Series that share a table of symbols in a checkpoint.
+const SERIES_AT_A_TIME: usize = 20_000;
+
 /// A checkpoint begins a new log segment where the current one is longer than this.
 const ROTATE_BYTES_MIN: u64 = 256 << 10;
 
@@ -279,16 +286,12 @@ impl Head {
         write_uvarint(&mut numbers, u64::from(self.register_read().ids_end()));
         writer.append(checkpoint_kind::NUMBERS, &numbers)?;
         let ids: Vec<u32> = self.register_read().ids().collect();
-        let mut result = Ok(());
         // Some series at a time, so that new ones need not wait for all.
-        for ids in ids.chunks(10_000) {
-            self.write_series(ids, &mut |body| {
-                if result.is_ok() {
-                    result = writer.append(kind::SERIES, &body);
-                }
-            });
+        for ids in ids.chunks(SERIES_AT_A_TIME) {
+            let (symbols, series) = self.register_read().symbols_and_series(ids);
+            writer.append(checkpoint_kind::SYMBOLS, &symbols)?;
+            writer.append(checkpoint_kind::SERIES, &series)?;
         }
-        result?;
         let mut former = Vec::new();
         for (series, groups) in self.register_read().all_former() {
             for &group in groups {

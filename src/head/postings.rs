@@ -59,7 +59,20 @@ impl LiveIndex {
         let symbols = &mut self.symbols;
         let pairs: Vec<(u32, u32)> =
             labels.iter().map(|(n, v)| (symbols.intern(n), symbols.intern(v))).collect();
-        let row = self.rows.add(id, &pairs, &mut self.symbols);
+        self.add_held(id, &pairs)
+    }
+
+    /// Adds a series whose labels are these symbols, which somebody holds.
+    pub(super) fn add_pairs(&mut self, id: u32, pairs: &[(u32, u32)]) -> Row {
+        for &(name, value) in pairs {
+            self.symbols.hold(name);
+            self.symbols.hold(value);
+        }
+        self.add_held(id, pairs)
+    }
+
+    fn add_held(&mut self, id: u32, pairs: &[(u32, u32)]) -> Row {
+        let row = self.rows.add(id, pairs, &mut self.symbols);
         self.all.insert(id);
         self.pending.push((id, row));
         self.pending_pairs += pairs.len();

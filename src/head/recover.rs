@@ -1,9 +1,9 @@
 //! Opening a head: checkpoint, head files, then the log.
 //!
-//! The log is read twice: a first pass applies the tables and sorts the rest into parts (`scan.rs`),
-//! and from then on the head serves; a second one replays part after part, those that somebody
-//! waits for first (`parts.rs`), by several threads where that is wanted. Who asks for a group that
-//! is not replayed waits for it (`gate.rs`).
+//! The log is read twice: a first pass applies the tables and sorts the rest into parts
+//! (`scan.rs`), and from then on the head serves; a second one replays part after part, those that
+//! somebody waits for first (`parts.rs`), by several threads where that is wanted. Who asks for a
+//! group that is not replayed waits for it (`gate.rs`).
 //!
 //! Records that a tile or the checkpoint covers are skipped by their number, so replay does no
 //! more than what is unsealed. Where records of a group are missing, each of its series resumes at
@@ -48,6 +48,8 @@ struct Recovery<'a> {
     tails: HashMap<u32, Tail>,
     /// Ids below were given to series, whether they are there or not.
     ids_end: u32,
+    /// Symbols that the checkpoint's series name by their place here; each is held.
+    symbols: Vec<u32>,
     /// Groups of the part that is replayed; `None` while tables are read.
     part: Option<HashSet<u32>>,
     records: u64,
@@ -159,7 +161,8 @@ impl<'a> Recovery<'a> {
             files: Vec::new(),
         };
         let tails = HashMap::new();
-        Self { head, state, tails, ids_end: 0, part: None, records: 0, samples: 0 }
+        let (ids_end, records, samples) = (0, 0, 0);
+        Self { head, state, tails, ids_end, symbols: Vec::new(), part: None, records, samples }
     }
 
     /// Opens the head files that count, removes what is left of unfinished work, and puts damaged

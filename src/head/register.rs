@@ -14,7 +14,7 @@ use super::postings::LiveIndex;
 use super::rows::Row;
 use super::stats::HeadMemory;
 use super::{SeriesId, SeriesRef};
-use crate::encoding::varint::write_str;
+use crate::encoding::varint::{write_str, write_uvarint};
 use crate::model::{Labels, METRIC_NAME};
 
 /// The shape of a record that no series has.
@@ -76,7 +76,7 @@ impl Register {
             Some(id) => (id, self.records[id as usize].generation + 1),
             None => (self.records.len() as u32, 0),
         };
-        self.place(SeriesRef { id: SeriesId(id), generation }, labels, false);
+        self.place(SeriesRef { id: SeriesId(id), generation }, labels, None, false);
         self.reference(id)
     }
 
@@ -87,6 +87,16 @@ impl Register {
     /// checkpoint holds. So labels may be named with one id after another, and the last one
     /// counts; one that the checkpoint had already gets its home back when its turn comes.
     pub(super) fn restore(&mut self, series: SeriesRef, labels: &Labels) -> bool {
+        self.restore_pairs(series, labels, None)
+    }
+
+    /// [`Self::restore`]; the symbols of the labels, where somebody holds them already.
+    pub(super) fn restore_pairs(
+        &mut self,
+        series: SeriesRef,
+        labels: &Labels,
+        pairs: Option<&[(u32, u32)]>,
+    ) -> bool {
         match self.find(labels) {
             Some(found) if found == series => return true,
             Some(other) => {
@@ -107,17 +117,26 @@ impl Register {
         }
         let is_back = |r: &&Record| r.generation == series.generation && r.hash == hash;
         let home = record.filter(is_back).map(|r| r.home);
-        self.place(series, labels, true);
+        self.place(series, labels, pairs, true);
         if let Some(home) = home {
             self.records[series.id.0 as usize].home = home;
         }
         true
     }
 
-    fn place(&mut self, series: SeriesRef, labels: &Labels, logged: bool) {
+    fn place(
+        &mut self,
+        series: SeriesRef,
+        labels: &Labels,
+        pairs: Option<&[(u32, u32)]>,
+        logged: bool,
+    ) {
         let id = series.id.0;
         let hash = self.hash(labels);
-        let row = self.index.add(id, labels);
+        let row = match pairs {
+            Some(pairs) => self.index.add_pairs(id, pairs),
+            None => self.index.add(id, labels),
+        };
         for pair in counted_pairs(&self.index, row) {
             *self.counts.entry(pair).or_insert(0) += 1;
         }
@@ -228,6 +247,30 @@ impl Register {
     pub(super) fn pairs(&self, id: u32) -> Option<impl Iterator<Item = (u32, u32)> + '_> {
         let record = self.records.get(id as usize).filter(|record| record.is_live())?;
         Some(self.index.rows.pairs(record.row))
+    }
+
+    /// Bodies of two records of a checkpoint: the symbols of these series, and the series.
+    pub(super) fn symbols_and_series(&self, ids: &[u32]) -> (Vec<u8>, Vec<u8>) {
+        let (mut symbols, mut series) = (Vec::new(), Vec::new());
+        let mut numbers: HashMap<u32, u32> = HashMap::new();
+        let mut previous = 0;
+        for &id in ids.iter().filter(|&&id| self.is_live(id)) {
+            let record = &self.records[id as usize];
+            write_uvarint(&mut series, u64::from(id - previous));
+            previous = id;
+            write_uvarint(&mut series, u64::from(record.generation));
+            let pairs: Vec<(u32, u32)> = self.index.rows.pairs(record.row).collect();
+            write_uvarint(&mut series, pairs.len() as u64);
+            for symbol in pairs.into_iter().flat_map(|(name, value)| [name, value]) {
+                let next = numbers.len() as u32;
+                let number = *numbers.entry(symbol).or_insert(next);
+                if number == next {
+                    write_str(&mut symbols, self.index.symbols.text(symbol));
+                }
+                write_uvarint(&mut series, u64::from(number));
+            }
+        }
+        (symbols, series)
     }
 
     /// Appends the canonical label bytes of a live series.

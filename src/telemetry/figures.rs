@@ -300,6 +300,9 @@ impl TsdbFigures {
         let help =
             "1 while the write-ahead log takes samples, 0 while the disk is full or refuses.";
         out.push(plain(Gauge, "narthex_wal_writable", help, f64::from(writable)));
+        let help = "Bytes of damaged files that were put aside.";
+        let aside = self.stats.quarantine_bytes as f64;
+        out.push(plain(Gauge, "narthex_quarantine_bytes", help, aside));
         let help = "Bytes of the disk kept for making room when it is full; 0 while given up.";
         let reserve = self.stats.disk_reserve_bytes as f64;
         out.push(plain(Gauge, "narthex_disk_reserve_bytes", help, reserve));

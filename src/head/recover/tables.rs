@@ -5,6 +5,7 @@ use hashbrown::{HashMap, HashSet};
 use super::Recovery;
 use crate::disk::StorageError;
 use crate::encoding::cursor::Cursor;
+use crate::encoding::varint::write_str;
 use crate::head::checkpoint::{GroupState, HeadState, checkpoint_kind};
 use crate::head::extra::Extra;
 use crate::head::group::{Data, Group, NO_SERIES, SlotState};
@@ -30,8 +31,58 @@ impl Recovery<'_> {
                 self.head.tell(&dir, &error.to_string());
             }
         }
+        self.forget_symbols();
         self.head.raise_lower(self.state.lower_ms);
         Ok(())
+    }
+
+    /// Takes over the symbols that the series behind them name.
+    fn read_symbols(&mut self, cursor: &mut Cursor<'_>) -> Result<(), RecordError> {
+        self.forget_symbols();
+        let mut register = self.head.register_write();
+        while !cursor.is_empty() {
+            self.symbols.push(register.index.symbols.intern(cursor.str()?));
+        }
+        Ok(())
+    }
+
+    fn forget_symbols(&mut self) {
+        let mut register = self.head.register_write();
+        self.symbols.drain(..).for_each(|symbol| register.index.symbols.release(symbol));
+    }
+
+    fn apply_series_by_symbols(&mut self, cursor: &mut Cursor<'_>) -> Result<(), RecordError> {
+        let mut register = self.head.register_write();
+        let (mut id, mut bytes, mut pairs) = (0_u32, Vec::new(), Vec::new());
+        let mut result = Ok(());
+        while !cursor.is_empty() {
+            let offset = cursor.offset();
+            let bad = |what| RecordError { offset, what };
+            id = id.checked_add(cursor.uvarint_u32()?).ok_or(bad("a series number too large"))?;
+            let generation = cursor.uvarint_u32()?;
+            // A pair has two bytes at least.
+            let len = cursor.uvarint_max(cursor.remaining() / 2)?;
+            bytes.clear();
+            pairs.clear();
+            for _ in 0..len {
+                let mut symbol = || {
+                    let number = cursor.uvarint_u32()? as usize;
+                    self.symbols.get(number).copied().ok_or(bad("a symbol that is not there"))
+                };
+                let (name, value) = (symbol()?, symbol()?);
+                write_str(&mut bytes, register.index.symbols.text(name));
+                write_str(&mut bytes, register.index.symbols.text(value));
+                pairs.push((name, value));
+            }
+            let labels = Labels::from_bytes(&bytes).filter(|_| id != NO_SERIES);
+            let series = SeriesRef { id: SeriesId(id), generation };
+            match labels {
+                None => result = Err(bad("labels that are not canonical")),
+                Some(labels) if register.restore_pairs(series, &labels, Some(&pairs)) => {}
+                Some(_) => result = Err(bad("a series that contradicts another")),
+            }
+        }
+        result
     }
 
     /// Applies one record of log or checkpoint.
@@ -76,6 +127,8 @@ impl Recovery<'_> {
                 let state = GroupState::read(cursor)?;
                 self.apply_group_state(state)
             }
+            checkpoint_kind::SYMBOLS => self.read_symbols(cursor),
+            checkpoint_kind::SERIES => self.apply_series_by_symbols(cursor),
             checkpoint_kind::FORMER => {
                 let mut register = self.head.register_write();
                 while !cursor.is_empty() {
