@@ -96,6 +96,28 @@ struct Counters {
 }
 
 impl Shared {
+    /// What a start does about room on the disk: refuses commits where there is none, and keeps
+    /// `quarantine/` within its limit.
+    fn settle_room(&self) {
+        if self.reserve.is_given_up() {
+            self.hold_commits();
+        }
+        let bytes_max = self.options.quarantine_bytes_max;
+        let text = match quarantine::trim(&*self.disk, self.reserve.dir(), bytes_max) {
+            Ok(removed) if removed.is_empty() => return,
+            Ok(removed) => format!(
+                "quarantine holds more than quarantine_bytes_max ({bytes_max}); removed for it: {}",
+                removed
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+            Err(error) => format!("quarantine cannot be kept within its limit: {error}"),
+        };
+        self.options.observer.event(&Event::Warning(text));
+    }
+
     fn check_open(&self) -> Result<(), StorageError> {
         if self.is_closed.load(Ordering::Acquire) { Err(StorageError::Closed) } else { Ok(()) }
     }
@@ -145,9 +167,7 @@ impl Database {
         head_options.window_ms = options.block_duration_min_ms;
         head_options.limits = options.limits;
         let reserve = take_reserve(&disk, &head_options.dir, &options);
-        let root = head_options.dir.clone();
         let head = Head::open(head_options)?;
-        trim_quarantine(&*disk, &root, &options);
         observer.event(&Event::Opened {
             series: head.series_count(),
             blocks: blocks.list().len() + takeover.list().len(),
@@ -170,9 +190,7 @@ impl Database {
             wake: Default::default(),
             counters: Counters::default(),
         });
-        if shared.reserve.is_given_up() {
-            shared.hold_commits();
-        }
+        shared.settle_room();
         let threads = Mutex::new(Vec::new());
         let database =
             Self { inner: Arc::new(Inner { shared, threads, lock: Mutex::new(Some(lock)) }) };
@@ -232,20 +250,6 @@ impl Database {
     pub fn close(&self) -> Result<(), StorageError> {
         self.inner.close()
     }
-}
-
-/// Keeps `quarantine/` within its limit.
-fn trim_quarantine(disk: &dyn Disk, root: &Path, options: &Options) {
-    let text = match quarantine::trim(disk, root, options.quarantine_bytes_max) {
-        Ok(removed) if removed.is_empty() => return,
-        Ok(removed) => format!(
-            "quarantine holds more than quarantine_bytes_max ({}); removed for it: {}",
-            options.quarantine_bytes_max,
-            removed.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-        ),
-        Err(error) => format!("quarantine cannot be kept within its limit: {error}"),
-    };
-    options.observer.event(&Event::Warning(text));
 }
 
 /// The reserve; a disk that refuses it leaves the database without one.

@@ -73,7 +73,7 @@ fn bytes_of_dir(disk: &dyn Disk, dir: &Path) -> Result<u64, StorageError> {
 /// which they were written.
 fn time_of(name: &str) -> u64 {
     let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
-    let in_block = || Ulid::parse(name).or_else(|| Ulid::parse(stem)).map(|ulid| ulid.time_ms());
+    let in_block = || Ulid::parse(name).or_else(|| Ulid::parse(stem)).map(Ulid::time_ms);
     match ending.parse() {
         Ok(at_ms) if at_ms > 1_000_000_000_000 => at_ms,
         _ => in_block().unwrap_or(0),

@@ -91,7 +91,9 @@ fn what_is_not_replayed_is_waited_for_and_never_half_answered() {
             (0..10).map(|group| scope.spawn(move || commit(head, group, rows_end()))).collect();
         let sealed = scope.spawn(|| head.shorten_log());
         let runs: Vec<_> = (0..2).map(|_| scope.spawn(|| work.run())).collect();
-        runs.into_iter().for_each(|run| run.join().unwrap());
+        for run in runs {
+            run.join().unwrap();
+        }
         for (group, answer) in answers.into_iter().enumerate() {
             let found = answer.join().unwrap().unwrap();
             let expected = if group < 5 { &rows[..] } else { &rows[7..] };
