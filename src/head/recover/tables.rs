@@ -46,7 +46,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn forget_symbols(&mut self) {
+    pub(super) fn forget_symbols(&mut self) {
         let mut register = self.head.register_write();
         self.symbols.drain(..).for_each(|symbol| register.index.symbols.release(symbol));
     }

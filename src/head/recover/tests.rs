@@ -4,8 +4,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::disk::{SimulatedClock, SimulatedDisk};
+use crate::encoding::varint::write_str;
+use crate::head::checkpoint::checkpoint_kind;
 use crate::head::{CommitOutcome, GroupKey, NoObserver, SeriesId};
 use crate::model::{Labels, Samples, TimeRange};
 
@@ -32,6 +36,57 @@ fn commit(head: &Arc<Head>, group: usize, t_ms: i64) -> Result<CommitOutcome, St
         appender.append(series, t_ms, t_ms as f64 / 10.0 + i as f64);
     }
     appender.commit()
+}
+
+/// The tables of a checkpoint with many more series than share one table of symbols.
+#[test]
+fn labels_come_back_from_tables_of_symbols() {
+    let (disk, clock) = (SimulatedDisk::new(1), SimulatedClock::new(START));
+    let head = Head::open(options(&disk, &clock)).unwrap();
+    let all: Vec<Labels> = (0..45_000).map(|i| labels(i % 7, i)).collect();
+    for part in all.chunks(9_000) {
+        let mut appender = head.appender(&key(0));
+        for labels in part {
+            let series = appender.series(labels);
+            appender.append(series, START, 1.0);
+        }
+        appender.commit().unwrap();
+    }
+    let before: Vec<_> = all.iter().map(|labels| head.find(labels).unwrap()).collect();
+    head.shorten_log().unwrap();
+    let (disk, clock) = (disk.kill(), clock);
+    let head = Head::open(options(&disk, &clock)).unwrap();
+    let after: Vec<_> = all.iter().map(|labels| head.find(labels).unwrap()).collect();
+    assert_eq!(before, after);
+    for (series, labels) in after.iter().zip(&all) {
+        assert_eq!(head.labels(series.id).as_ref(), Some(labels));
+    }
+    assert_eq!(head.series_count(), all.len());
+}
+
+proptest! {
+    #[test]
+    fn wild_tables_do_not_panic(
+        symbols: Vec<u8>,
+        text in prop::collection::vec("[a-z]{0,3}", 0..6),
+        series in prop::collection::vec(0_u8..12, 0..60),
+    ) {
+        let (disk, clock) = (SimulatedDisk::new(1), SimulatedClock::new(START));
+        let head = Head::open(options(&disk, &clock)).unwrap();
+        let mut recovery = Recovery::new(&head);
+        let mut good = Vec::new();
+        text.iter().for_each(|text| write_str(&mut good, text));
+        for symbols in [&symbols, &good] {
+            let _ = recovery.apply(Position::START, checkpoint_kind::SYMBOLS, symbols);
+            let _ = recovery.apply(Position::START, checkpoint_kind::SERIES, &series);
+        }
+        recovery.forget_symbols();
+        for id in (0..40).map(SeriesId) {
+            if let Some(labels) = head.labels(id) {
+                prop_assert_eq!(head.find(&labels).map(|series| series.id), Some(id));
+            }
+        }
+    }
 }
 
 /// Times of a series; an error of `check` ends the waiting.
