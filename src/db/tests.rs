@@ -246,3 +246,22 @@ fn no_block_is_planned_that_its_format_cannot_hold() {
     let options = Options { block_duration_max_ms: Some(100 * days), ..Options::default() };
     assert!(options.block_duration_limit_ms() <= i64::from(u32::MAX));
 }
+
+#[test]
+fn a_compaction_leaves_no_log_behind() {
+    let mut bench = Bench::new();
+    let db = bench.open();
+    for minute in 0..300 {
+        bench.scrape(&db, START + minute * 60_000);
+    }
+    let before = db.stats().wal_bytes;
+    let (all, _) = read(&db);
+    db.compact_all().unwrap();
+    let stats = db.stats();
+    // Headers, and nothing that a block has.
+    assert!(stats.wal_bytes < 200 && before > 20 * stats.wal_bytes, "{before} {}", stats.wal_bytes);
+    assert_eq!((stats.head_file_bytes, stats.head.log.segments), (0, 1));
+    drop(db);
+    bench.disk = bench.disk.kill();
+    assert_eq!(read(&bench.open()).0, all);
+}
