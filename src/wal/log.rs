@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::frame;
-use super::{KIND_MAX, PAYLOAD_BYTES_MAX, Position};
+use super::{Damage, KIND_MAX, PAYLOAD_BYTES_MAX, Position};
 use crate::disk::{Clock, Disk, File, StorageError, is_disk_full};
 
 pub use sync::Syncer;
@@ -66,6 +66,9 @@ pub struct LogStats {
     pub appended_records: u64,
     /// Records before the position given when it was opened that it did not have any more.
     pub missing_records: u64,
+    /// The end that was cut when it was opened: torn by a loss of power, or damaged. A replay
+    /// after that does not meet it any more.
+    pub cut: Option<Damage>,
     /// Syncs that worked.
     pub syncs: u64,
     /// Syncs that failed.

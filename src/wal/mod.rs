@@ -104,7 +104,7 @@ pub enum DamageKind {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
-            DamageKind::TornTail => "end of the log that was never synced",
+            DamageKind::TornTail => "torn or damaged end, not known to be synced, cut",
             DamageKind::Rotten => "damaged bytes",
             DamageKind::NoHeader => "no readable header",
             DamageKind::TooNew => "written by a newer version",

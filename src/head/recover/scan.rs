@@ -100,7 +100,11 @@ impl Recovery<'_> {
                 Item::Damage(damage) => self.head.tell(&damage.path, &damage.to_string()),
             }
         }
-        let missing = self.head.log.stats().missing_records;
+        let log = self.head.log.stats();
+        if let Some(cut) = log.cut {
+            self.head.tell(&cut.path, &cut.to_string());
+        }
+        let missing = log.missing_records;
         if missing > 0 {
             let what = format!(
                 "the log ends {missing} records before the place where the checkpoint goes on; \

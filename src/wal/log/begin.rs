@@ -8,7 +8,7 @@ use crate::disk::{Clock, Disk, File, StorageError};
 use crate::wal::frame::{self, KIND_MARKER};
 use crate::wal::replay::{Found, Replay};
 use crate::wal::segment::{self, HeaderState, RECORDS_START, Segment, SegmentHeader};
-use crate::wal::{KIND_MAX, Position};
+use crate::wal::{DamageKind, KIND_MAX, Position};
 
 /// Reads the end of the log: which records the newest segments hold that no marker covers (they
 /// go into the next segment, so that nothing depends on whether their file was synced), and with
@@ -87,6 +87,9 @@ fn read_end(
             // Records lost in the middle are below a marker that comes later.
             Found::Damage(damage) if damage.records > 0 => {
                 state.mark_synced(replay.next_sequence());
+            }
+            Found::Damage(damage) if damage.kind == DamageKind::TornTail => {
+                state.stats.cut = Some(damage);
             }
             Found::Damage(_) => {}
         }

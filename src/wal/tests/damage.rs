@@ -171,6 +171,7 @@ fn a_torn_tail_is_cut_even_where_later_records_came_through() {
     assert_eq!(damages[0].offset + damages[0].len, bytes.len() as u64);
     // The cut is for good: the numbers are used again, and the old records stay away.
     let log = open(&disk, &SimulatedClock::new(0), options(1 << 20, 1000)).unwrap();
+    assert_eq!(log.stats().cut.map(|cut| (cut.path, cut.offset)), Some((path, hole.offset)));
     append(&log, &[record(4)]).unwrap();
     assert_eq!(records(&disk), [record(1), record(4)]);
 }
