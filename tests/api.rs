@@ -278,6 +278,8 @@ fn status_pages() {
         assert!(info[field].is_i64(), "{field} {info}");
     }
     assert_eq!(info["reloadConfigSuccess"], true);
+    assert_eq!(info["storageUnwritable"], "");
+    assert_eq!(info["storageQuarantined"].as_array().map(Vec::len), Some(0), "{info}");
     assert!(
         data("config")["yaml"].as_str().is_some_and(|yaml| yaml.contains("scrape_interval: 1h"))
     );

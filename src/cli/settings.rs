@@ -164,15 +164,22 @@ impl Settings {
             block_duration_min_ms: self.flags.duration_ms("storage.tsdb.min-block-duration").max(1),
             block_duration_max_ms: (longest > 0).then_some(longest),
             limits: self.limits(),
+            sync_interval: duration(self.flags.duration_ms("storage.wal.sync-interval")),
+            disk_reserve_bytes: self.bytes("storage.disk-reserve"),
+            quarantine_bytes_max: self.bytes("storage.quarantine.max-size"),
             ..db::Options::default()
         }
+    }
+
+    /// A size; the table has seen to it that it is one.
+    fn bytes(&self, name: &str) -> u64 {
+        parse_bytes(self.flags.text(name)).unwrap_or(0) as u64
     }
 
     /// What new series are taken at most.
     fn limits(&self) -> SeriesLimits {
         let limit = |name: &str| self.flags.uint(&format!("storage.limits.max-{name}"));
-        let memory = parse_bytes(self.flags.text("storage.limits.max-head-memory"));
-        let memory = memory.unwrap_or(0) as u64;
+        let memory = self.bytes("storage.limits.max-head-memory");
         SeriesLimits {
             labels_max: limit("labels-per-series"),
             label_name_bytes_max: limit("label-name-length"),
@@ -214,6 +221,24 @@ mod tests {
         let flagged = settings(&["--storage.tsdb.retention.time=30d"]);
         assert_eq!(flagged.retention_ms(&empty), 30 * day_ms);
         assert_eq!(flagged.retention_ms(&written), 3 * day_ms);
+    }
+
+    #[test]
+    fn what_the_disk_may_lose_and_hold_is_set_by_flags() {
+        let empty = config::parse("", "t.yml").unwrap();
+        let options = settings(&[]).database(&empty);
+        let usual = db::Options::default();
+        assert_eq!(options.sync_interval, usual.sync_interval);
+        assert_eq!(options.disk_reserve_bytes, usual.disk_reserve_bytes);
+        assert_eq!(options.quarantine_bytes_max, usual.quarantine_bytes_max);
+        let line = [
+            "--storage.wal.sync-interval=0s",
+            "--storage.disk-reserve=64MiB",
+            "--storage.quarantine.max-size=0B",
+        ];
+        let options = settings(&line).database(&empty);
+        assert!(options.sync_interval.is_zero());
+        assert_eq!((options.disk_reserve_bytes, options.quarantine_bytes_max), (64 << 20, 0));
     }
 
     #[test]

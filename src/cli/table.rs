@@ -215,6 +215,25 @@ pub(super) const FLAGS: &[Flag] = &[
         "Least severity of messages that are logged.",
     ),
     active("log.format", Kind::OneOf(&["logfmt", "json"]), "logfmt", "Form of log messages."),
+    active(
+        "storage.wal.sync-interval",
+        Kind::Duration,
+        "1s",
+        "Greatest age of acknowledged samples that a loss of power may take; 0s syncs before each \
+         acknowledgement.",
+    ),
+    active(
+        "storage.disk-reserve",
+        Kind::Bytes,
+        "16MiB",
+        "Room on the disk that is kept for making room when the disk is full.",
+    ),
+    active(
+        "storage.quarantine.max-size",
+        Kind::Bytes,
+        "1GiB",
+        "Damaged files are kept up to this size, the oldest are removed first; 0B keeps all.",
+    ),
     hidden(active(
         "storage.tsdb.min-block-duration",
         Kind::Duration,

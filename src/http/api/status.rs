@@ -59,10 +59,16 @@ pub(in crate::http) fn runtime_info(service: &Service, sink: &mut Sink) -> Resul
     let stats = service.database().map(crate::db::Database::stats).unwrap_or_default();
     fields.push(("corruptionCount", stats.quarantined.len().to_string()));
     // Why nothing is stored, and what was put aside, beyond what Prometheus tells.
-    fields.push(("storageUnwritable", stats.unwritable.unwrap_or_default()));
-    let line = |(path, why): (std::path::PathBuf, String)| format!("{}: {why}", path.display());
-    let quarantined: Vec<_> = stats.quarantined.into_iter().map(line).collect();
-    fields.push(("storageQuarantined", quarantined.join("; ")));
+    let text = |text: &str| {
+        let mut json = Vec::new();
+        json::push_str(&mut json, text);
+        String::from_utf8_lossy(&json).into_owned()
+    };
+    fields.push(("storageUnwritable", text(&stats.unwritable.unwrap_or_default())));
+    let line =
+        |(path, why): &(std::path::PathBuf, String)| text(&format!("{}: {why}", path.display()));
+    let quarantined: Vec<String> = stats.quarantined.iter().map(line).collect();
+    fields.push(("storageQuarantined", format!("[{}]", quarantined.join(","))));
     let data = |sink: &mut Sink| {
         object(sink.buffer(), &fields);
         Ok(())
