@@ -41,6 +41,10 @@ impl Shared {
             self.told("compaction", self.merge_due(false))
         };
         self.make_room();
+        // What frees the log is two checkpoints and a head file.
+        let wanted = self.head.checkpoint_bytes().saturating_mul(3);
+        let grown = self.reserve.grow(wanted, self.options.disk_reserve_bytes);
+        let _ = self.told("growing the reserve", grown);
         drop(guard);
         head.and(flush).and(merge)
     }

@@ -16,6 +16,9 @@ const NAME: &str = "reserve";
 /// How many times its size must be free before it is taken back: what is left over is for commits.
 const ROOM_FACTOR: u64 = 2;
 
+/// How many times its least size it may have.
+const GROWTH_MAX: u64 = 16;
+
 /// The file, or what became of it.
 #[derive(Debug)]
 pub(super) struct Reserve {
@@ -46,8 +49,11 @@ impl Reserve {
     pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, bytes: u64) -> Result<Self, StorageError> {
         let reserve = Self::none(disk, dir);
         let found = reserve.found()?;
-        if bytes > 0 && found == Some(bytes) {
-            *reserve.state() = State::Held(bytes);
+        // It may have grown in the process before.
+        if let Some(found) = found.filter(|found| (bytes..=bytes * GROWTH_MAX).contains(found))
+            && bytes > 0
+        {
+            *reserve.state() = State::Held(found);
             return Ok(reserve);
         }
         if found.is_some() {
@@ -87,6 +93,17 @@ impl Reserve {
         self.remove()?;
         *self.state() = State::GivenUp;
         Ok(true)
+    }
+
+    /// Makes it `bytes` long where it is much shorter and the disk has plenty.
+    pub(super) fn grow(&self, bytes: u64, bytes_min: u64) -> Result<(), StorageError> {
+        let bytes = bytes.min(bytes_min.saturating_mul(GROWTH_MAX));
+        let held = self.bytes();
+        if held == 0 || held.saturating_mul(2) > bytes || !self.has_room(bytes)? {
+            return Ok(());
+        }
+        self.remove()?;
+        self.take(bytes)
     }
 
     /// Takes `bytes` where that leaves as much again free. Whether it is held now.
@@ -166,8 +183,23 @@ mod tests {
         // The next process finds it; one that wants another size makes it anew.
         let disk = disk.kill();
         assert_eq!((open(&disk, 1000).bytes(), disk.used()), (1000, 1000));
-        assert_eq!((open(&disk, 500).bytes(), disk.used()), (500, 500));
+        assert_eq!((open(&disk, 50).bytes(), disk.used()), (50, 50));
         assert_eq!((open(&disk, 0).bytes(), disk.used()), (0, 0));
+    }
+
+    #[test]
+    fn it_grows_with_what_it_is_for_as_far_as_there_is_plenty() {
+        let disk = SimulatedDisk::new(1);
+        disk.create_dir_all(Path::new("d")).unwrap();
+        let reserve = open(&disk, 100);
+        reserve.grow(150, 100).unwrap();
+        assert_eq!(disk.used(), 100, "not for a little");
+        disk.set_capacity(Some(1000));
+        reserve.grow(500, 100).unwrap();
+        assert_eq!(disk.used(), 100, "as much again must be free");
+        reserve.grow(400, 100).unwrap();
+        assert_eq!((reserve.bytes(), disk.used()), (400, 400));
+        assert_eq!(open(&disk.kill(), 100).bytes(), 400, "the next process keeps it");
     }
 
     #[test]

@@ -255,6 +255,7 @@ impl Head {
         state.is_checkpoint_due = false;
         state.checkpointed_at = self.options.clock.monotonic();
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.counters.checkpoint_bytes.store(bytes, Ordering::Relaxed);
         self.log.drop_before(droppable.sequence.min(position.sequence))?;
         let first_segment = self.log.segments().first().map_or(0, |segment| segment.number);
         self.drop_unused_files()?;

@@ -94,6 +94,11 @@ impl Head {
         self.log.stats().is_disk_full
     }
 
+    /// Bytes of the last checkpoint that was written or read.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        self.counters.checkpoint_bytes.load(Ordering::Relaxed)
+    }
+
     /// Ends a replay that still runs, so that [`Head::close`] need not wait for it. What is not
     /// replayed answers nobody from then on.
     pub fn stop_replay(&self) {

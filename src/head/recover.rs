@@ -90,6 +90,7 @@ impl Head {
         let mut recovery = Recovery::new(&head);
         if let Some(mut checkpoint) = checkpoint {
             recovery.read_checkpoint(&mut checkpoint)?;
+            head.counters.checkpoint_bytes.store(checkpoint.bytes(), Ordering::Relaxed);
         }
         let files = recovery.open_files(&files_dir)?;
         let (scan, reader) = recovery.scan(after)?;

@@ -23,6 +23,8 @@ pub(super) struct Counters {
     pub created: AtomicU64,
     pub removed: AtomicU64,
     pub checkpoints: AtomicU64,
+    /// Length of the last one.
+    pub checkpoint_bytes: AtomicU64,
     pub seals: AtomicU64,
 }
 

@@ -184,6 +184,11 @@ impl CheckpointReader {
         self.position
     }
 
+    /// Length of the file.
+    pub fn bytes(&self) -> u64 {
+        self.window.len()
+    }
+
     /// Where the file lies.
     pub fn path(&self) -> &Path {
         &self.path
