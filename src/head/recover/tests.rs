@@ -75,7 +75,9 @@ proptest! {
         let head = Head::open(options(&disk, &clock)).unwrap();
         let mut recovery = Recovery::new(&head);
         let mut good = Vec::new();
-        text.iter().for_each(|text| write_str(&mut good, text));
+        for text in &text {
+            write_str(&mut good, text);
+        }
         for symbols in [&symbols, &good] {
             let _ = recovery.apply(Position::START, checkpoint_kind::SYMBOLS, symbols);
             let _ = recovery.apply(Position::START, checkpoint_kind::SERIES, &series);
