@@ -29,6 +29,9 @@ pub struct Meta {
     pub range: TimeRange,
     /// 1 for a flushed window; a merged block is one above the highest of its parents.
     pub level: u32,
+    /// Its place among blocks: of two samples at one time that of the lower order stands. The
+    /// name of a flushed window, and the lowest of its parents' for a merged block.
+    pub order: Ulid,
     /// Blocks that this one takes the place of: they are dropped where both are found.
     pub parents: Vec<Ulid>,
     /// Series.
@@ -54,6 +57,7 @@ impl Meta {
         put("min_time_ms", &self.range.min_ms);
         put("max_time_ms", &self.range.max_ms);
         put("level", &self.level);
+        put("order", &format_args!("\"{}\"", self.order));
         put("parents", &format_args!("[{}]", parents.join(", ")));
         put("series", &self.series);
         put("samples", &self.samples);
@@ -92,6 +96,7 @@ impl Meta {
             ulid: Ulid::parse("00000000000000000000000000").expect("BUG: a name"),
             range: TimeRange { min_ms: 0, max_ms: -1 },
             level: 0,
+            order: Ulid::MIN,
             parents: Vec::new(),
             series: 0,
             samples: 0,
@@ -126,6 +131,7 @@ impl Meta {
             "ulid" => self.ulid = read_ulid(json)?,
             "min_time_ms" => self.range.min_ms = json.integer()?,
             "max_time_ms" => self.range.max_ms = json.integer()?,
+            "order" => self.order = read_ulid(json)?,
             "level" => self.level = json.count()?,
             "parents" => {
                 self.parents.clear();
@@ -163,12 +169,13 @@ fn checks(bytes: &[u8]) -> bool {
 }
 
 /// Members that must be there.
-const MEMBERS: [&str; 11] = [
+const MEMBERS: [&str; 12] = [
     "version",
     "ulid",
     "min_time_ms",
     "max_time_ms",
     "level",
+    "order",
     "parents",
     "series",
     "samples",
@@ -217,6 +224,7 @@ mod tests {
             ulid,
             range: TimeRange { min_ms: -5, max_ms: 7_200_000 },
             level: 2,
+            order: ulid,
             parents: vec![ulid, Ulid::new(5, Some(ulid))],
             series: 3,
             samples: 99,

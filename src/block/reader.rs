@@ -82,6 +82,11 @@ impl Block {
         self.chunks.file_len() + self.columns.file_len() + aggregates
     }
 
+    /// Bytes of all that counts.
+    pub fn bytes(&self) -> u64 {
+        self.index_bytes() + self.chunk_bytes()
+    }
+
     /// The series that satisfy `matchers` and have, or may have, a sample in `range`, in
     /// ascending order of labels. `check` is called now and then; its error ends the work.
     pub fn select<E: From<StorageError>>(

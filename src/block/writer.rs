@@ -36,6 +36,7 @@ pub struct BlockWriter {
     blocks_dir: PathBuf,
     temporary: PathBuf,
     ulid: Ulid,
+    order: Ulid,
     chunk_window_ms: i64,
     coder: Coder,
     siblings: Siblings,
@@ -74,6 +75,7 @@ impl BlockWriter {
             blocks_dir: blocks_dir.to_owned(),
             temporary,
             ulid,
+            order: ulid,
             chunk_window_ms: chunk_window_ms.max(1),
             coder,
             siblings: Siblings::new(coder),
@@ -199,6 +201,11 @@ impl BlockWriter {
         self.index.series_count()
     }
 
+    /// Gives it a place among blocks other than that of its name; see [`Meta::order`].
+    pub fn set_order(&mut self, order: Ulid) {
+        self.order = order;
+    }
+
     /// Makes the block durable and gives its description; `None` where it would hold nothing, in
     /// which case nothing is left behind. `parents` are the blocks whose place it takes.
     /// After an error nothing is left behind either, as far as the medium goes along.
@@ -220,6 +227,7 @@ impl BlockWriter {
             ulid: self.ulid,
             range,
             level,
+            order: self.order,
             parents,
             series: self.index.series_count() as u64,
             samples: self.samples,

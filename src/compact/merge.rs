@@ -1,7 +1,7 @@
 //! Several blocks as one, or one block without what was deleted from it.
 //!
 //! Streams over all blocks in label order and merges samples by time; of two samples at one time
-//! that of the newer block stays, as queries see it. Any damage ends the work with an error: the
+//! that of the block of the lower order stays, as queries see it. Any damage ends the work with an error: the
 //! blocks are then left as they are, because a merge would make the loss final.
 
 use std::cmp::Reverse;
@@ -56,7 +56,7 @@ pub fn merge_blocks(
     workshop: &Workshop<'_>,
 ) -> Result<Merged, StorageError> {
     let mut blocks: Vec<&Arc<Block>> = blocks.iter().collect();
-    blocks.sort_by_key(|block| block.meta().ulid);
+    blocks.sort_by_key(|block| block.meta().order);
     let parents: Vec<Ulid> = blocks.iter().map(|block| block.meta().ulid).collect();
     let highest = blocks.iter().map(|block| block.meta().level).max().unwrap_or(0);
     let level = highest + u32::from(blocks.len() > 1);
@@ -67,6 +67,9 @@ pub fn merge_blocks(
         BlockWriter::create(disk, blocks_dir, ulid, min_ms, chunk_window_ms, Coder::Dense)?;
     match write_series(&blocks, &mut writer, workshop) {
         Ok(tombstones) => {
+            if let Some(first) = blocks.first() {
+                writer.set_order(first.meta().order);
+            }
             let tombstones = blocks.into_iter().cloned().zip(tombstones).collect();
             Ok(Merged { writer, level, parents, tombstones })
         }

@@ -17,8 +17,8 @@ use crate::disk::{Disk, StorageError};
 
 pub use flush::{flush_window, occupied_windows};
 pub use merge::{Merged, merge_blocks};
-pub use plan::{Candidate, plan};
-pub use retention::expired;
+pub use plan::{Candidate, Limits, plan};
+pub use retention::{expired, oversized};
 
 /// Where blocks are written, and whether to go on.
 pub struct Workshop<'a> {

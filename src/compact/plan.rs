@@ -2,8 +2,12 @@
 //!
 //! COMPAT: the decisions are those of Prometheus's levelled compaction: windows of the smallest
 //! length times 3^n up to the limit, aligned to the epoch; the newest block rests; blocks that
-//! overlap are merged first, whatever their level. A pure function, so that it can be tested
-//! without a file.
+//! overlap are merged first, whatever their level; a large block of which much was deleted is
+//! written anew. A pure function, so that it can be tested without a file.
+//!
+//! INVARIANT: no merge changes which of two samples at one time stands: where a block that is left
+//! out comes between two of the chosen ones in order and shares time with the later one, they are
+//! not merged.
 
 use crate::block::Ulid;
 use crate::model::TimeRange;
@@ -13,26 +17,80 @@ use crate::model::TimeRange;
 pub struct Candidate {
     /// Its name.
     pub ulid: Ulid,
+    /// Its place among blocks; see [`crate::block::Meta::order`].
+    pub order: Ulid,
     /// First and last sample.
     pub range: TimeRange,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Series.
+    pub series: u64,
+    /// Series of which something was deleted.
+    pub series_hidden: u64,
     /// A damaged block is left as it is: a merge would lose what can still be read around the
     /// damage.
     pub is_damaged: bool,
 }
 
-/// The blocks to merge next, at least two; `None` where nothing is to be done. With
-/// `with_newest` the newest block and windows that are not over take part.
-pub fn plan(
-    candidates: &[Candidate],
-    window_ms: i64,
-    limit_ms: i64,
-    with_newest: bool,
-) -> Option<Vec<Ulid>> {
+/// What merged blocks may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Length of the smallest blocks.
+    pub window_ms: i64,
+    /// Greatest length of a merged block.
+    pub limit_ms: i64,
+    /// Greatest size of blocks that are merged together, where there is one.
+    pub bytes_max: Option<u64>,
+    /// Whether the newest block and windows that are not over take part.
+    pub with_newest: bool,
+}
+
+/// COMPAT: of a block of which more than one series in twenty has deleted samples, nobody waits
+/// for the next merge.
+const HIDDEN_PART: u64 = 20;
+
+/// The blocks to merge next, or one to write anew without what was deleted from it; `None` where
+/// nothing is to be done.
+pub fn plan(candidates: &[Candidate], limits: &Limits) -> Option<Vec<Ulid>> {
     let mut sound: Vec<Candidate> =
         candidates.iter().filter(|block| !block.is_damaged).copied().collect();
     sound.sort_by_key(|block| (block.range.min_ms, block.range.max_ms, block.ulid));
-    overlapping(&sound, window_ms, limit_ms)
-        .or_else(|| levelled(&sound, window_ms, limit_ms, with_newest))
+    let fits = |chosen: &[Candidate]| {
+        let bytes: u64 = chosen.iter().map(|block| block.bytes).sum();
+        limits.bytes_max.is_none_or(|max| bytes <= max) && keeps_order(chosen, candidates)
+    };
+    let chosen = overlapping(&sound, limits, &fits)
+        .or_else(|| levelled(&sound, limits, &fits))
+        .or_else(|| holed(&sound, limits));
+    Some(chosen?.into_iter().map(|block| block.ulid).collect())
+}
+
+/// Whether samples at one time stand as before when `chosen` are one block.
+fn keeps_order(chosen: &[Candidate], all: &[Candidate]) -> bool {
+    let Some(first) = chosen.iter().map(|block| block.order).min() else { return true };
+    let is_chosen = |other: &Candidate| chosen.iter().any(|block| block.ulid == other.ulid);
+    let comes_between = |other: &&Candidate| {
+        let is_passed = |block: &Candidate| {
+            first < other.order && other.order < block.order && other.range.overlaps(block.range)
+        };
+        chosen.iter().any(is_passed)
+    };
+    !all.iter().filter(|other| !is_chosen(other)).any(|other| comes_between(&other))
+}
+
+/// A block that is not the newest and spans a middle level or more, with many tombstones.
+fn holed(blocks: &[Candidate], limits: &Limits) -> Option<Vec<Candidate>> {
+    let lengths = std::iter::successors(Some(limits.window_ms), |length| length.checked_mul(3));
+    let lengths: Vec<i64> = lengths.take_while(|&length| length <= limits.limit_ms).collect();
+    let middle = lengths.get(lengths.len() / 2)?;
+    let newest = blocks.iter().map(|block| span(block.range, limits.window_ms).0).max()?;
+    let is_holed = |block: &&Candidate| {
+        let (start, end) = span(block.range, limits.window_ms);
+        start < newest
+            && end - start >= *middle
+            && block.series_hidden * HIDDEN_PART > block.series + 1
+    };
+    blocks.iter().rev().find(is_holed).map(|block| vec![*block])
 }
 
 /// The windows that a block touches, as a half-open span.
@@ -42,56 +100,56 @@ fn span(range: TimeRange, window_ms: i64) -> (i64, i64) {
     (start, end)
 }
 
+/// Says whether blocks may become one.
+type Fits<'a> = &'a dyn Fn(&[Candidate]) -> bool;
+
 /// The first run of blocks that share windows. What they cover together stays within the limit,
 /// or within the longest of them.
-fn overlapping(blocks: &[Candidate], window_ms: i64, limit_ms: i64) -> Option<Vec<Ulid>> {
-    let mut run: Vec<Ulid> = Vec::new();
+fn overlapping(blocks: &[Candidate], limits: &Limits, fits: Fits<'_>) -> Option<Vec<Candidate>> {
+    let mut run: Vec<Candidate> = Vec::new();
     let mut covered = (i64::MIN, i64::MIN);
     let mut longest = 0;
     for block in blocks {
-        let (start, end) = span(block.range, window_ms);
+        let (start, end) = span(block.range, limits.window_ms);
         let length = end.saturating_sub(start);
         let joined = end.max(covered.1).saturating_sub(covered.0);
-        let fits = joined <= limit_ms.max(longest).max(length);
-        if !run.is_empty() && start < covered.1 && fits {
-            run.push(block.ulid);
+        let is_short = joined <= limits.limit_ms.max(longest).max(length);
+        if !run.is_empty() && start < covered.1 && is_short {
+            run.push(*block);
             covered.1 = covered.1.max(end);
             longest = longest.max(length);
             continue;
         }
-        if run.len() > 1 {
+        if run.len() > 1 && fits(&run) {
             return Some(run);
         }
-        if run.is_empty() || end > covered.1 || start >= covered.1 {
-            run = vec![block.ulid];
+        if run.len() != 1 || end > covered.1 || start >= covered.1 {
+            run = vec![*block];
             covered = (start, end);
             longest = length;
         }
     }
-    (run.len() > 1).then_some(run)
+    (run.len() > 1 && fits(&run)).then_some(run)
 }
 
 /// The blocks of the first longer window that has more than one and is over.
-fn levelled(
-    blocks: &[Candidate],
-    window_ms: i64,
-    limit_ms: i64,
-    with_newest: bool,
-) -> Option<Vec<Ulid>> {
+fn levelled(blocks: &[Candidate], limits: &Limits, fits: Fits<'_>) -> Option<Vec<Candidate>> {
+    let &Limits { window_ms, limit_ms, with_newest, .. } = limits;
     let newest = blocks.iter().map(|block| span(block.range, window_ms).0).max()?;
     let mut length = window_ms.checked_mul(3)?;
     while length <= limit_ms {
         let mut at = 0;
         while at < blocks.len() {
             let window = span(blocks[at].range, length);
-            let fits = |block: &&Candidate| {
+            let is_within = |block: &&Candidate| {
                 let own = span(block.range, window_ms);
                 own.0 >= window.0 && own.1 <= window.0.saturating_add(length)
             };
-            let group: Vec<&Candidate> = blocks[at..].iter().take_while(fits).collect();
+            let group: Vec<Candidate> =
+                blocks[at..].iter().take_while(is_within).copied().collect();
             at += group.len().max(1);
             let takes_newest = group.iter().any(|b| span(b.range, window_ms).0 == newest);
-            if group.len() < 2 || (takes_newest && !with_newest) {
+            if group.len() < 2 || (takes_newest && !with_newest) || !fits(&group) {
                 continue;
             }
             let end = group.iter().map(|b| span(b.range, window_ms).1).max();
@@ -99,7 +157,7 @@ fn levelled(
             let is_full = end.is_some_and(|end| end - start == length);
             let is_over = window.0.saturating_add(length) <= newest;
             if is_full || is_over || with_newest {
-                return Some(group.into_iter().map(|block| block.ulid).collect());
+                return Some(group);
             }
         }
         length = length.checked_mul(3)?;
@@ -120,13 +178,30 @@ mod tests {
             let ulid = Ulid::new(1, last);
             last = Some(ulid);
             let range = TimeRange { min_ms: from * H, max_ms: to * H - 1 };
-            Candidate { ulid, range, is_damaged: false }
+            Candidate {
+                ulid,
+                order: ulid,
+                range,
+                bytes: 10,
+                series: 100,
+                series_hidden: 0,
+                is_damaged: false,
+            }
         };
         hours.iter().map(&mut block).collect()
     }
 
     fn planned(blocks: &[Candidate], with_newest: bool) -> Vec<usize> {
-        let plan = plan(blocks, 2 * H, LIMIT, with_newest).unwrap_or_default();
+        planned_below(blocks, with_newest, None)
+    }
+
+    fn planned_below(
+        blocks: &[Candidate],
+        with_newest: bool,
+        bytes_max: Option<u64>,
+    ) -> Vec<usize> {
+        let limits = Limits { window_ms: 2 * H, limit_ms: LIMIT, bytes_max, with_newest };
+        let plan = plan(blocks, &limits).unwrap_or_default();
         plan.iter().map(|ulid| blocks.iter().position(|b| b.ulid == *ulid).unwrap()).collect()
     }
 
@@ -165,6 +240,41 @@ mod tests {
         list[1].is_damaged = true;
         assert_eq!(planned(&list, false), [0, 2]);
         list[2].is_damaged = true;
+        assert_eq!(planned(&list, false), [0_usize; 0]);
+    }
+
+    #[test]
+    fn blocks_that_are_too_large_together_stay_apart() {
+        let list = blocks(&[(0, 2), (2, 4), (4, 6), (6, 8)]);
+        assert_eq!(planned_below(&list, false, Some(30)), [0, 1, 2]);
+        assert_eq!(planned_below(&list, false, Some(29)), [0_usize; 0]);
+        // A smaller set behind them is found.
+        let mut list = blocks(&[(0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14)]);
+        list[1].bytes = 100;
+        assert_eq!(planned_below(&list, false, Some(30)), [3, 4, 5]);
+    }
+
+    /// Block 1 overlaps block 2 and comes before it; merged with block 0, block 2 would pass it.
+    #[test]
+    fn no_merge_changes_which_sample_stands() {
+        let mut list = blocks(&[(0, 2), (2, 4), (2, 4), (4, 6), (6, 8)]);
+        list[1].is_damaged = true;
+        assert_eq!(planned(&list, false), [0_usize; 0]);
+        // In the order before both it stays before both.
+        list[0].order = list[1].ulid;
+        list[1].order = Ulid::MIN;
+        assert_eq!(planned(&list, false), [0, 2, 3]);
+    }
+
+    #[test]
+    fn a_large_block_with_many_tombstones_is_written_anew() {
+        let mut list = blocks(&[(0, 18), (18, 36), (36, 54), (54, 56)]);
+        list[1].series_hidden = 5;
+        assert_eq!(planned(&list, false), [0_usize; 0]);
+        list[1].series_hidden = 6;
+        assert_eq!(planned(&list, false), [1]);
+        list[1].series_hidden = 0;
+        list[3].series_hidden = 100;
         assert_eq!(planned(&list, false), [0_usize; 0]);
     }
 }

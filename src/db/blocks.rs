@@ -28,7 +28,7 @@ pub(super) struct BlockStore {
     dir: PathBuf,
     quarantine: PathBuf,
     observer: Arc<dyn Observer>,
-    /// Ascending by name: of two samples at one time the later block's wins.
+    /// Ascending by [`Meta::order`]: of two samples at one time the earlier block's stands.
     list: RwLock<Arc<Vec<Arc<Block>>>>,
     /// Blocks in which damage was found; served, but not merged.
     damaged: Mutex<BTreeMap<Ulid, String>>,
@@ -83,6 +83,7 @@ impl BlockStore {
         let replaced: BTreeSet<Ulid> =
             opened.iter().flat_map(|block| block.meta().parents.iter().copied()).collect();
         opened.retain(|block| !replaced.contains(&block.meta().ulid));
+        opened.sort_by_key(|block| block.meta().order);
         store.list = RwLock::new(Arc::new(opened));
         for (ulid, path, error) in failed {
             if !replaced.contains(&ulid) {
@@ -226,7 +227,11 @@ impl BlockStore {
         let damaged = lock(&self.damaged);
         let candidate = |block: &Arc<Block>| Candidate {
             ulid: block.meta().ulid,
+            order: block.meta().order,
             range: block.meta().range,
+            bytes: block.bytes(),
+            series: block.meta().series,
+            series_hidden: block.tombstones().series_count(),
             is_damaged: damaged.contains_key(&block.meta().ulid),
         };
         self.list().iter().map(candidate).collect()
@@ -249,7 +254,9 @@ impl BlockStore {
 
     /// Serves a block that was written, in the place of its parents, and removes these.
     pub(super) fn publish(&self, meta: &Meta) -> Result<(), StorageError> {
-        let block = Block::open(&*self.disk, &self.dir.join(meta.ulid.to_string()))?;
+        let opened = Block::open(&*self.disk, &self.dir.join(meta.ulid.to_string()));
+        // It must not come up at the next start, without what is deleted until then.
+        let block = opened.inspect_err(|_| self.remove(meta.ulid))?;
         self.replace(Some(Arc::new(block)), &meta.parents);
         Ok(())
     }
@@ -264,7 +271,7 @@ impl BlockStore {
             let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
             let kept = list.iter().filter(|block| !gone.contains(&block.meta().ulid)).cloned();
             let mut next: Vec<Arc<Block>> = kept.chain(new).collect();
-            next.sort_by_key(|block| block.meta().ulid);
+            next.sort_by_key(|block| block.meta().order);
             *list = Arc::new(next);
         }
         for ulid in gone {

@@ -5,6 +5,7 @@
 //! the way (a flush, the last step of a merge, a snapshot) is waited for, so no sample moves from
 //! one place to another meanwhile.
 
+use super::compaction::Pace;
 use super::{Database, Shared};
 use crate::disk::StorageError;
 use crate::index;
@@ -64,7 +65,8 @@ impl Shared {
         self.check_open()?;
         let mut result = Ok(());
         for block in self.blocks.list().iter().filter(|block| !block.tombstones().is_empty()) {
-            let cleaned = self.merge(&[block.meta().ulid]);
+            let cleaned =
+                self.merge(&[block.meta().ulid], Pace::Hurried).map_err(|(error, _)| error);
             result = result.and(self.told("cleaning of tombstones", cleaned));
         }
         result

@@ -10,19 +10,19 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::compaction::Pace;
 use super::{Event, Shared};
-use crate::block::{Block, Meta, Ulid};
-use crate::compact::{Workshop, expired, flush_window, merge_blocks, occupied_windows, plan};
+use crate::compact::{Workshop, flush_window, occupied_windows};
 use crate::disk::{StorageError, is_disk_full};
 use crate::model::TimeRange;
 
 /// Longest pause between two attempts of a step that fails.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
-/// Attempts at a merge after which deletions wait for it.
-const MERGE_ATTEMPTS: u32 = 3;
+/// What a series takes in the index of a block, about.
+const INDEX_BYTES_PER_SERIES: u64 = 64;
 /// Damaged places that one flush tells of.
 const DAMAGE_TOLD_MAX: usize = 100;
 
@@ -38,7 +38,7 @@ impl Shared {
         let merge = if self.reserve.is_given_up() {
             Ok(())
         } else {
-            self.told("compaction", self.merge_due(false))
+            self.told("compaction", self.merge_due(false, Pace::Steady))
         };
         self.make_room();
         // What frees the log is two checkpoints and a head file.
@@ -62,7 +62,7 @@ impl Shared {
             // What is in blocks now need not stand in the log as well.
             self.head.shorten_log()?;
             self.expire();
-            self.merge_due(true)
+            self.merge_due(true, Pace::Hurried)
         });
         self.told("compaction", done)
     }
@@ -149,9 +149,10 @@ impl Shared {
     }
 
     /// Writes out every window that is due.
-    fn flush_due(&self) -> Result<(), StorageError> {
+    pub(super) fn flush_due(&self) -> Result<(), StorageError> {
         while let Some(window) = self.head.flushable_window() {
             self.check_open()?;
+            self.make_space(self.flush_bytes());
             let border_ms = window.max_ms.saturating_add(1);
             let _still = self.moving_lock();
             match self.head.seal_window(border_ms)? {
@@ -164,6 +165,11 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// About what a flush adds before the head lets go of the same: what is sealed, and an index.
+    fn flush_bytes(&self) -> u64 {
+        self.head.file_bytes() + self.head.series_count() as u64 * INDEX_BYTES_PER_SERIES
     }
 
     /// Writes what the head has within `range`, just sealed, as one block for each window, and
@@ -205,91 +211,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Merges blocks until the plan has nothing more.
-    fn merge_due(&self, with_newest: bool) -> Result<(), StorageError> {
-        let limit_ms = self.options.block_duration_limit_ms();
-        let window_ms = self.options.block_duration_min_ms;
-        while let Some(names) = plan(&self.blocks.candidates(), window_ms, limit_ms, with_newest) {
-            self.merge(&names)?;
-        }
-        Ok(())
-    }
-
-    /// Merges these blocks; one block is written anew without what was deleted from it.
-    pub(super) fn merge(&self, names: &[Ulid]) -> Result<(), StorageError> {
-        let began = self.clock.monotonic();
-        let list = self.blocks.list();
-        let chosen = list.iter().filter(|block| names.contains(&block.meta().ulid));
-        let chosen: Vec<_> = chosen.cloned().collect();
-        let meta = match self.merged(&chosen) {
-            Err(StorageError::Corrupt { path, offset, what }) => {
-                // The damaged block rests from now on; the others find another plan.
-                let error = StorageError::Corrupt { path: path.clone(), offset, what };
-                let damaged = chosen.iter().find(|block| path.starts_with(block.dir()));
-                let Some(damaged) = damaged else { return Err(error) };
-                self.blocks.note_damage(damaged, &error.to_string());
-                return Ok(());
-            }
-            other => other?,
-        };
-        self.counters.compactions.fetch_add(1, Ordering::Relaxed);
-        self.options.observer.event(&Event::Compacted {
-            sources: names.iter().map(ToString::to_string).collect(),
-            block: meta.map(|meta| meta.ulid.to_string()),
-            took: self.clock.monotonic().saturating_sub(began),
-        });
-        Ok(())
-    }
-
-    /// Writes the merged block and serves it in the place of `chosen`. Where something is deleted
-    /// from these meanwhile it is done again; from the third time on deletions wait.
-    fn merged(&self, chosen: &[Arc<Block>]) -> Result<Option<Meta>, StorageError> {
-        for attempt in 1.. {
-            let still = (attempt >= MERGE_ATTEMPTS).then(|| self.moving_lock());
-            let ulid = self.blocks.fresh_ulid(self.clock.now_ms());
-            let merged = merge_blocks(chosen, ulid, &self.workshop(&self.check(), &|_| {}))?;
-            let _still = still.unwrap_or_else(|| self.moving_lock());
-            if merged.is_outdated() {
-                merged.abandon()?;
-                continue;
-            }
-            let meta = merged.finish()?;
-            match &meta {
-                Some(meta) => self.blocks.publish(meta)?,
-                None => {
-                    let gone: Vec<Ulid> = chosen.iter().map(|block| block.meta().ulid).collect();
-                    self.blocks.drop_blocks(&gone);
-                }
-            }
-            return Ok(meta);
-        }
-        unreachable!("BUG: the loop has no end")
-    }
-
-    /// Removes blocks past retention.
-    fn expire(&self) {
-        let candidates = self.blocks.candidates();
-        let in_blocks = candidates.iter().map(|block| block.range.max_ms);
-        let in_head = self.head.time_range().map(|range| range.max_ms);
-        let newest = in_blocks.chain(in_head).chain(self.takeover.newest_ms()).max();
-        let Some(newest_ms) = newest else { return };
-        if self.options.retention_ms > 0 {
-            self.takeover.shelve(newest_ms.saturating_sub(self.options.retention_ms));
-        }
-        let gone = expired(&candidates, newest_ms, self.options.retention_ms);
-        if gone.is_empty() {
-            return;
-        }
-        let still = self.moving_lock();
-        self.blocks.drop_blocks(&gone);
-        drop(still);
-        self.counters.blocks_expired.fetch_add(gone.len() as u64, Ordering::Relaxed);
-        for ulid in gone {
-            self.options.observer.event(&Event::Expired { block: ulid.to_string() });
-        }
-    }
-
-    fn workshop<'a>(
+    pub(super) fn workshop<'a>(
         &'a self,
         check: &'a dyn Fn() -> Result<(), StorageError>,
         damaged: &'a dyn Fn(&StorageError),
@@ -335,7 +257,7 @@ impl Shared {
     }
 
     /// Waits; true once the database closes.
-    fn sleep(&self, pause: Duration) -> bool {
+    pub(super) fn sleep(&self, pause: Duration) -> bool {
         let is_open = |(): &mut ()| self.check_open().is_ok();
         let guard = self.wake.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.wake.1.wait_timeout_while(guard, pause, is_open);

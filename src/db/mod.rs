@@ -10,6 +10,7 @@
 //! are served, and its lock is held.
 
 mod blocks;
+mod compaction;
 mod deletions;
 mod events;
 mod maintenance;
@@ -17,6 +18,7 @@ mod options;
 mod quarantine;
 mod query;
 mod reserve;
+mod retention;
 mod snapshot;
 mod stats;
 mod takeover;
@@ -39,6 +41,7 @@ use crate::model::{Histogram, Labels};
 
 pub use options::{Event, Observer, Options, Silent};
 pub use query::QueryTextError;
+pub use retention::Retention;
 pub use stats::{BlockStats, Cardinality, Stats};
 pub use takeover::Shelved;
 
@@ -85,6 +88,7 @@ struct Shared {
     /// Wakes the background thread when the database closes.
     wake: (Mutex<()>, Condvar),
     counters: Counters,
+    retention: Mutex<Retention>,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +97,7 @@ struct Counters {
     compactions: AtomicU64,
     maintenance_failures: AtomicU64,
     blocks_expired: AtomicU64,
+    blocks_oversized: AtomicU64,
 }
 
 impl Shared {
@@ -173,6 +178,7 @@ impl Database {
             blocks: blocks.list().len() + takeover.list().len(),
             took: clock.monotonic().saturating_sub(began),
         });
+        let retention = Mutex::new(options.retention());
         let shared = Arc::new(Shared {
             path: path.as_ref().to_owned(),
             disk,
@@ -189,6 +195,7 @@ impl Database {
             is_closed: AtomicBool::new(false),
             wake: Default::default(),
             counters: Counters::default(),
+            retention,
         });
         shared.settle_room();
         let threads = Mutex::new(Vec::new());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Retention;
 use crate::disk::StorageError;
 use crate::head::SeriesLimits;
 use crate::model::TimeRange;
@@ -20,6 +21,14 @@ const BLOCK_SPAN_MAX_MS: i64 = 49 * 24 * HOUR_MS;
 pub struct Options {
     /// Blocks that lie wholly this far below the newest data are removed. 0 keeps everything.
     pub retention_ms: i64,
+    /// Bytes that blocks, log and head files may take together; the oldest blocks go first.
+    /// 0 sets no limit.
+    pub retention_bytes: u64,
+    /// The same as a share of the file system in percent; above 0 it stands for
+    /// [`Options::retention_bytes`].
+    pub retention_percentage: f64,
+    /// Bytes of damaged files that are kept in `quarantine/`; the oldest go first.
+    pub quarantine_bytes_max: u64,
     /// How far below the newest data late samples are taken; 0 takes a series' samples in order
     /// only. One hour: embedders push from several threads, and nothing is lost by the order.
     pub out_of_order_window_ms: i64,
@@ -57,6 +66,9 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             retention_ms: 15 * 24 * HOUR_MS,
+            retention_bytes: 0,
+            retention_percentage: 0.0,
+            quarantine_bytes_max: 1 << 30,
             out_of_order_window_ms: HOUR_MS,
             sync_interval: Duration::from_secs(1),
             block_duration_min_ms: 2 * HOUR_MS,
@@ -74,6 +86,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// How much is kept.
+    pub fn retention(&self) -> Retention {
+        Retention {
+            time_ms: self.retention_ms,
+            bytes: self.retention_bytes,
+            percentage: self.retention_percentage,
+        }
+    }
+
     /// The greatest length of a block that these options give.
     pub fn block_duration_limit_ms(&self) -> i64 {
         let limit = self.block_duration_max_ms.unwrap_or_else(|| {
@@ -128,6 +149,8 @@ pub enum Event<'a> {
     Expired {
         /// Name of the block.
         block: String,
+        /// Whether it went because all together took too many bytes, and not for its age.
+        for_size: bool,
     },
     /// A snapshot was written.
     Snapshot {
@@ -203,7 +226,10 @@ impl fmt::Display for Event<'_> {
             Self::Compacted { sources, block: None, took } => {
                 write!(f, "{} blocks held nothing and are gone, {took:?}", sources.len())
             }
-            Self::Expired { block } => write!(f, "block {block} is past retention and was removed"),
+            Self::Expired { block, for_size } => {
+                let why = if *for_size { "beyond the limit of size" } else { "past retention" };
+                write!(f, "block {block} is {why} and was removed")
+            }
             Self::Snapshot { path, took } => {
                 write!(f, "snapshot written to {}, {took:?}", path.display())
             }

@@ -56,6 +56,10 @@ pub struct Stats {
     pub snapshot_bytes: u64,
     /// Blocks removed by retention.
     pub blocks_expired: u64,
+    /// Blocks removed because all together took too many bytes.
+    pub blocks_oversized: u64,
+    /// Bytes that count towards the limit of size: blocks, log, checkpoints, head files.
+    pub stored_bytes: u64,
 }
 
 /// One block.
@@ -150,6 +154,8 @@ impl Shared {
             compactions: count(&self.counters.compactions),
             maintenance_failures: count(&self.counters.maintenance_failures),
             blocks_expired: count(&self.counters.blocks_expired),
+            blocks_oversized: count(&self.counters.blocks_oversized),
+            stored_bytes: self.stored_bytes(),
             head,
         }
     }

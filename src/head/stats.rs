@@ -177,7 +177,7 @@ impl Head {
         }
         stats.memory = self.memory();
         stats.memory_bytes = stats.memory.sum();
-        stats.head_file_bytes = self.files().by_number.values().map(|file| file.len()).sum();
+        stats.head_file_bytes = self.file_bytes();
         stats
     }
 
@@ -188,6 +188,16 @@ impl Head {
         let groups = self.groups_read().all();
         groups.iter().for_each(|group| group.data().measure(&mut memory));
         memory
+    }
+
+    /// Bytes of the head files.
+    pub fn file_bytes(&self) -> u64 {
+        self.files().by_number.values().map(|file| file.len()).sum()
+    }
+
+    /// Bytes of log and head files.
+    pub fn stored_bytes(&self) -> u64 {
+        self.log.stats().bytes + self.file_bytes()
     }
 
     /// Number of series.

@@ -1,7 +1,8 @@
 //! One ordered series set over the head and any number of blocks.
 //!
-//! Series are merged by labels, samples by time; where two sources have a sample of the same time
-//! the head's wins, then the newer block's (they are equal unless someone wrote the time twice).
+//! Series are merged by labels, samples by time. Of two samples at one time the one that was
+//! stored first stands: the older block's, and that of the head last. So no flush and no merge
+//! changes an answer.
 //! A damaged part of a block or head file is left out and told by [`SeriesSet::warnings`], and
 //! to whoever looks after the files.
 
@@ -70,7 +71,7 @@ impl BlockSeries {
 }
 
 /// Series of several sources. INVARIANT: labels strictly ascend; the parts of a series stand in
-/// the order of sources, which is by precedence, lowest first.
+/// the order of sources, which is by precedence, highest first.
 #[derive(Debug)]
 pub struct MergedSeries {
     head: Option<Captured>,
@@ -219,7 +220,7 @@ impl SeriesSet for MergedSeries {
     }
 }
 
-/// Merges `newer` into `older`, both strictly ascending; of two samples at one time the newer's
+/// Merges `newer` into `older`, both strictly ascending; of two samples at one time the older's
 /// stays. `newer` is left with anything.
 pub fn merge_samples(older: &mut Samples, newer: &mut Samples) {
     let (Some(&first), Some(&last)) = (newer.timestamps.first(), older.timestamps.last()) else {
@@ -239,16 +240,16 @@ pub fn merge_samples(older: &mut Samples, newer: &mut Samples) {
     // Whole runs at a time: overlaps are rare, and short where they happen.
     let (mut a, mut b) = (0, 0);
     while a < tail.len() && b < newer.len() {
-        let t_b = newer.timestamps[b];
-        let before = a + tail.timestamps[a..].partition_point(|&t| t < t_b);
-        older.extend_from(&tail, a..before);
-        a = before + usize::from(tail.timestamps.get(before) == Some(&t_b));
-        let end = match tail.timestamps.get(a) {
-            Some(&t_a) => b + newer.timestamps[b..].partition_point(|&t| t < t_a),
-            None => newer.len(),
+        let t_a = tail.timestamps[a];
+        let before = b + newer.timestamps[b..].partition_point(|&t| t < t_a);
+        older.extend_from(newer, b..before);
+        b = before + usize::from(newer.timestamps.get(before) == Some(&t_a));
+        let end = match newer.timestamps.get(b) {
+            Some(&t_b) => a + tail.timestamps[a..].partition_point(|&t| t < t_b),
+            None => tail.len(),
         };
-        older.extend_from(newer, b..end.max(b + 1));
-        b = end.max(b + 1);
+        older.extend_from(&tail, a..end.max(a + 1));
+        a = end.max(a + 1);
     }
     older.extend_from(&tail, a..tail.len());
     older.extend_from(newer, b..newer.len());
@@ -272,14 +273,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn newer_samples_win(
+        fn older_samples_stand(
             older in proptest::collection::btree_map(0_i64..50, any::<i32>(), 0..20),
             newer in proptest::collection::btree_map(0_i64..99, any::<i32>(), 0..20),
         ) {
             let mut merged = columns(&older);
             merge_samples(&mut merged, &mut columns(&newer));
-            let mut model = older;
-            model.extend(newer);
+            let mut model = newer;
+            model.extend(older);
             prop_assert_eq!(merged, columns(&model));
         }
     }

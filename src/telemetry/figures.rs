@@ -335,12 +335,19 @@ impl TsdbFigures {
         let stats = &self.stats;
         let bytes = |block: &BlockStats| block.index_bytes + block.chunk_bytes;
         let block_bytes: u64 = stats.blocks.iter().map(bytes).sum();
-        let gauges: [(&str, &str, u64); 2] = [
+        let gauges: [(&str, &str, u64); 4] = [
+            ("narthex_stored_bytes", "Bytes that count towards the limit.", stats.stored_bytes),
+            ("narthex_snapshot_bytes", "Bytes of all snapshots.", stats.snapshot_bytes),
             ("prometheus_tsdb_blocks_loaded", "Blocks served.", stats.blocks.len() as u64),
             ("prometheus_tsdb_storage_blocks_bytes", "Bytes of all blocks.", block_bytes),
         ];
         out.extend(gauges.map(|(name, help, value)| plain(Gauge, name, help, value as f64)));
-        let counters: [(&str, &str, u64); 4] = [
+        let counters: [(&str, &str, u64); 5] = [
+            (
+                "prometheus_tsdb_size_retentions_total",
+                "Blocks removed because all together took too many bytes.",
+                stats.blocks_oversized,
+            ),
             (
                 "prometheus_tsdb_compactions_total",
                 "Blocks written: windows of the head, and merged blocks.",

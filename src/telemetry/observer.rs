@@ -81,8 +81,9 @@ impl Observer for ObserverLog {
                 duration = %short(*took),
                 "Blocks that held nothing removed"
             ),
-            Event::Expired { block } => {
-                tracing::info!(block, "Block past retention removed");
+            Event::Expired { block, for_size } => {
+                let reason = if *for_size { "size" } else { "time" };
+                tracing::info!(block, reason, "Block past retention removed");
             }
             Event::Snapshot { path, took } => tracing::info!(
                 path = %path.display(),

@@ -1,0 +1,170 @@
+//! Which blocks go, because of their age or because all together takes too much room.
+//!
+//! Age is measured against the newest data. Size counts what stands below `narthex/`: blocks,
+//! log, checkpoints and head files, and what a flush or a merge is about to add; the oldest block
+//! goes first, and never one that reaches into the open window. Snapshots and what stands in
+//! `quarantine/` do not count: the latter has a limit of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use super::snapshot::bytes_below;
+use super::{Database, Event, Shared};
+use crate::block::Ulid;
+use crate::compact::{expired, oversized};
+use crate::disk::Disk;
+
+/// How much is kept; see [`super::Options`] for each.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Retention {
+    /// Blocks that lie wholly this far below the newest data go; 0: never.
+    pub time_ms: i64,
+    /// Bytes that may be stored; 0 sets no limit.
+    pub bytes: u64,
+    /// Share of the file system in percent that may be stored; above 0 it stands for `bytes`.
+    pub percentage: f64,
+}
+
+impl Database {
+    /// Keeps so much from now on; blocks go with the next maintenance. The greatest length of
+    /// merged blocks stays what it was when the database was opened.
+    pub fn set_retention(&self, retention: Retention) {
+        let shared = &self.inner.shared;
+        *shared.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
+    }
+
+    /// How much is kept.
+    pub fn retention(&self) -> Retention {
+        self.inner.shared.retention()
+    }
+}
+
+impl Shared {
+    pub(super) fn retention(&self) -> Retention {
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes blocks past retention.
+    pub(super) fn expire(&self) {
+        let candidates = self.blocks.candidates();
+        let Some(newest_ms) = self.newest_ms() else { return };
+        let time_ms = self.retention().time_ms;
+        if time_ms > 0 {
+            self.takeover.shelve(newest_ms.saturating_sub(time_ms));
+        }
+        let gone = expired(&candidates, newest_ms, time_ms);
+        self.counters.blocks_expired.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        self.let_go(&gone, false);
+        self.make_space(0);
+        self.trim_quarantine();
+    }
+
+    /// Time of the newest data.
+    fn newest_ms(&self) -> Option<i64> {
+        let list = self.blocks.list();
+        let in_blocks = list.iter().map(|block| block.meta().range.max_ms);
+        let in_head = self.head.time_range().map(|range| range.max_ms);
+        in_blocks.chain(in_head).chain(self.takeover.newest_ms()).max()
+    }
+
+    /// Removes the oldest blocks until there is space for `output_bytes` more within the limit of
+    /// size. Whether any went.
+    pub(super) fn make_space(&self, output_bytes: u64) -> bool {
+        let (Some(limit), Some(newest_ms)) = (self.bytes_max(), self.newest_ms()) else {
+            return false;
+        };
+        let used = self.stored_bytes().saturating_add(output_bytes);
+        let window_ms = self.options.block_duration_min_ms;
+        let open_ms = newest_ms.div_euclid(window_ms).saturating_mul(window_ms);
+        let gone = oversized(&self.blocks.candidates(), open_ms, used, limit);
+        self.counters.blocks_oversized.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        self.let_go(&gone, true);
+        !gone.is_empty()
+    }
+
+    fn let_go(&self, gone: &[Ulid], for_size: bool) {
+        if gone.is_empty() {
+            return;
+        }
+        let still = self.moving_lock();
+        self.blocks.drop_blocks(gone);
+        drop(still);
+        for ulid in gone {
+            self.options.observer.event(&Event::Expired { block: ulid.to_string(), for_size });
+        }
+    }
+
+    /// The limit of size in force, if there is one.
+    pub(super) fn bytes_max(&self) -> Option<u64> {
+        let Retention { bytes, percentage, .. } = self.retention();
+        if percentage > 0.0 {
+            // Without an answer the fixed limit holds, as in Prometheus.
+            let total = self.disk.total_space(&self.path).unwrap_or(0);
+            if total > 0 {
+                return Some((total as f64 * percentage / 100.0) as u64);
+            }
+        }
+        (bytes > 0).then_some(bytes)
+    }
+
+    /// Bytes that count: blocks, log, checkpoints, head files.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let blocks: u64 = self.blocks.list().iter().map(|block| block.bytes()).sum();
+        let checkpoints = bytes_below(&*self.disk, &self.root().join("checkpoint"));
+        blocks + self.head.stored_bytes() + checkpoints
+    }
+
+    fn root(&self) -> PathBuf {
+        self.path.join(super::ROOT)
+    }
+
+    /// Removes the oldest of what was put aside, once it takes more than its limit.
+    fn trim_quarantine(&self) {
+        let dir = self.root().join("quarantine");
+        let limit = self.options.quarantine_bytes_max;
+        if !self.disk.exists(&dir) {
+            return;
+        }
+        let mut things = put_aside(&*self.disk, &dir);
+        things.sort();
+        let mut used: u64 = things.iter().map(|thing| thing.2).sum();
+        for (_, path, bytes) in things {
+            if used <= limit {
+                break;
+            }
+            let removed = match self.disk.read_dir(&path) {
+                Ok(_) => self.disk.remove_dir_all(&path),
+                Err(_) => self.disk.remove_file(&path),
+            };
+            let text = match removed {
+                Ok(()) => {
+                    used = used.saturating_sub(bytes);
+                    let path = path.display();
+                    format!("{path} is removed: quarantine takes more than {limit} bytes")
+                }
+                Err(error) => format!("{} is not removed: {error}", path.display()),
+            };
+            self.options.observer.event(&Event::Warning(text));
+        }
+    }
+}
+
+/// What stands in quarantine: when it was put there or made, as far as its name says so; where;
+/// its bytes.
+fn put_aside(disk: &dyn Disk, dir: &Path) -> Vec<(i64, PathBuf, u64)> {
+    let entries = disk.read_dir(dir).unwrap_or_default();
+    let described = entries.into_iter().map(|entry| {
+        let path = dir.join(&entry.name);
+        let bytes = if entry.is_dir { bytes_below(disk, &path) } else { entry.len };
+        (time_of_name(&entry.name), path, bytes)
+    });
+    described.collect()
+}
+
+/// Files end in the time at which they were put aside, blocks begin with that of their making.
+fn time_of_name(name: &str) -> i64 {
+    let ulid = name.split('.').next().and_then(Ulid::parse).map(Ulid::made_at_ms);
+    let ending = name.rsplit('.').next().and_then(|part| part.parse().ok());
+    ulid.or(ending).unwrap_or(0)
+}
