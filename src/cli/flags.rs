@@ -166,6 +166,12 @@ impl Flags {
         parse_duration(self.text(name)).expect("BUG: the value was checked")
     }
 
+    /// The value of a number of bytes.
+    pub fn bytes(&self, name: &str) -> u64 {
+        let bytes = crate::config::parse_bytes(self.text(name));
+        u64::try_from(bytes.expect("BUG: the value was checked")).unwrap_or(0)
+    }
+
     /// The value of a whole number.
     pub fn uint(&self, name: &str) -> u64 {
         self.text(name).parse().expect("BUG: the value was checked")

@@ -127,6 +127,9 @@ impl Process {
         log_remarks(&config);
         if let Some(service) = self.service() {
             service.set_engine(self.settings.engine(&config));
+            if let Some(database) = service.database() {
+                database.set_retention(self.settings.retention(&config));
+            }
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.apply_to_scraping();
@@ -137,14 +140,19 @@ impl Process {
 
     /// What the database takes at its opening only.
     fn log_fixed(&self, config: &Config) {
-        if self.config().storage != config.storage {
-            tracing::warn!("Changes of the section storage take effect at the next start");
+        let (before, after) = (&self.config().storage, &config.storage);
+        let window = |storage: &crate::config::StorageConfig| storage.out_of_order_window_ms;
+        if window(before) != window(after) || before.exemplars_max != after.exemplars_max {
+            tracing::warn!(
+                "Changes of out_of_order_time_window and of exemplars take effect at the next start"
+            );
         }
     }
 
     fn figures(&self) -> Figures {
         let service = self.service();
         let config = self.config();
+        let retention = self.settings.retention(&config);
         let stats = service.as_ref().and_then(|s| s.database()).map(crate::db::Database::stats);
         let mut figures = Figures {
             ready: service.as_ref().is_some_and(|s| s.lifecycle() == Lifecycle::Ready),
@@ -153,7 +161,9 @@ impl Process {
                 .map(|runtime| runtime.metrics().num_alive_tasks()),
             tsdb: stats.map(|stats| TsdbFigures {
                 stats,
-                retention_ms: self.settings.retention_ms(&config),
+                retention_ms: retention.time_ms,
+                retention_bytes: retention.bytes,
+                retention_percentage: retention.percentage,
                 ..TsdbFigures::default()
             }),
             ..Figures::default()
@@ -201,7 +211,7 @@ impl Control for Process {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Handle::try_current();
         let tasks = runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks());
-        let retention = format_duration(self.settings.retention_ms(&self.config()));
+        let retention = retention_text(self.settings.retention(&self.config()));
         vec![
             ("startTime", json_time(self.started)),
             ("CWD", json_text(&folder.unwrap_or_default())),
@@ -272,6 +282,22 @@ impl Control for Process {
     }
 }
 
+/// COMPAT: the limits as Prometheus lists them.
+fn retention_text(retention: crate::db::Retention) -> String {
+    let mut limits = Vec::new();
+    if retention.time_ms != 0 {
+        limits.push(format_duration(retention.time_ms));
+    }
+    if retention.bytes != 0 {
+        limits
+            .push(crate::config::format_bytes(i64::try_from(retention.bytes).unwrap_or(i64::MAX)));
+    }
+    if retention.percentage != 0.0 {
+        limits.push(format!("{}%", retention.percentage));
+    }
+    limits.join(" or ")
+}
+
 fn json_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -315,6 +341,16 @@ mod tests {
         assert_eq!(process.config().global.scrape_interval_ms, 9_000);
         assert!(process.config_yaml().contains("scrape_interval: 9s"));
         assert!(process.runtime_info().contains(&("reloadConfigSuccess", "true".to_owned())));
+    }
+
+    #[test]
+    fn limits_are_listed() {
+        let text = |time_ms, bytes, percentage| {
+            retention_text(crate::db::Retention { time_ms, bytes, percentage })
+        };
+        assert_eq!(text(86_400_000, 0, 0.0), "1d");
+        assert_eq!(text(86_400_000, 512 << 20, 12.5), "1d or 512MiB or 12.5%");
+        assert_eq!(text(0, 0, 0.0), "");
     }
 
     #[test]

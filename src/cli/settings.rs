@@ -145,21 +145,33 @@ impl Settings {
         })
     }
 
-    /// How long samples are kept under this configuration.
-    pub fn retention_ms(&self, config: &Config) -> i64 {
-        let flag = self.flags.duration_ms("storage.tsdb.retention.time");
-        match (config.storage.retention_ms, flag) {
-            (0, 0) => RETENTION_MS,
-            (0, flag) => flag,
-            (written, _) => written,
+    /// How much is kept under this configuration.
+    ///
+    /// COMPAT: a section in the configuration stands for both flags, and without any of them
+    /// samples are kept for 15 days.
+    pub fn retention(&self, config: &Config) -> db::Retention {
+        let written = &config.storage;
+        if written.has_retention {
+            return db::Retention {
+                time_ms: written.retention_ms,
+                bytes: written.retention_bytes,
+                percentage: written.retention_percentage,
+            };
         }
+        let time_ms = self.flags.duration_ms("storage.tsdb.retention.time");
+        let bytes = self.flags.bytes("storage.tsdb.retention.size");
+        let time_ms = if time_ms == 0 && bytes == 0 { RETENTION_MS } else { time_ms };
+        db::Retention { time_ms, bytes, percentage: 0.0 }
     }
 
     /// What the database takes under this configuration; the observer is the caller's.
     pub fn database(&self, config: &Config) -> db::Options {
+        let retention = self.retention(config);
         let longest = self.flags.duration_ms("storage.tsdb.max-block-duration");
         db::Options {
-            retention_ms: self.retention_ms(config),
+            retention_ms: retention.time_ms,
+            retention_bytes: retention.bytes,
+            retention_percentage: retention.percentage,
             out_of_order_window_ms: config.storage.out_of_order_window_ms,
             block_duration_min_ms: self.flags.duration_ms("storage.tsdb.min-block-duration").max(1),
             block_duration_max_ms: (longest > 0).then_some(longest),
@@ -215,12 +227,19 @@ mod tests {
     #[test]
     fn retention_comes_from_the_configuration_then_the_flag() {
         let empty = config::parse("", "t.yml").unwrap();
-        let written = config::parse("storage: {tsdb: {retention: {time: 3d}}}", "t.yml").unwrap();
+        let written = |text: &str| {
+            config::parse(&format!("storage: {{tsdb: {{retention: {text}}}}}"), "t.yml").unwrap()
+        };
         let day_ms = 86_400_000;
-        assert_eq!(settings(&[]).retention_ms(&empty), 15 * day_ms);
+        let kept = |time_ms, bytes, percentage| db::Retention { time_ms, bytes, percentage };
+        assert_eq!(settings(&[]).retention(&empty), kept(15 * day_ms, 0, 0.0));
         let flagged = settings(&["--storage.tsdb.retention.time=30d"]);
-        assert_eq!(flagged.retention_ms(&empty), 30 * day_ms);
-        assert_eq!(flagged.retention_ms(&written), 3 * day_ms);
+        assert_eq!(flagged.retention(&empty), kept(30 * day_ms, 0, 0.0));
+        assert_eq!(flagged.retention(&written("{time: 3d}")), kept(3 * day_ms, 0, 0.0));
+        assert_eq!(flagged.retention(&written("{size: 1KB}")), kept(0, 1024, 0.0));
+        assert_eq!(flagged.retention(&written("{percentage: 12.5}")), kept(0, 0, 12.5));
+        let sized = settings(&["--storage.tsdb.retention.size=512MB"]);
+        assert_eq!(sized.retention(&empty), kept(0, 512 << 20, 0.0));
     }
 
     #[test]

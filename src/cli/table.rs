@@ -163,7 +163,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "Memory of recent series above which new ones are refused; 0 takes half of the memory \
          that the process may use.",
     ),
-    idle("storage.tsdb.retention.size", Kind::Bytes, "0B", "retention by size is not built in yet"),
+    active(
+        "storage.tsdb.retention.size",
+        Kind::Bytes,
+        "0B",
+        "Bytes that all stored data may take; the oldest blocks go first. 0 sets no limit.",
+    ),
     idle_switch!("storage.tsdb.no-lockfile", "false", "the data folder is always locked"),
     idle("storage.tsdb.head-chunks-write-queue-size", Kind::Uint, "0", FORMAT),
     idle("storage.tsdb.delay-compact-file.path", Kind::Text, "", "blocks are not uploaded yet"),

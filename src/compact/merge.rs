@@ -1,8 +1,8 @@
 //! Several blocks as one, or one block without what was deleted from it.
 //!
 //! Streams over all blocks in label order and merges samples by time; of two samples at one time
-//! that of the block of the lower order stays, as queries see it. Any damage ends the work with an error: the
-//! blocks are then left as they are, because a merge would make the loss final.
+//! that of the block of the lower order stays, as queries see it. Any damage ends the work with an
+//! error: the blocks are then left as they are, because a merge would make the loss final.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -130,7 +130,7 @@ static TSDB: Section = Section {
         duration("out_of_order_time_window"),
         field("stale_series_compaction_threshold", Kind::Float),
         field("chunk_encoding", Kind::Section(&CHUNK_ENCODING)),
-        field("retention", Kind::Section(&RETENTION)).shown(),
+        field("retention", Kind::Optional(&RETENTION)),
     ],
     check: |tsdb| {
         let window_ms = tsdb.duration_ms("out_of_order_time_window");

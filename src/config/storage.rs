@@ -7,11 +7,14 @@ use super::record::Record;
 pub struct StorageConfig {
     /// How late a sample may be.
     pub out_of_order_window_ms: i64,
-    /// How long samples are kept; 0 for "not set here".
+    /// Whether the section says how much is kept. What it leaves out then sets no limit, whatever
+    /// the flags say.
+    pub has_retention: bool,
+    /// How long samples are kept; 0 sets no limit.
     pub retention_ms: i64,
-    /// Bytes that stored data may take; 0 for "not set here".
+    /// Bytes that stored data may take; 0 sets no limit.
     pub retention_bytes: u64,
-    /// Share of the file system in percent; 0 for "not set here".
+    /// Share of the file system in percent; 0 sets no limit.
     pub retention_percentage: f64,
     /// Exemplars that are kept in memory, where the section says so.
     pub exemplars_max: Option<i64>,
@@ -25,6 +28,7 @@ impl StorageConfig {
         let exemplars = storage.and_then(|storage| storage.record("exemplars"));
         Self {
             out_of_order_window_ms: tsdb.map_or(0, |t| t.duration_ms("out_of_order_time_window")),
+            has_retention: retention.is_some(),
             retention_ms: retention.map_or(0, |r| r.duration_ms("time")),
             retention_bytes: retention.map_or(0, |r| r.uint("size")),
             retention_percentage: retention.map_or(0.0, |r| r.float("percentage")),
