@@ -1,8 +1,7 @@
-//! What goes by itself: blocks past their age, blocks beyond the limit of size, old quarantine;
+//! What goes by itself: blocks past their age, blocks beyond the limit of size;
 //! and what does not: everything else. And merges that one bad block does not hold up.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use narthex::db::{Database, Event, Observer, Options, Retention};
@@ -156,30 +155,6 @@ fn time_can_be_set_while_it_runs() {
     let stats = db.stats();
     assert!(stats.blocks_expired > 0 && stats.blocks_oversized == 0);
     assert!(stats.blocks[0].range.max_ms >= START + 8 * HOUR - MINUTE);
-}
-
-#[test]
-fn quarantine_has_a_limit_of_its_own() {
-    let mut bench = Bench::new();
-    bench.options.quarantine_bytes_max = 100;
-    let dir = Path::new("/data/narthex/quarantine");
-    bench.disk.create_dir_all(dir).unwrap();
-    let names = ["00000001.head.1000", "00000002.head.3000", "00000003.head.2000"];
-    for name in names {
-        bench.disk.create(&dir.join(name)).unwrap().append(&[0; 40]).unwrap();
-    }
-    // Made at 2500 ms.
-    let block = dir.join("0000000".to_owned() + "2E4" + "0000000000000000");
-    bench.disk.create_dir_all(&block).unwrap();
-    bench.disk.create(&block.join("index")).unwrap().append(&[0; 40]).unwrap();
-    let db = bench.open();
-    bench.fill(&db, 0..1);
-    db.maintain().unwrap();
-    let left: Vec<String> =
-        bench.disk.read_dir(dir).unwrap().into_iter().map(|entry| entry.name).collect();
-    assert_eq!(left.len(), 2, "{left:?}");
-    assert!(left.contains(&names[1].to_owned()) && block.ends_with(&left[1]), "{left:?}");
-    assert_eq!(bench.ears.count("quarantine takes more than 100 bytes"), 2);
 }
 
 /// Two merges are due and a read fails in one of them: the other is done all the same.

@@ -43,11 +43,6 @@ impl Ulid {
         self.0 as u64
     }
 
-    /// When it was made, in milliseconds.
-    pub fn made_at_ms(self) -> i64 {
-        (self.0 >> 80) as i64
-    }
-
     /// Reads a name as [`fmt::Display`] writes it.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != LEN || text.as_bytes()[0] > b'7' {

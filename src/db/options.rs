@@ -27,8 +27,6 @@ pub struct Options {
     /// The same as a share of the file system in percent; above 0 it stands for
     /// [`Options::retention_bytes`].
     pub retention_percentage: f64,
-    /// Bytes of damaged files that are kept in `quarantine/`; the oldest go first.
-    pub quarantine_bytes_max: u64,
     /// How far below the newest data late samples are taken; 0 takes a series' samples in order
     /// only. One hour: embedders push from several threads, and nothing is lost by the order.
     pub out_of_order_window_ms: i64,
@@ -68,7 +66,6 @@ impl Default for Options {
             retention_ms: 15 * 24 * HOUR_MS,
             retention_bytes: 0,
             retention_percentage: 0.0,
-            quarantine_bytes_max: 1 << 30,
             out_of_order_window_ms: HOUR_MS,
             sync_interval: Duration::from_secs(1),
             block_duration_min_ms: 2 * HOUR_MS,

@@ -5,7 +5,7 @@
 //! goes first, and never one that reaches into the open window. Snapshots and what stands in
 //! `quarantine/` do not count: the latter has a limit of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
@@ -13,7 +13,6 @@ use super::snapshot::bytes_below;
 use super::{Database, Event, Shared};
 use crate::block::Ulid;
 use crate::compact::{expired, oversized};
-use crate::disk::Disk;
 
 /// How much is kept; see [`super::Options`] for each.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -57,7 +56,6 @@ impl Shared {
         self.counters.blocks_expired.fetch_add(gone.len() as u64, Ordering::Relaxed);
         self.let_go(&gone, false);
         self.make_space(0);
-        self.trim_quarantine();
     }
 
     /// Time of the newest data.
@@ -118,53 +116,4 @@ impl Shared {
     fn root(&self) -> PathBuf {
         self.path.join(super::ROOT)
     }
-
-    /// Removes the oldest of what was put aside, once it takes more than its limit.
-    fn trim_quarantine(&self) {
-        let dir = self.root().join("quarantine");
-        let limit = self.options.quarantine_bytes_max;
-        if !self.disk.exists(&dir) {
-            return;
-        }
-        let mut things = put_aside(&*self.disk, &dir);
-        things.sort();
-        let mut used: u64 = things.iter().map(|thing| thing.2).sum();
-        for (_, path, bytes) in things {
-            if used <= limit {
-                break;
-            }
-            let removed = match self.disk.read_dir(&path) {
-                Ok(_) => self.disk.remove_dir_all(&path),
-                Err(_) => self.disk.remove_file(&path),
-            };
-            let text = match removed {
-                Ok(()) => {
-                    used = used.saturating_sub(bytes);
-                    let path = path.display();
-                    format!("{path} is removed: quarantine takes more than {limit} bytes")
-                }
-                Err(error) => format!("{} is not removed: {error}", path.display()),
-            };
-            self.options.observer.event(&Event::Warning(text));
-        }
-    }
-}
-
-/// What stands in quarantine: when it was put there or made, as far as its name says so; where;
-/// its bytes.
-fn put_aside(disk: &dyn Disk, dir: &Path) -> Vec<(i64, PathBuf, u64)> {
-    let entries = disk.read_dir(dir).unwrap_or_default();
-    let described = entries.into_iter().map(|entry| {
-        let path = dir.join(&entry.name);
-        let bytes = if entry.is_dir { bytes_below(disk, &path) } else { entry.len };
-        (time_of_name(&entry.name), path, bytes)
-    });
-    described.collect()
-}
-
-/// Files end in the time at which they were put aside, blocks begin with that of their making.
-fn time_of_name(name: &str) -> i64 {
-    let ulid = name.split('.').next().and_then(Ulid::parse).map(Ulid::made_at_ms);
-    let ending = name.rsplit('.').next().and_then(|part| part.parse().ok());
-    ulid.or(ending).unwrap_or(0)
 }

@@ -99,6 +99,8 @@ impl Shared {
 
     /// Writes what the head holds as blocks, one for each window.
     fn write_head(&self, blocks: &Path) -> Result<(), StorageError> {
+        // Before that nobody knows how far the head reaches.
+        self.head.wait_for_recovery()?;
         let Some(range) = self.head.time_range() else { return Ok(()) };
         let (check, damaged) = (
             || self.check_open(),

@@ -279,6 +279,11 @@ impl Head {
         !self.gate.is_open()
     }
 
+    /// Waits until the whole log is replayed.
+    pub fn wait_for_recovery(&self) -> Result<(), StorageError> {
+        self.gate.wait_for_all()
+    }
+
     /// Makes everything that was committed durable.
     pub fn sync(&self) -> Result<(), StorageError> {
         self.log.sync()
