@@ -9,6 +9,27 @@
 //!                                     │    wal
 //! ```
 //!
+//! A service that keeps its metrics by itself needs what stands at the root:
+//!
+//! ```
+//! use narthex::{Database, Labels, Options, Value};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let db = Database::open(folder.path(), Options::default())?;
+//! let labels = Labels::from_pairs([("__name__", "jobs_done_total"), ("queue", "mail")]);
+//! let t_ms = 1_700_000_000_000;
+//! db.append(&labels, t_ms, 40.0)??;
+//! db.append(&labels, t_ms + 60_000, 100.0)??;
+//!
+//! let answer = db.query("increase(jobs_done_total[2m])", t_ms + 60_000)?;
+//! let Value::Vector(series) = answer.value else { panic!("a vector was asked for") };
+//! assert_eq!(series[0].labels.get("queue"), Some("mail"));
+//! db.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Without default features this is the embedded library: synchronous, without global state,
 //! up to and including [`db`]. The feature `server` adds what listens, scrapes and discovers.
 //!
@@ -31,6 +52,15 @@ pub mod promql;
 pub mod regex;
 pub mod select;
 pub mod wal;
+
+pub use db::{
+    Appender, Database, Event, Observer, Options, QueryTextError, Retention, Silent, Stats,
+};
+pub use disk::StorageError;
+pub use head::{AppendError, CommitOutcome, GroupKey, SeriesRef};
+pub use model::{Labels, MatchOp, Matcher, Samples, TimeRange};
+pub use promql::engine::{QueryRange, QueryResult, Value};
+pub use select::{Cancellation, Queryable, SelectError, SeriesSet};
 
 #[cfg(feature = "server")]
 pub mod cli;

@@ -149,12 +149,11 @@ impl Shared {
                 continue;
             }
             let meta = merged.finish()?;
-            match &meta {
-                Some(meta) => self.blocks.publish(meta)?,
-                None => {
-                    let gone: Vec<Ulid> = chosen.iter().map(|block| block.meta().ulid).collect();
-                    self.blocks.drop_blocks(&gone);
-                }
+            if let Some(meta) = &meta {
+                self.blocks.publish(meta)?;
+            } else {
+                let gone: Vec<Ulid> = chosen.iter().map(|block| block.meta().ulid).collect();
+                self.blocks.drop_blocks(&gone);
             }
             return Ok(meta);
         }

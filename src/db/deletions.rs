@@ -18,6 +18,24 @@ impl Database {
     /// Their bytes are given back when the blocks are merged, or by
     /// [`Database::clean_tombstones`]. Late samples that are appended to the interval afterwards
     /// show. After an error a part may be deleted; it may be tried again.
+    ///
+    /// ```
+    /// use narthex::{Database, Labels, Matcher, Options, TimeRange, Value};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = Database::open(folder.path(), Options::default())?;
+    /// let labels = Labels::from_pairs([("__name__", "temperature"), ("room", "attic")]);
+    /// let t_ms = 1_700_000_000_000;
+    /// db.append(&labels, t_ms, 21.5)??;
+    /// db.append(&labels, t_ms + 60_000, 22.0)??;
+    /// let range = TimeRange { min_ms: i64::MIN, max_ms: t_ms };
+    /// db.delete(&[Matcher::equal("room", "attic")], range)?;
+    /// let answer = db.query("count_over_time(temperature[5m])", t_ms + 60_000)?;
+    /// let Value::Vector(found) = answer.value else { panic!("a vector was asked for") };
+    /// assert_eq!(found[0].value, 1.0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn delete(&self, matchers: &[Matcher], range: TimeRange) -> Result<(), StorageError> {
         self.inner.shared.delete(matchers, range)
     }

@@ -36,7 +36,7 @@ use self::events::HeadEvents;
 use self::reserve::Reserve;
 use self::takeover::Takeover;
 use crate::disk::{Clock, Disk, LockGuard, PosixDisk, StorageError, SystemClock};
-use crate::head::{CommitOutcome, GroupKey, Head, HeadOptions, SeriesRef};
+use crate::head::{AppendError, CommitOutcome, GroupKey, Head, HeadOptions, SeriesRef};
 use crate::model::{Histogram, Labels};
 
 pub use options::{Event, Observer, Options, Silent};
@@ -131,6 +131,21 @@ impl Shared {
 impl Database {
     /// Opens the database below `path`, creating it where there is none. Returns once it answers
     /// queries; a damaged part is put aside and told to the observer.
+    ///
+    /// ```
+    /// use narthex::{Database, Options, StorageError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = Database::open(folder.path(), Options::default())?;
+    /// // One process and one handle at a time; clones of the handle share the database.
+    /// let again = Database::open(folder.path(), Options::default());
+    /// assert!(matches!(again, Err(StorageError::Locked(_))));
+    /// // Another directory is another database.
+    /// # let folder = tempfile::tempdir()?;
+    /// let other = Database::open(folder.path(), Options::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, StorageError> {
         Self::open_with(Arc::new(PosixDisk), Arc::new(SystemClock::new()), path, options)
     }
@@ -207,10 +222,69 @@ impl Database {
         Ok(database)
     }
 
-    /// Begins a commit for one source.
+    /// Begins a commit for one source: whatever feeds a set of series together, again and again.
+    /// Samples of a source that share their times are stored as rows, and take the least room.
+    ///
+    /// ```
+    /// use narthex::{AppendError, Database, GroupKey, Labels, Options};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = Database::open(folder.path(), Options::default())?;
+    /// let source = GroupKey::Embedded("requests".to_owned());
+    /// for (t_ms, ok, failed) in [(1_700_000_000_000, 10.0, 1.0), (1_700_000_015_000, 25.0, 1.0)] {
+    ///     let mut row = db.appender(&source)?;
+    ///     for (status, value) in [("ok", ok), ("failed", failed)] {
+    ///         let labels = Labels::from_pairs([("__name__", "requests_total"), ("status", status)]);
+    ///         // A reference may be kept: it is found faster than labels.
+    ///         let series = row.series(&labels)?;
+    ///         row.append(series, t_ms, value);
+    ///     }
+    ///     let outcome = row.commit()?;
+    ///     assert_eq!((outcome.accepted, outcome.rejected.len()), (2, 0));
+    /// }
+    /// // Each sample has a verdict of its own.
+    /// let mut row = db.appender(&source)?;
+    /// let labels = Labels::from_pairs([("__name__", "requests_total"), ("status", "ok")]);
+    /// let series = row.series(&labels)?;
+    /// row.append(series, 1_700_000_015_000, 99.0);
+    /// row.append(series, 1_700_000_030_000, 30.0);
+    /// let outcome = row.commit()?;
+    /// assert_eq!(outcome.rejected, [(0, AppendError::Duplicate)]);
+    /// assert_eq!(outcome.accepted, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn appender(&self, source: impl Borrow<GroupKey>) -> Result<Appender, StorageError> {
         self.inner.shared.check_open()?;
         Ok(Appender(self.inner.shared.head.appender(source.borrow())))
+    }
+
+    /// Appends one sample, with its verdict. Several at once are cheaper: see
+    /// [`Database::appender`].
+    ///
+    /// ```
+    /// use narthex::{AppendError, Database, Labels, Options};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = Database::open(folder.path(), Options::default())?;
+    /// let labels = Labels::from_pairs([("__name__", "temperature"), ("room", "attic")]);
+    /// db.append(&labels, 1_700_000_000_000, 21.5)??;
+    /// let verdict = db.append(&labels, 1_700_000_000_000, 22.0)?;
+    /// assert_eq!(verdict, Err(AppendError::Duplicate));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn append(
+        &self,
+        labels: &Labels,
+        t_ms: i64,
+        value: f64,
+    ) -> Result<Result<(), AppendError>, StorageError> {
+        let mut appender = self.appender(GroupKey::Embedded(String::new()))?;
+        let series = appender.series(labels)?;
+        appender.append(series, t_ms, value);
+        let rejected = appender.commit()?.rejected;
+        Ok(rejected.first().map_or(Ok(()), |(_, why)| Err(*why)))
     }
 
     /// The reference of the series with these labels, created where it is new.
@@ -254,6 +328,20 @@ impl Database {
 
     /// Makes everything acknowledged durable and lets the directory go; later calls give
     /// [`StorageError::Closed`]. Work that maintenance is in is given up: it has changed nothing.
+    /// The end of the last handle does the same, and has nobody to tell of an error.
+    ///
+    /// ```
+    /// use narthex::{Database, Options, StorageError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = Database::open(folder.path(), Options::default())?;
+    /// db.close()?;
+    /// assert!(matches!(db.sync(), Err(StorageError::Closed)));
+    /// // The directory is free again.
+    /// Database::open(folder.path(), Options::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) -> Result<(), StorageError> {
         self.inner.close()
     }

@@ -143,6 +143,23 @@ impl std::error::Error for QueryTextError {}
 /// others are wanted.
 impl Database {
     /// Evaluates PromQL at one time.
+    ///
+    /// ```
+    /// use narthex::{Database, Labels, Options, Value};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = Database::open(folder.path(), Options::default())?;
+    /// let t_ms = 1_700_000_000_000;
+    /// for room in ["attic", "cellar"] {
+    ///     let labels = Labels::from_pairs([("__name__", "temperature"), ("room", room)]);
+    ///     db.append(&labels, t_ms, 8.0 + room.len() as f64)??;
+    /// }
+    /// let answer = db.query("max(temperature)", t_ms + 1000)?;
+    /// let Value::Vector(found) = answer.value else { panic!("a vector was asked for") };
+    /// assert_eq!(found[0].value, 14.0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn query(&self, text: &str, t_ms: i64) -> Result<QueryResult, QueryTextError> {
         let ast = parse(text, &ParseOptions::default()).map_err(QueryTextError::Parse)?;
         let query = Query { text, ast: &ast };
@@ -153,6 +170,24 @@ impl Database {
     }
 
     /// Evaluates PromQL at each time of `range`.
+    ///
+    /// ```
+    /// use narthex::{Database, Labels, Options, QueryRange, Value};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = Database::open(folder.path(), Options::default())?;
+    /// let labels = Labels::from_pairs([("__name__", "temperature")]);
+    /// let start_ms = 1_700_000_000_000;
+    /// for minute in 0..10 {
+    ///     db.append(&labels, start_ms + minute * 60_000, minute as f64)??;
+    /// }
+    /// let range = QueryRange { start_ms, end_ms: start_ms + 540_000, step_ms: 180_000 };
+    /// let answer = db.query_range("temperature * 2", range)?;
+    /// let Value::Matrix(found) = answer.value else { panic!("a range gives a matrix") };
+    /// assert_eq!(found.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn query_range(
         &self,
         text: &str,
@@ -167,6 +202,29 @@ impl Database {
     }
 }
 
+/// Samples as they are stored.
+///
+/// ```
+/// use narthex::{Cancellation, Database, Labels, Matcher, Options, Queryable, Samples, TimeRange};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let db = Database::open(folder.path(), Options::default())?;
+/// let labels = Labels::from_pairs([("__name__", "temperature"), ("room", "attic")]);
+/// db.append(&labels, 1_700_000_000_000, 21.5)??;
+///
+/// let matchers = [Matcher::equal("room", "attic")];
+/// let set = db.select(&matchers, TimeRange::ALL, &Cancellation::new())?;
+/// let mut samples = Samples::default();
+/// for index in 0..set.len() {
+///     assert_eq!(set.labels(index), &labels);
+///     set.read(index, TimeRange::ALL, &mut samples)?;
+///     assert_eq!(samples.timestamps, [1_700_000_000_000]);
+///     assert_eq!(samples.values, [21.5]);
+/// }
+/// assert_eq!(db.label_values("room", &[], TimeRange::ALL, &Cancellation::new())?, ["attic"]);
+/// # Ok(())
+/// # }
+/// ```
 impl Queryable for Database {
     fn select(
         &self,

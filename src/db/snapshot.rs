@@ -25,6 +25,21 @@ const COPY_BYTES: usize = 1 << 20;
 impl Database {
     /// Writes a snapshot into `<data>/snapshots/` and gives its path, which
     /// [`Database::open`] takes. Without `with_head` it has the blocks only.
+    ///
+    /// ```
+    /// use narthex::{Cancellation, Database, Labels, Options, Queryable, TimeRange};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = Database::open(folder.path(), Options::default())?;
+    /// let labels = Labels::from_pairs([("__name__", "temperature")]);
+    /// db.append(&labels, 1_700_000_000_000, 21.5)??;
+    /// let path = db.snapshot(true)?;
+    /// let copy = Database::open(path, Options::default())?;
+    /// let names = copy.label_values("__name__", &[], TimeRange::ALL, &Cancellation::new())?;
+    /// assert_eq!(names, ["temperature"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn snapshot(&self, with_head: bool) -> Result<PathBuf, StorageError> {
         self.inner.shared.snapshot(with_head)
     }

@@ -153,7 +153,9 @@ impl Head {
                 body.clear();
             }
         }
-        entries.into_iter().for_each(|entry| self.apply_deletion(entry));
+        for entry in entries {
+            self.apply_deletion(entry);
+        }
         Ok(())
     }
 
