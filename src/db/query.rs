@@ -9,7 +9,7 @@ use crate::block::Block;
 use crate::disk::StorageError;
 use crate::head::HeadIndex;
 use crate::index;
-use crate::model::{Matcher, TimeRange};
+use crate::model::{Labels, Matcher, TimeRange};
 use crate::prometheus;
 use crate::promql::engine::{Engine, Query, QueryError, QueryOptions, QueryRange, QueryResult};
 use crate::promql::{ParseError, ParseOptions, parse};
@@ -39,6 +39,24 @@ impl Shared {
             }
             other => other.map(Some),
         }
+    }
+
+    /// What blocks have of the series that satisfy `matchers`, and what there is to warn of.
+    fn select_blocks(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        check: &dyn Fn() -> Result<(), SelectError>,
+    ) -> Result<(Vec<BlockSeries>, Vec<String>), SelectError> {
+        let mut warnings = self.blocks.unreadable().to_vec();
+        let mut selections = self.select_prometheus(matchers, range, check, &mut warnings)?;
+        for block in self.blocks.list().iter().filter(|b| b.meta().range.overlaps(range)) {
+            let answer = block.select(matchers, range, check);
+            let selection = self.ask(block, answer, &mut warnings)?;
+            let selection = selection.filter(|selection| !selection.is_empty());
+            selections.extend(selection.map(BlockSeries::Own));
+        }
+        Ok((selections, warnings))
     }
 
     /// The union of what head and blocks answer about labels.
@@ -242,16 +260,34 @@ impl Queryable for Database {
             let ids = index::resolve(&shared.head.index(), matchers);
             head = Some(shared.head.capture(&ids, range, &check)?);
         }
-        let mut warnings = shared.blocks.unreadable().to_vec();
-        let mut selections = shared.select_prometheus(matchers, range, &check, &mut warnings)?;
-        for block in shared.blocks.list().iter().filter(|b| b.meta().range.overlaps(range)) {
-            let answer = block.select(matchers, range, &check);
-            let selection = shared.ask(block, answer, &mut warnings)?;
-            let selection = selection.filter(|selection| !selection.is_empty());
-            selections.extend(selection.map(BlockSeries::Own));
-        }
+        let (selections, warnings) = shared.select_blocks(matchers, range, &check)?;
         let observer: Arc<dyn DamageObserver> = shared.clone();
         Ok(Box::new(MergedSeries::new(head, selections, warnings).telling(observer)))
+    }
+
+    fn series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        cancellation: &Cancellation,
+    ) -> Result<Vec<Labels>, SelectError> {
+        let shared = &self.inner.shared;
+        shared.check_open()?;
+        let check = || cancellation.check().map_err(SelectError::from);
+        check()?;
+        let mut found = Vec::new();
+        if shared.head_overlaps(range) {
+            let ids = index::resolve(&shared.head.index(), matchers);
+            found = shared.head.labels_within(&ids, range, &check)?;
+        }
+        let (selections, _) = shared.select_blocks(matchers, range, &check)?;
+        if !selections.is_empty() {
+            let merged = MergedSeries::new(None, selections, Vec::new());
+            found.extend((0..merged.len()).map(|index| merged.labels(index).clone()));
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
     }
 
     fn label_names(

@@ -7,6 +7,7 @@
 //! that touches several groups is seen whole: a capture that such a commit crossed starts over,
 //! and the last attempt keeps them out.
 
+mod labels;
 mod read;
 
 use std::collections::BTreeSet;
@@ -18,7 +19,7 @@ use roaring::RoaringBitmap;
 use super::column::ColumnSnapshot;
 use super::deletion::Hidden;
 use super::group::{Data, Group};
-use super::register::{HOMELESS, Home};
+use super::register::{HOMELESS, Home, NO_SLOT};
 use super::tile::TileRef;
 use super::{Head, SeriesId};
 use crate::disk::StorageError;
@@ -128,8 +129,8 @@ impl Head {
         }
         for (index, number) in numbers.into_iter().enumerate() {
             let Some(group) = self.group(number) else {
-                // A former home may be gone with all it had; a home may not.
-                if captured.series.iter().any(|s| s.group == index) {
+                // A home that has only files, or was one before, may be gone with all it had.
+                if captured.series.iter().any(|s| s.group == index && s.home.slot != NO_SLOT) {
                     return Ok(None);
                 }
                 continue;
@@ -226,7 +227,7 @@ fn copy_group<E>(
 
 /// Copies one series' unsealed samples; `false` if it is no longer where it was.
 fn copy_series(group: &Group, data: &Data, series: &mut CapturedSeries, range: TimeRange) -> bool {
-    if group.id == series.home.group {
+    if group.id == series.home.group && series.home.slot != NO_SLOT {
         let slot = series.home.slot as usize;
         if data.series.get(slot) != Some(&series.id) {
             return false;

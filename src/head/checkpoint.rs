@@ -215,6 +215,8 @@ fn read_extra(cursor: &mut Cursor<'_>) -> Result<Extra, RecordError> {
     Ok(Extra { histogram, start_ms })
 }
 
+/// Former homes in one record.
+const FORMER_AT_A_TIME: usize = 1 << 20;
 /// Series that share a table of symbols in a checkpoint.
 const SERIES_AT_A_TIME: usize = 20_000;
 
@@ -293,17 +295,24 @@ impl Head {
             writer.append(checkpoint_kind::SYMBOLS, &symbols)?;
             writer.append(checkpoint_kind::SERIES, &series)?;
         }
-        let mut former = Vec::new();
-        for (series, groups) in self.register_read().all_former() {
-            for &group in groups {
+        for pairs in self.former_homes().chunks(FORMER_AT_A_TIME) {
+            let mut former = Vec::new();
+            for &(series, group) in pairs {
                 write_uvarint(&mut former, u64::from(series));
                 write_uvarint(&mut former, u64::from(group));
             }
-        }
-        if !former.is_empty() {
             writer.append(checkpoint_kind::FORMER, &former)?;
         }
         self.deletions_read().write(&mut |body| writer.append(kind::DELETION, body))
+    }
+
+    /// Series with groups that may hold samples of them. Where a series has ended its home is one,
+    /// and the first: it has no slot that would say so.
+    fn former_homes(&self) -> Vec<(u32, u32)> {
+        let register = self.register_read();
+        let former = register.all_former();
+        let former = former.flat_map(|(series, groups)| groups.iter().map(move |&g| (series, g)));
+        register.ended().chain(former).collect()
     }
 
     /// Removes head files of which no group has a tile. The newest checkpoint does not name them.

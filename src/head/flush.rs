@@ -101,9 +101,14 @@ impl Head {
         let ended_ms = border_ms.min(newest_ms.saturating_sub(self.options.window_ms / 2));
         let now_ms = self.options.clock.now_ms();
         let groups = self.groups_read().all();
-        for group in groups {
-            self.truncate_group(&group, border_ms, file, ended_ms);
-            self.forget_group(&group, now_ms);
+        for group in &groups {
+            self.truncate_group(group, border_ms, file, ended_ms);
+        }
+        if ended_ms >= border_ms {
+            self.remove_ended();
+        }
+        for group in &groups {
+            self.forget_group(group, now_ms);
         }
         self.remove_homeless(&mut state);
         self.forget_former();

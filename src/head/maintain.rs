@@ -30,11 +30,7 @@ impl Head {
             self.options.observer.observe(Event::SyncFailed { error: &error });
         }
         self.measure(&mut state);
-        let due = self.seals_due(now_ms, &mut state);
-        if !due.is_empty() {
-            self.release_files();
-        }
-        let sealed = self.seal(&due, &mut state);
+        let sealed = self.seal_due(now_ms, &mut state);
         self.tell_failure("seal", &sealed);
         let checkpointed =
             if self.is_checkpoint_due(&state) { self.checkpoint(&mut state) } else { Ok(()) };
@@ -56,12 +52,6 @@ impl Head {
     pub(super) fn is_memory_tight(&self) -> bool {
         let max = self.options.limits.memory_bytes_max;
         max > 0 && self.limit_counts.memory_bytes() > max / 4 * 3
-    }
-
-    /// Lets go of the pages of head files that readers have looked at.
-    fn release_files(&self) {
-        let files: Vec<_> = self.files().by_number.values().cloned().collect();
-        files.iter().for_each(|file| file.release());
     }
 
     /// Seals everything and leaves of the log no more than what comes in meanwhile. Two

@@ -17,6 +17,7 @@ mod capture;
 mod checkpoint;
 pub mod column;
 mod deletion;
+mod ended;
 mod extra;
 mod flush;
 mod gate;

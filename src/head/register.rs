@@ -23,11 +23,27 @@ const VACANT: u32 = u32::MAX;
 /// "No group yet."
 pub(super) const HOMELESS: u32 = u32::MAX;
 
+/// "No slot": the series has ended, and lies in the files of its group. Another number than that
+/// of a slot which a replay has yet to give.
+pub(super) const NO_SLOT: u32 = u32::MAX - 1;
+
 /// Where a series' samples lie: its slot in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Home {
     pub group: u32,
     pub slot: u32,
+}
+
+impl Home {
+    /// Whether the series lies in files only.
+    pub(super) fn has_ended(self) -> bool {
+        self.group != HOMELESS && self.slot == NO_SLOT
+    }
+
+    /// Whether the series needs a slot before it can be fed.
+    pub(super) fn lacks_slot(self) -> bool {
+        self.group == HOMELESS || self.slot == NO_SLOT
+    }
 }
 
 #[derive(Debug)]
@@ -205,6 +221,33 @@ impl Register {
             self.records[id as usize].home.group == HOMELESS && !self.former.contains_key(&id)
         };
         self.ids().filter(is_homeless)
+    }
+
+    /// Series that have ended, each with the group that is its home.
+    pub(super) fn ended(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let home = |id: u32| (id, self.records[id as usize].home);
+        let ended = self.ids().map(home).filter(|(_, home)| home.has_ended());
+        ended.map(|(id, home)| (id, home.group))
+    }
+
+    /// Of tables that were read, or a part that was replayed: a series without a home that lived in
+    /// a group which is `there` has ended in it.
+    pub(super) fn end_homeless(&mut self, there: impl Fn(u32) -> bool) {
+        let homes: Vec<(u32, u32)> = self
+            .former
+            .iter()
+            .filter(|(id, _)| self.home_of(**id).is_some_and(|home| home.group == HOMELESS))
+            .filter_map(|(&id, groups)| Some((id, *groups.iter().find(|group| there(**group))?)))
+            .collect();
+        for (id, group) in homes {
+            self.records[id as usize].home = Home { group, slot: NO_SLOT };
+            if let Some(groups) = self.former.get_mut(&id) {
+                groups.retain(|&other| other != group);
+                if groups.is_empty() {
+                    self.former.remove(&id);
+                }
+            }
+        }
     }
 
     /// Every series with former homes.

@@ -90,7 +90,7 @@ impl Head {
     /// Numbers the slots of a group anew where many are dead.
     pub(super) fn reshape(&self, group: &Arc<Group>) -> Result<(), StorageError> {
         let mut writer = group.writer();
-        if group.data().unsealed_len() > 0 {
+        if group.data().unsealed_len() > 0 || writer.sealed_record < writer.stored_record {
             // A record that no seal covers would be read with other slots.
             return Ok(());
         }

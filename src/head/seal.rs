@@ -64,12 +64,25 @@ pub(super) struct Maintenance {
     pub measured_at: Option<Duration>,
 }
 
+/// What of a group is sealed.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// All of it.
+    Whole,
+    /// The series that were not fed after this time.
+    Ended(i64),
+}
+
 /// A group in the middle of being sealed.
 #[derive(Debug)]
 struct Sealing {
     group: Arc<Group>,
     /// The last record covered.
     record: u64,
+    /// The first row that is not covered.
+    next_row: u32,
+    /// Whether it takes all that the group has.
+    is_whole: bool,
     first_row: u32,
     times: Vec<i64>,
     columns: Vec<(u32, u32, ColumnSnapshot)>,
@@ -90,14 +103,43 @@ impl Head {
         self.options.dir.join("head")
     }
 
-    /// Groups that should be sealed at `now_ms`; none within a minute of the last time.
-    pub(super) fn seals_due(&self, now_ms: i64, state: &mut Maintenance) -> Vec<Arc<Group>> {
+    /// Seals what is due at `now_ms`, in one file: groups, and series that have ended. Nothing
+    /// within a minute of the last time.
+    pub(super) fn seal_due(
+        &self,
+        now_ms: i64,
+        state: &mut Maintenance,
+    ) -> Result<(), StorageError> {
         let since = |at_ms: i64| now_ms.saturating_sub(at_ms);
         let is_tight = self.is_memory_tight();
         let pause_ms = if is_tight { SEAL_PAUSE_MS / 10 } else { SEAL_PAUSE_MS };
         if state.sealed_at_ms.is_some_and(|at_ms| (0..pause_ms).contains(&since(at_ms))) {
-            return Vec::new();
+            return Ok(());
         }
+        let due = self.groups_due(now_ms, is_tight);
+        let until_ms = self.ended_until_ms();
+        let ended = self.groups_with_ended(until_ms);
+        if due.is_empty() && ended.is_empty() {
+            return Ok(());
+        }
+        state.sealed_at_ms = Some(now_ms);
+        let numbers: HashSet<u32> = due.iter().map(|group| group.id).collect();
+        let whole = due.into_iter().map(|group| (group, Part::Whole));
+        let alone = ended.iter().filter(|group| !numbers.contains(&group.id));
+        let alone = alone.map(|group| (Arc::clone(group), Part::Ended(until_ms)));
+        let sealed = self.seal_parts(&whole.chain(alone).collect::<Vec<_>>(), state);
+        for group in &ended {
+            self.free_ended(group, until_ms);
+            self.reshape(group)?;
+        }
+        // What readers looked at, and the check of the new file, brought pages into memory.
+        let files: Vec<_> = self.files().by_number.values().cloned().collect();
+        files.iter().for_each(|file| file.release());
+        sealed
+    }
+
+    /// Groups that should be sealed at `now_ms`.
+    fn groups_due(&self, now_ms: i64, is_tight: bool) -> Vec<Arc<Group>> {
         let segment = self.log.end().segment;
         let mut groups = self.groups_read().all();
         groups.retain(|group| {
@@ -107,32 +149,38 @@ impl Head {
             let is_idle = now_ms.saturating_sub(writer.fed_at_ms) >= IDLE_MS;
             drop(writer);
             let data = group.data();
-            let sealed_rows = data.tiles.last().map_or(data.first_row, |tile| tile.meta().next_row);
             let rows_max = if is_tight { ROWS_FIRST_SEAL_MIN } else { rows_per_seal(group, &data) };
             let loose_max = LOOSE_MAX.min(ROWS_PER_SEAL as usize * data.columns.len().max(1));
             data.unsealed_len() > 0
                 && (holds_log
                     || is_idle
-                    || data.next_row().saturating_sub(sealed_rows) >= rows_max
+                    || data.next_row().saturating_sub(sealed_rows(&data)) >= rows_max
                     || data.loose_len >= loose_max)
         });
-        if !groups.is_empty() {
-            state.sealed_at_ms = Some(now_ms);
-        }
         groups
     }
 
-    /// Seals all of these groups, into one file unless they are large. On an error those that are
-    /// left are as before.
+    /// Seals all that these groups have; as [`Head::seal_parts`].
     pub(super) fn seal(
         &self,
         groups: &[Arc<Group>],
         state: &mut Maintenance,
     ) -> Result<(), StorageError> {
-        let mut rest = groups;
+        let whole = groups.iter().map(|group| (Arc::clone(group), Part::Whole));
+        self.seal_parts(&whole.collect::<Vec<_>>(), state)
+    }
+
+    /// Seals these parts of groups, into one file unless they are large. On an error those that
+    /// are left are as before.
+    fn seal_parts(
+        &self,
+        parts: &[(Arc<Group>, Part)],
+        state: &mut Maintenance,
+    ) -> Result<(), StorageError> {
+        let mut rest = parts;
         while !rest.is_empty() {
             let mut bytes = 0;
-            let is_full = |group: &Arc<Group>| {
+            let is_full = |(group, _): &(Arc<Group>, Part)| {
                 bytes += group.data().stream_bytes();
                 bytes > FILE_STREAM_BYTES_MAX
             };
@@ -146,10 +194,14 @@ impl Head {
 
     fn seal_into_file(
         &self,
-        groups: &[Arc<Group>],
+        parts: &[(Arc<Group>, Part)],
         state: &mut Maintenance,
     ) -> Result<(), StorageError> {
-        let mut sealings: Vec<Sealing> = groups.iter().filter_map(begin).collect();
+        let begun = parts.iter().filter_map(|(group, part)| match *part {
+            Part::Whole => begin(group),
+            Part::Ended(until_ms) => begin_ended(group, until_ms),
+        });
+        let mut sealings: Vec<Sealing> = begun.collect();
         if sealings.is_empty() {
             return Ok(());
         }
@@ -170,7 +222,7 @@ impl Head {
         for (series, from, root) in movers {
             self.move_series(series, from, root)?;
         }
-        for group in groups {
+        for (group, _) in parts {
             self.reshape(group)?;
         }
         Ok(())
@@ -187,8 +239,8 @@ impl Head {
         let mut writer = HeadFileWriter::create(disk, &self.files_dir(), number)?;
         let (mut next_tile, mut chunks) = (0, 0);
         for sealing in sealings {
-            let next_row = sealing.first_row + sealing.times.len() as u32;
-            let (group, record) = (sealing.group.id, sealing.record);
+            let Sealing { record, next_row, .. } = *sealing;
+            let group = sealing.group.id;
             encode(sealing, &mut |tile, tiles| {
                 chunks += tile.chunks();
                 tiles.push(next_tile);
@@ -222,6 +274,8 @@ fn begin(group: &Arc<Group>) -> Option<Sealing> {
     Some(Sealing {
         group: Arc::clone(group),
         record: writer.stored_record,
+        next_row: data.next_row(),
+        is_whole: true,
         first_row: data.first_row,
         times: data.times.clone(),
         columns: columns
@@ -230,6 +284,45 @@ fn begin(group: &Arc<Group>) -> Option<Sealing> {
         loose: data.loose.iter().map(|(&id, l)| (id, l.samples.clone())).collect(),
         tiles: Vec::new(),
     })
+}
+
+/// Copies what the series have that ended; everything where no other series has anything.
+fn begin_ended(group: &Arc<Group>, until_ms: i64) -> Option<Sealing> {
+    let writer = group.writer();
+    let data = group.data();
+    let ended: HashSet<u32> =
+        writer.slots.iter().filter(|s| s.has_ended(until_ms)).map(|s| s.series).collect();
+    let unsealed = || {
+        let columns = data.series.iter().zip(&data.columns).filter(|(_, c)| !c.is_empty());
+        columns.map(|(series, _)| series).chain(data.loose.keys())
+    };
+    if writer.is_gone || !unsealed().any(|series| ended.contains(series)) {
+        return None;
+    }
+    if unsealed().all(|series| ended.contains(series)) {
+        drop((data, writer));
+        return begin(group);
+    }
+    let columns = (0_u32..).zip(data.series.iter().zip(&data.columns));
+    let columns = columns.filter(|(_, (series, c))| !c.is_empty() && ended.contains(*series));
+    let loose = data.loose.iter().filter(|(series, _)| ended.contains(*series));
+    Some(Sealing {
+        group: Arc::clone(group),
+        record: writer.sealed_record,
+        next_row: sealed_rows(&data),
+        is_whole: false,
+        first_row: data.first_row,
+        times: data.times.clone(),
+        columns: columns.map(|(slot, (&series, c))| (slot, series, c.snapshot())).collect(),
+        loose: loose.map(|(&id, loose)| (id, loose.samples.clone())).collect(),
+        tiles: Vec::new(),
+    })
+}
+
+/// The first row of a group that its tiles do not cover.
+fn sealed_rows(data: &Data) -> u32 {
+    let covered = data.tiles.iter().map(|tile| tile.meta().next_row).max();
+    covered.unwrap_or(data.first_row)
 }
 
 /// Takes a tile, and notes its number.
@@ -275,6 +368,9 @@ fn finish(sealing: Sealing, file: &Arc<HeadFile>) -> Vec<(u32, u32)> {
     trim_rows(&mut data);
     data.trim_rich();
     data.disturbed += 1;
+    if !sealing.is_whole {
+        return Vec::new();
+    }
     writer.sealed_record = sealing.record;
     writer.unsealed_from = writer.unsealed_from_next;
     movers

@@ -2,6 +2,7 @@
 
 mod basics;
 mod deletions;
+mod ended;
 mod flushes;
 mod index;
 mod model;

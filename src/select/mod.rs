@@ -27,6 +27,18 @@ pub trait Queryable: Send + Sync {
         cancellation: &Cancellation,
     ) -> Result<Box<dyn SeriesSet>, SelectError>;
 
+    /// Labels of the series that [`Queryable::select`] would give, ascending; cheaper, because no
+    /// sample is looked at.
+    fn series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        cancellation: &Cancellation,
+    ) -> Result<Vec<Labels>, SelectError> {
+        let set = self.select(matchers, range, cancellation)?;
+        Ok((0..set.len()).map(|index| set.labels(index).clone()).collect())
+    }
+
     /// Names of all labels of the series that satisfy `matchers` (none: of all series), sorted.
     fn label_names(
         &self,

@@ -11,7 +11,6 @@ use super::verdict::{Limits, Verdict};
 use crate::disk::StorageError;
 use crate::head::extra::Extra;
 use crate::head::group::{Data, Group, HAS_EXTRA, NO_SERIES, Writer};
-use crate::head::register::HOMELESS;
 use crate::head::{AppendError, CommitOutcome, GroupKey, Head};
 use crate::wal::record::{self, RowSample, RowsHeader, RowsWriter, SeriesEntry, Shape, kind};
 
@@ -146,7 +145,7 @@ impl<'a> Commit<'a> {
                     plan.unknown.push(call);
                     continue;
                 };
-                if home.group == HOMELESS {
+                if home.lacks_slot() {
                     homeless = true;
                     break;
                 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use super::Sample;
+use crate::head::ended::LastSamples;
 use crate::head::group::Group;
-use crate::head::register::{HOMELESS, Home};
+use crate::head::register::Home;
 use crate::head::{GroupKey, Head};
 
 impl Head {
@@ -37,10 +38,11 @@ impl Head {
         if homeless.is_empty() {
             return;
         }
+        let ids: Vec<u32> = homeless.iter().map(|h| h.0).collect();
+        let lasts = self.last_samples(&ids);
         if times <= 1 {
             let group = by_time.values().next().copied().and_then(|id| self.group(id));
-            let ids: Vec<u32> = homeless.iter().map(|h| h.0).collect();
-            self.add_slots(&group.unwrap_or_else(|| Arc::clone(root)), &ids);
+            self.add_slots(&group.unwrap_or_else(|| Arc::clone(root)), &ids, &lasts);
             return;
         }
         let mut by_time = by_time;
@@ -52,7 +54,7 @@ impl Head {
         }
         for (id, series) in batches {
             if let Some(group) = self.group(id) {
-                self.add_slots(&group, &series);
+                self.add_slots(&group, &series, &lasts);
             }
         }
     }
@@ -72,7 +74,7 @@ impl Head {
         let mut times = HashSet::new();
         for sample in samples {
             let Some(home) = register.home(sample.series) else { continue };
-            if home.group != HOMELESS {
+            if !home.lacks_slot() {
                 if siblings.contains(&home.group) {
                     by_time.entry(sample.t_ms).or_insert(home.group);
                     times.insert(sample.t_ms);
@@ -95,8 +97,9 @@ impl Head {
         id
     }
 
-    /// Appends slots for those of `ids` that are still homeless.
-    fn add_slots(&self, group: &Group, ids: &[u32]) {
+    /// Appends slots for those of `ids` that still have none; `lasts` are the newest samples of
+    /// those that had ended.
+    fn add_slots(&self, group: &Group, ids: &[u32], lasts: &LastSamples) {
         let mut writer = group.writer();
         if writer.is_gone {
             return;
@@ -104,10 +107,16 @@ impl Head {
         let mut register = self.register_write();
         let mut data = group.data();
         for &id in ids {
-            if register.home_of(id).is_some_and(|home| home.group == HOMELESS) {
+            if register.home_of(id).is_some_and(Home::lacks_slot) {
                 let slot = writer.add_slot(id);
                 data.add_slot(id);
-                register.set_home(id, Home { group: group.id, slot });
+                if let Some((last_ms, last_bits, extra)) = lasts.get(&id) {
+                    let state = &mut writer.slots[slot as usize];
+                    state.last_ms = *last_ms;
+                    state.last_bits = *last_bits;
+                    writer.set_extra(slot, extra.clone());
+                }
+                register.move_home(id, Home { group: group.id, slot });
             }
         }
     }

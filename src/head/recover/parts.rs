@@ -93,6 +93,9 @@ impl Work {
             }
         }
         self.settle(&part.provisional);
+        // Slots that the log took away again.
+        let groups: HashSet<u32> = part.groups.iter().copied().collect();
+        self.head.register_write().end_homeless(|group| groups.contains(&group));
         self.samples.fetch_add(recovery.samples, Ordering::Relaxed);
     }
 

@@ -33,6 +33,10 @@ impl Recovery<'_> {
         }
         self.forget_symbols();
         self.head.raise_lower(self.state.lower_ms);
+        // Before the log is scanned: what has ended is tied to the group whose files it lies in.
+        let groups = self.head.groups_read().all();
+        let known: HashSet<u32> = groups.iter().map(|group| group.id).collect();
+        self.head.register_write().end_homeless(|group| known.contains(&group));
         Ok(())
     }
 

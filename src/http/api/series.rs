@@ -57,8 +57,7 @@ pub(in crate::http) fn series(
         .map_err(|error| ApiError::invalid_parameter("match[]", &error.message))?;
     let mut found: Vec<Labels> = Vec::new();
     for matchers in &sets {
-        let set = database(service)?.select(matchers, range, cancellation)?;
-        found.extend((0..set.len()).map(|i| set.labels(i).clone()));
+        found.extend(Queryable::series(database(service)?, matchers, range, cancellation)?);
     }
     if sets.len() > 1 {
         // Each selection is in order and without duplicates; several are merged.
