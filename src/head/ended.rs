@@ -76,7 +76,7 @@ impl Head {
     pub(super) fn last_samples(&self, ids: &[u32]) -> LastSamples {
         let ended: RoaringBitmap = {
             let register = self.register_read();
-            let has_ended = |id: &u32| register.home_of(*id).is_some_and(|home| home.has_ended());
+            let has_ended = |id: &u32| register.home_of(*id).is_some_and(Home::has_ended);
             ids.iter().copied().filter(has_ended).collect()
         };
         let mut lasts = HashMap::new();
@@ -124,7 +124,7 @@ impl Head {
             let mut register = self.register_write();
             for &id in ids {
                 // It may have been fed again.
-                if register.home_of(id).is_some_and(|home| home.has_ended()) {
+                if register.home_of(id).is_some_and(Home::has_ended) {
                     register.remove(id, segment, next_file);
                     self.counters.removed.fetch_add(1, Ordering::Relaxed);
                 }

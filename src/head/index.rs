@@ -35,18 +35,18 @@ impl Head {
 
 impl HeadIndex<'_> {
     /// Number of label pairs.
-    pub fn pairs_len(&self) -> usize {
+    pub fn pairs_len(self) -> usize {
         self.read(LiveIndex::pairs_len)
     }
 
-    fn read<T>(&self, read: impl FnOnce(&LiveIndex) -> T) -> T {
+    fn read<T>(self, read: impl FnOnce(&LiveIndex) -> T) -> T {
         read(&self.0.register_folded().index)
     }
 
     /// Adds the series of values that a walk stands at to `union`; ids of short lists wait in
     /// `few`.
     fn unite(
-        &self,
+        self,
         walk: &ValueWalk<'_>,
         taken: &[usize],
         union: &mut RoaringBitmap,
@@ -115,7 +115,9 @@ impl LabelIndex for HeadIndex<'_> {
     fn visit_names(&self, visit: &mut dyn FnMut(&str)) {
         let names: Vec<String> =
             self.read(|index| index.names().map(|(name, _)| name.to_owned()).collect());
-        names.iter().for_each(|name| visit(name));
+        for name in &names {
+            visit(name);
+        }
     }
 
     fn union(

@@ -33,7 +33,7 @@ struct List {
 /// Every list, by number.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    lists: Vec<List>,
+    entries: Vec<List>,
     free: Vec<u32>,
     /// What lists have on the heap.
     bytes: usize,
@@ -113,7 +113,7 @@ impl Ids {
 impl Lists {
     /// The series of a list that pairs hold.
     pub(super) fn ids(&self, list: u32) -> &Ids {
-        &self.lists[list as usize].ids
+        &self.entries[list as usize].ids
     }
 
     /// Adds `ids` (ascending, at least one) to the list of `pairs` pairs, all of which have
@@ -122,7 +122,7 @@ impl Lists {
         if list == NO_LIST {
             return self.add(Ids::new(ids), pairs);
         }
-        let known = &mut self.lists[list as usize];
+        let known = &mut self.entries[list as usize];
         if known.holders == pairs {
             self.bytes -= known.ids.heap_bytes();
             known.ids.extend(ids);
@@ -141,16 +141,16 @@ impl Lists {
         list.pack();
         self.bytes += list.ids.heap_bytes();
         if let Some(number) = self.free.pop() {
-            self.lists[number as usize] = list;
+            self.entries[number as usize] = list;
             return number;
         }
-        self.lists.push(list);
-        self.lists.len() as u32 - 1
+        self.entries.push(list);
+        self.entries.len() as u32 - 1
     }
 
     /// Takes a series out of a list. Where nothing is left the list is gone, and true.
     pub(super) fn remove(&mut self, list: u32, id: u32) -> bool {
-        let known = &mut self.lists[list as usize];
+        let known = &mut self.entries[list as usize];
         self.bytes -= known.ids.heap_bytes();
         let is_gone = known.ids.remove(id);
         if is_gone {
@@ -163,7 +163,7 @@ impl Lists {
 
     /// Bytes on the heap, roughly.
     pub(super) fn heap_bytes(&self) -> usize {
-        self.lists.capacity() * size_of::<List>() + self.free.capacity() * 4 + self.bytes
+        self.entries.capacity() * size_of::<List>() + self.free.capacity() * 4 + self.bytes
     }
 }
 
@@ -173,7 +173,7 @@ impl List {
         if ids.len() / 2 >= u64::from(self.packed_len) {
             ids.optimize();
             // A copy has no room to spare; what the bitmap grew in has.
-            **ids = (**ids).clone();
+            *ids = ids.clone();
             self.packed_len = u32::try_from(ids.len()).unwrap_or(u32::MAX);
         }
     }

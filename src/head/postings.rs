@@ -95,10 +95,14 @@ impl LiveIndex {
         held.sort_unstable();
         for sharing in held.chunk_by(|a, b| a.0 == b.0) {
             if self.lists.remove(sharing[0].0, id) {
-                sharing.iter().for_each(|&(_, name, value)| self.drop_pair(name, value));
+                for &(_, name, value) in sharing {
+                    self.drop_pair(name, value);
+                }
             }
         }
-        held.iter().for_each(|&(_, _, value)| self.symbols.release(value));
+        for (_, _, value) in held {
+            self.symbols.release(value);
+        }
     }
 
     /// Whether every series is in its lists.
@@ -137,7 +141,9 @@ impl LiveIndex {
             let Run { list: before, ids: place, .. } = &alike[0];
             let list = self.lists.extend(*before, alike.len() as u32, &ids[place.clone()]);
             if list != *before {
-                alike.iter().for_each(|run| self.set_list(run.name, run.value, list));
+                for run in alike {
+                    self.set_list(run.name, run.value, list);
+                }
             }
         }
     }

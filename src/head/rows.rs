@@ -60,7 +60,9 @@ impl Rows {
             names.iter().for_each(|&name| symbols.hold(name));
             self.add_shape(hash, names)
         });
-        pairs.iter().for_each(|pair| symbols.release(pair.0));
+        for pair in pairs {
+            symbols.release(pair.0);
+        }
         self.shapes[shape as usize].series.insert(id);
         Row { at, shape }
     }

@@ -134,7 +134,9 @@ impl Head {
         }
         // What readers looked at, and the check of the new file, brought pages into memory.
         let files: Vec<_> = self.files().by_number.values().cloned().collect();
-        files.iter().for_each(|file| file.release());
+        for file in files {
+            file.release();
+        }
         sealed
     }
 

@@ -186,7 +186,9 @@ impl Head {
         let mut memory = HeadMemory::default();
         self.register_read().measure(&mut memory);
         let groups = self.groups_read().all();
-        groups.iter().for_each(|group| group.data().measure(&mut memory));
+        for group in groups {
+            group.data().measure(&mut memory);
+        }
         memory
     }
 

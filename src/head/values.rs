@@ -126,8 +126,8 @@ mod tests {
         assert_eq!(values.with_prefix("12", &symbols), 1200..1300);
         assert_eq!(values.after("1205", 1200..1300, &symbols), 1206);
         assert_eq!(values.after("12055", 1200..1300, &symbols), 1206);
-        for place in 0..3000 {
-            let value = symbols.find(&all[place]).unwrap();
+        for text in &all[..3000] {
+            let value = symbols.find(text).unwrap();
             values.bury(value, &mut symbols);
         }
         assert!(symbols.len() < 5000 - 1000, "texts that nobody has are let go");

@@ -13,7 +13,7 @@ use roaring::{MultiOps, RoaringBitmap};
 
 use super::{Judged, LabelIndex, Visit};
 use crate::model::{MatchOp, Matcher};
-use crate::regex::{Seeking, Shortcut};
+use crate::regex::{Regex, Seeking, Shortcut};
 
 /// The series that satisfy all matchers; all series where there is none.
 pub fn resolve(index: &impl LabelIndex, matchers: &[Matcher]) -> RoaringBitmap {
@@ -110,7 +110,7 @@ const DICTIONARY: u64 = 1 << 40;
 /// at a dictionary, the number of its values above every look-up.
 fn cost(index: &impl LabelIndex, matcher: &Matcher) -> u64 {
     let name = matcher.name.as_str();
-    match (matcher.op, matcher.regex().map(crate::regex::Regex::shortcut)) {
+    match (matcher.op, matcher.regex().map(Regex::shortcut)) {
         (MatchOp::Equal | MatchOp::NotEqual, _) if matcher.value.is_empty() => DICTIONARY,
         (MatchOp::Equal | MatchOp::NotEqual, _) => index.postings_len(name, &matcher.value),
         (MatchOp::Regex | MatchOp::NotRegex, Some(Shortcut::AnyOf(values))) => {
@@ -153,10 +153,9 @@ fn filter(index: &impl LabelIndex, matcher: &Matcher, left: &mut RoaringBitmap) 
 /// Series with a value that satisfies `matcher`, which the empty string does not satisfy.
 fn carriers(index: &impl LabelIndex, matcher: &Matcher) -> RoaringBitmap {
     let name = matcher.name.as_str();
-    match (matcher.op, matcher.regex().map(crate::regex::Regex::shortcut)) {
+    match (matcher.op, matcher.regex().map(Regex::shortcut)) {
         (MatchOp::Equal, _) => index.postings(name, &matcher.value),
-        (MatchOp::NotEqual, _) => index.carriers(name),
-        (MatchOp::Regex, Some(Shortcut::NotEmpty)) => index.carriers(name),
+        (MatchOp::NotEqual, _) | (MatchOp::Regex, Some(Shortcut::NotEmpty)) => index.carriers(name),
         (MatchOp::Regex, Some(Shortcut::AnyOf(values))) => {
             values.iter().map(|value| index.postings(name, value)).union()
         }
@@ -171,12 +170,13 @@ fn carriers(index: &impl LabelIndex, matcher: &Matcher) -> RoaringBitmap {
 /// satisfy.
 fn subtract(index: &impl LabelIndex, matcher: &Matcher, result: &mut RoaringBitmap) {
     let name = matcher.name.as_str();
-    match (matcher.op, matcher.regex().map(crate::regex::Regex::shortcut)) {
+    match (matcher.op, matcher.regex().map(Regex::shortcut)) {
         (MatchOp::NotEqual, _) => *result -= index.postings(name, &matcher.value),
         // The value is empty, or the empty string would not satisfy it.
-        (MatchOp::Equal, _) => *result -= index.carriers(name),
+        (MatchOp::Equal, _) | (MatchOp::NotRegex, Some(Shortcut::NotEmpty)) => {
+            *result -= index.carriers(name);
+        }
         (MatchOp::Regex, Some(Shortcut::Everything)) => {}
-        (MatchOp::NotRegex, Some(Shortcut::NotEmpty)) => *result -= index.carriers(name),
         (MatchOp::Regex, Some(Shortcut::AnyOf(values))) => {
             let wanted = values.iter().map(|value| index.postings(name, value)).union();
             *result -= index.carriers(name) - wanted;
@@ -205,15 +205,14 @@ fn with_value(
     // beginnings.
     let matched = wanted == matches!(matcher.op, MatchOp::Regex | MatchOp::Equal);
     index.remembered(matcher, &mut || {
-        let mut seeker = matcher.regex().filter(|_| matched).and_then(|regex| regex.seeker());
+        let mut seeker = matcher.regex().filter(|_| matched).and_then(Regex::seeker);
         index.union(&matcher.name, prefix, &mut |value| {
             let sought = seeker.as_mut().map_or(Seeking::Unknown, |seeker| seeker.seek(value));
             match sought {
-                Seeking::Match => Judged::Taken,
                 Seeking::Dead(len) => Judged::RefusedPrefix(len),
-                Seeking::NoMatch => Judged::Refused,
+                Seeking::Match => Judged::Taken,
                 Seeking::Unknown if matcher.matches(value) == wanted => Judged::Taken,
-                Seeking::Unknown => Judged::Refused,
+                Seeking::NoMatch | Seeking::Unknown => Judged::Refused,
             }
         })
     })

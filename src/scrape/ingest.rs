@@ -474,13 +474,12 @@ fn append_reports(
     batch: &mut dyn Batch,
 ) -> Result<(), StorageError> {
     for ((series, name), value) in known.iter_mut().zip(REPORTS).zip(values) {
-        let series = match *series {
-            Some(series) => series,
-            None => {
-                let found = batch.series(&rules.report(name))?;
-                *series = Some(found).filter(|found| found.refusal().is_none());
-                found
-            }
+        let series = if let Some(known) = *series {
+            known
+        } else {
+            let found = batch.series(&rules.report(name))?;
+            *series = Some(found).filter(|found| found.refusal().is_none());
+            found
         };
         batch.append(series, t_ms, *value);
     }
