@@ -3,10 +3,14 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use narthex::chunk::{Coder, decode_timestamps, decode_values, encode_timestamps, encode_values};
+use narthex::chunk::{
+    Coder, Decimals, Sibling, decode_timestamps, decode_values, encode_timestamps, encode_values,
+    integers_to_values, read_integers,
+};
 use narthex::head::column::Column;
 
-const SAMPLES: usize = 480;
+/// Six hours at fifteen seconds: a chunk of a merged block.
+const SAMPLES: usize = 1440;
 
 fn noise(i: usize) -> u64 {
     let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -36,6 +40,8 @@ fn mixes() -> Vec<(&'static str, Vec<f64>)> {
                 sum
             }),
         ),
+        ("few values", values(|i| ((2 + noise(i) % 5) as f64).sqrt())),
+        ("exceptions", values(|i| if i % 90 == 7 { f64::NAN } else { (noise(i) % 300) as f64 })),
         ("full mantissa", values(|i| (noise(i) as f64).sqrt())),
     ]
 }
@@ -46,28 +52,76 @@ fn values(value: impl FnMut(usize) -> f64) -> Vec<f64> {
 
 fn chunks(c: &mut Criterion) {
     for (name, values) in mixes() {
-        let mut group = c.benchmark_group(format!("chunk/{name}"));
-        group.throughput(Throughput::Elements(SAMPLES as u64));
-        let mut payload = Vec::new();
-        encode_values(&values, Coder::Fast, &mut payload);
-        eprintln!("{name}: {:.3} bytes a sample", payload.len() as f64 / SAMPLES as f64);
-        let mut out = Vec::with_capacity(payload.len() * 2);
-        group.bench_function("encode", |b| {
-            b.iter(|| {
-                out.clear();
-                encode_values(black_box(&values), Coder::Fast, &mut out);
+        for coder in [Coder::Fast, Coder::Dense] {
+            let mut group = c.benchmark_group(format!("chunk/{name}/{coder:?}"));
+            group.throughput(Throughput::Elements(SAMPLES as u64));
+            let mut payload = Vec::new();
+            encode_values(&values, coder, &mut payload);
+            eprintln!("{name}, {coder:?}: {:.3} bytes a sample", per_sample(&payload));
+            let mut out = Vec::with_capacity(payload.len() * 2);
+            group.bench_function("encode", |b| {
+                b.iter(|| {
+                    out.clear();
+                    encode_values(black_box(&values), coder, &mut out);
+                });
             });
-        });
-        let mut decoded = Vec::with_capacity(SAMPLES);
-        group.bench_function("decode", |b| {
-            b.iter(|| {
-                decoded.clear();
-                decode_values(black_box(&payload), SAMPLES, &mut decoded).expect("our own payload");
-                black_box(&decoded);
+            let mut decoded = Vec::with_capacity(SAMPLES);
+            group.bench_function("decode", |b| {
+                b.iter(|| {
+                    decoded.clear();
+                    decode_values(black_box(&payload), SAMPLES, &mut decoded)
+                        .expect("our own payload");
+                    black_box(&decoded);
+                });
             });
-        });
-        group.finish();
+            group.finish();
+        }
     }
+}
+
+fn per_sample(payload: &[u8]) -> f64 {
+    payload.len() as f64 / SAMPLES as f64
+}
+
+/// A bucket as a difference to the one below it.
+fn siblings(c: &mut Criterion) {
+    let mut below = 0;
+    let mut bucket = 0;
+    let (low, high): (Vec<f64>, Vec<f64>) = (0..SAMPLES)
+        .map(|i| {
+            below += noise(i) % 40;
+            bucket += noise(i) % 40 + noise(i + SAMPLES) % 4;
+            (below as f64, bucket as f64)
+        })
+        .unzip();
+    let base = Decimals::of(&low).expect("whole numbers");
+    let own = Decimals::of(&high).expect("whole numbers");
+    let place = Sibling { gap: 0, len: 300 };
+    let mut payload = Vec::new();
+    own.write_beside(base.ints(), place, Coder::Dense, &mut payload);
+    eprintln!("sibling: {:.3} bytes a sample", per_sample(&payload));
+    let mut group = c.benchmark_group("chunk/sibling");
+    group.throughput(Throughput::Elements(SAMPLES as u64));
+    let mut out = Vec::with_capacity(payload.len() * 2);
+    group.bench_function("encode", |b| {
+        b.iter(|| {
+            out.clear();
+            own.write_beside(black_box(base.ints()), place, Coder::Dense, &mut out);
+        });
+    });
+    let (mut ints, mut values) = (Vec::new(), Vec::new());
+    group.bench_function("decode one step", |b| {
+        b.iter(|| {
+            ints.clear();
+            values.clear();
+            read_integers(black_box(&payload), SAMPLES, SAMPLES, base.ints(), &mut ints)
+                .expect("our own payload");
+            integers_to_values(&payload, SAMPLES, &ints, 0..SAMPLES, &mut values)
+                .expect("our own payload");
+            black_box(&values);
+        });
+    });
+    group.finish();
 }
 
 fn timestamps(c: &mut Criterion) {
@@ -75,7 +129,7 @@ fn timestamps(c: &mut Criterion) {
     let jitter: Vec<i64> = (0..SAMPLES).map(|i| (i * 15_000) as i64 + stray(i) as i64).collect();
     let mut payload = Vec::new();
     encode_timestamps(&jitter, Coder::Fast, &mut payload);
-    eprintln!("timestamps: {:.3} bytes a row", payload.len() as f64 / SAMPLES as f64);
+    eprintln!("timestamps: {:.3} bytes a row", per_sample(&payload));
     let mut group = c.benchmark_group("chunk/timestamps");
     group.throughput(Throughput::Elements(SAMPLES as u64));
     let mut decoded = Vec::with_capacity(SAMPLES);
@@ -128,5 +182,5 @@ fn columns(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, chunks, timestamps, columns);
+criterion_group!(benches, chunks, siblings, timestamps, columns);
 criterion_main!(benches);

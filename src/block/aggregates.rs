@@ -1,7 +1,7 @@
 //! What the values of each chunk come to, in a file of its own that a reader may do without.
 //!
-//! A block without the file, or with one that this program cannot read, is as good as any other: its
-//! chunks are decoded then. Bytes: `storage-format.md`, section 8.7.
+//! A block without the file, or with one that this program cannot read, is as good as any other:
+//! its chunks are decoded then. Bytes: `storage-format.md`, section 8.7.
 
 use std::path::Path;
 

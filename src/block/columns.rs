@@ -3,9 +3,9 @@
 //! Series of one group share their times, so most series of a block refer to the same few
 //! vectors. A series that came late, ended early or was away for a while has some rows of its
 //! group's vector, which is then its column's *base*: such a column is a list of runs
-//! (`subset.rs`). The file holds the payloads, then a directory of fixed entries (so that a column's
-//! times are known without decoding it), then the table of contents. Bytes: `storage-format.md`,
-//! section 8.
+//! (`subset.rs`). The file holds the payloads, then a directory of fixed entries (so that a
+//! column's times are known without decoding it), then the table of contents. Bytes:
+//! `storage-format.md`, section 8.
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;

@@ -140,8 +140,8 @@ impl BlockWriter {
         Ok(())
     }
 
-    /// How long the chunks of a series are: dense ones three times as long as long as they would
-    /// have few samples. The middle of the first steps decides, so that the series of a group agree.
+    /// How long the chunks of a series are: dense ones are made longer while they would have few
+    /// samples. The middle of the first steps decides, so that the series of a group agree.
     fn window_of(&self, times: &[i64]) -> i64 {
         const STEPS: usize = 33;
         let mut window_ms = self.chunk_window_ms;

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | 0–15 | the number | none |
 //! | 16 + k | a run of `2^k + raw` zeros, k ≤ 15 | k |
-//! | 32 + 2 (w − 5) + b | a number of w ≥ 5 bits whose second highest is b: `(2 + b) · 2^(w − 2) + raw` | w − 2 |
+//! | 32 + 2 (w − 5) + b | `(2 + b) · 2^(w − 2) + raw`, w ≥ 5 bits of which b is second | w − 2 |
 //!
 //! In each row the number is `head << raw bits | raw`, which is how both sides compute it. Source
 //! of the idea: the hybrid integers of JPEG XL (ISO/IEC 18181-1), run lengths as in many others.

@@ -1,7 +1,7 @@
 //! Series over several sources as stretches: what whole chunks come to, and the samples between.
 //!
-//! Sources are told apart by time where they do not overlap, which is how blocks and head lie; where
-//! they do, samples of one time are in several of them, and the series is read and merged.
+//! Sources are told apart by time where they do not overlap, which is how blocks and head lie;
+//! where they do, samples of one time are in several of them, and the series is read and merged.
 
 use super::merge::{BlockSeries, MergedSeries, Part};
 use super::{SelectError, SeriesSet};
