@@ -2,7 +2,7 @@
 //!
 //! A block is `<data>/narthex/blocks/<ULID>/` with four files: `meta.json` (what it is),
 //! `index` (labels, postings, rows), `chunks` (values), `columns` (timestamps, each distinct
-//! vector once). It appears whole, by a rename, and never changes; what is deleted from it stands
+//! vector once), and `notes` where there is something to note. It appears whole, by a rename, and never changes; what is deleted from it stands
 //! elsewhere (`tombstones.rs`). Each binary file is under checksums in units of 4 KiB that are
 //! checked at first touch.
 
@@ -10,6 +10,7 @@ mod aggregates;
 mod chain;
 mod columns;
 mod meta;
+mod notes;
 mod reader;
 mod siblings;
 mod stretches;
@@ -23,6 +24,7 @@ mod writer;
 use crate::index::units::Kind;
 
 pub use meta::{BLOCK_VERSION, Meta, Unread};
+pub use notes::{Notes, merge_exemplars};
 pub use reader::{Block, Scan, Selection};
 pub use stretches::Stretch;
 pub use tombstones::{NotTombstones, TOMBSTONES_VERSION, Tombstones};

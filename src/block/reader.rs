@@ -10,6 +10,7 @@ use super::aggregates::{AGGREGATE_FILE, AggregateReader};
 use super::chain::{self, KnownIntegers};
 use super::columns::ColumnReader;
 use super::meta::Meta;
+use super::notes::Notes;
 use super::tombstones::Tombstones;
 use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE};
 use crate::chunk::decode_samples;
@@ -69,6 +70,11 @@ impl Block {
     /// Where it lies.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What belongs to the block beside samples; read from `disk` anew each time.
+    pub fn notes(&self, disk: &dyn Disk) -> Result<Notes, StorageError> {
+        Notes::read(disk, &self.dir)
     }
 
     /// Bytes of the index file.

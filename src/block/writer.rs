@@ -4,6 +4,7 @@
 //! name, and the name is synced. So a block is there whole or not at all, and what a crash leaves
 //! behind is told by its name.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use super::aggregates::{AGGREGATE_FILE, AggregateWriter};
 use super::columns::ColumnWriter;
 use super::meta::{META_FILE, Meta};
+use super::notes::Notes;
 use super::siblings::{Siblings, Spot};
 use super::ulid::Ulid;
 use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE, TEMPORARY};
@@ -18,7 +20,7 @@ use crate::chunk::{Coder, Decimals, SAMPLES_PER_CHUNK_MAX, encode_samples, sampl
 use crate::disk::{Disk, StorageError};
 use crate::index::units::UnitWriter;
 use crate::index::{ChunkRef, IndexWriter};
-use crate::model::{Labels, Samples, TimeRange};
+use crate::model::{Labels, METRIC_NAME, Samples, TimeRange};
 
 /// A dense chunk is made longer while it would have fewer samples than these, at most so often.
 const DENSE_SAMPLES_MIN: i64 = 1000;
@@ -50,6 +52,9 @@ pub struct BlockWriter {
     chunk_count: u64,
     refs: Vec<ChunkRef>,
     payload: Vec<u8>,
+    notes: Notes,
+    /// Names of metrics so far.
+    metrics: BTreeSet<String>,
 }
 
 impl BlockWriter {
@@ -88,6 +93,8 @@ impl BlockWriter {
             chunk_count: 0,
             refs: Vec::new(),
             payload: Vec::new(),
+            notes: Notes::default(),
+            metrics: BTreeSet::new(),
         })
     }
 
@@ -127,6 +134,10 @@ impl BlockWriter {
             let rows = rest.partition_point(|&t| t < next).clamp(1, SAMPLES_PER_CHUNK_MAX);
             self.add_window(samples, begin..begin + rows)?;
             begin += rows;
+        }
+        let metric = labels.get(METRIC_NAME).unwrap_or("");
+        if !self.metrics.contains(metric) {
+            self.metrics.insert(metric.to_owned());
         }
         self.index.add(labels, &self.refs)?;
         if let Some(aggregates) = &mut self.aggregates {
@@ -196,6 +207,12 @@ impl BlockWriter {
         encode_samples(samples, range, self.coder, &mut self.payload);
     }
 
+    /// Gives the block what belongs to it beside samples; metadata of metrics that it does not have
+    /// is left out.
+    pub fn set_notes(&mut self, notes: Notes) {
+        self.notes = notes;
+    }
+
     /// Number of series so far.
     pub fn series_count(&self) -> usize {
         self.index.series_count()
@@ -240,6 +257,9 @@ impl BlockWriter {
             aggregates.finish()?;
         }
         self.index.finish()?;
+        let mut notes = self.notes;
+        notes.keep_metrics(|name| self.metrics.contains(name));
+        notes.write(&*disk, &temporary)?;
         let path = temporary.join(META_FILE);
         let mut file = disk.create(&path).map_err(|e| StorageError::io("create", &path, e))?;
         let append = file.append(meta.to_json().as_bytes());

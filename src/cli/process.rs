@@ -129,6 +129,7 @@ impl Process {
             service.set_engine(self.settings.engine(&config));
             if let Some(database) = service.database() {
                 database.set_retention(self.settings.retention(&config));
+                database.set_exemplars_max(self.settings.exemplars_max(&config));
             }
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
@@ -140,12 +141,8 @@ impl Process {
 
     /// What the database takes at its opening only.
     fn log_fixed(&self, config: &Config) {
-        let (before, after) = (&self.config().storage, &config.storage);
-        let window = |storage: &crate::config::StorageConfig| storage.out_of_order_window_ms;
-        if window(before) != window(after) || before.exemplars_max != after.exemplars_max {
-            tracing::warn!(
-                "Changes of out_of_order_time_window and of exemplars take effect at the next start"
-            );
+        if self.config().storage.out_of_order_window_ms != config.storage.out_of_order_window_ms {
+            tracing::warn!("A change of out_of_order_time_window takes effect at the next start");
         }
     }
 

@@ -15,6 +15,8 @@ use crate::regex::Regex;
 
 /// How long samples are kept when nobody says.
 const RETENTION_MS: i64 = 15 * 24 * 60 * 60 * 1000;
+/// How many exemplars are kept when nobody says.
+const EXEMPLARS_MAX: i64 = 100_000;
 
 /// What the flags decide, once and for all.
 #[derive(Debug, Clone)]
@@ -33,7 +35,14 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 6] = [
+const ACTIVE_FEATURES: [&str; 12] = [
+    "exemplar-storage",
+    // Always on: histograms, start timestamps, metadata are stored whoever sends them.
+    "histograms-st-encoding",
+    "metadata-wal-records",
+    "native-histograms",
+    "st-storage",
+    "xor2-encoding",
     "promql-binop-fill-modifiers",
     "promql-delayed-name-removal",
     // Always on.
@@ -42,27 +51,21 @@ const ACTIVE_FEATURES: [&str; 6] = [
     "promql-extended-range-selectors",
     "use-start-timestamps",
 ];
-const IDLE_FEATURES: [&str; 20] = [
+const IDLE_FEATURES: [&str; 14] = [
     "auto-reload-config",
     "concurrent-rule-eval",
     "created-timestamp-zero-ingestion",
     "delayed-compaction",
-    "exemplar-storage",
     "extra-scrape-metrics",
     "fast-startup",
-    "histograms-st-encoding",
     "memory-snapshot-on-shutdown",
-    "metadata-wal-records",
-    "native-histograms",
     "old-ui",
     "otlp-deltatocumulative",
     "otlp-native-delta-ingestion",
     "promql-per-step-stats",
     "search-api",
-    "st-storage",
     "st-synthesis",
     "type-and-unit-labels",
-    "xor2-encoding",
 ];
 
 impl Settings {
@@ -164,6 +167,15 @@ impl Settings {
         db::Retention { time_ms, bytes, percentage: 0.0 }
     }
 
+    /// How many exemplars are kept under this configuration.
+    pub fn exemplars_max(&self, config: &Config) -> usize {
+        if !self.has_feature("exemplar-storage") {
+            return 0;
+        }
+        let max = config.storage.exemplars_max.unwrap_or(EXEMPLARS_MAX);
+        usize::try_from(max).unwrap_or(0)
+    }
+
     /// What the database takes under this configuration; the observer is the caller's.
     pub fn database(&self, config: &Config) -> db::Options {
         let retention = self.retention(config);
@@ -173,6 +185,7 @@ impl Settings {
             retention_bytes: retention.bytes,
             retention_percentage: retention.percentage,
             out_of_order_window_ms: config.storage.out_of_order_window_ms,
+            exemplars_max: self.exemplars_max(config),
             block_duration_min_ms: self.flags.duration_ms("storage.tsdb.min-block-duration").max(1),
             block_duration_max_ms: (longest > 0).then_some(longest),
             limits: self.limits(),

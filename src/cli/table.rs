@@ -208,9 +208,9 @@ pub(super) const FLAGS: &[Flag] = &[
         "enable-feature",
         Kind::Texts,
         "",
-        "Names of features, separated by commas. Effective: promql-experimental-functions, \
-         promql-delayed-name-removal, promql-extended-range-selectors, \
-         promql-binop-fill-modifiers, use-start-timestamps.",
+        "Names of features, separated by commas. Effective: exemplar-storage, \
+         promql-experimental-functions, promql-delayed-name-removal, \
+         promql-extended-range-selectors, promql-binop-fill-modifiers, use-start-timestamps.",
     ),
     switch!("agent", "false", "Only scrape and forward. Not built in yet."),
     active(

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use roaring::RoaringBitmap;
 
 use super::Workshop;
-use crate::block::{BlockWriter, Meta, Ulid};
+use crate::block::{BlockWriter, Meta, Notes, Ulid};
 use crate::chunk::Coder;
 use crate::disk::StorageError;
 use crate::head::{Captured, Head, SeriesId};
@@ -32,7 +32,13 @@ pub fn flush_window(
         BlockWriter::create(disk, blocks_dir, ulid, window.min_ms, *window_ms, Coder::Fast)?;
     let mut add = |labels: &Labels, samples: &Samples| writer.add(labels, samples);
     match visit_series(head, window, workshop, &mut add) {
-        Ok(()) => writer.finish(1, Vec::new()),
+        Ok(()) => {
+            // One set of conditions that every series meets.
+            let exemplars = head.exemplars(&[Vec::new()], window);
+            let metadata = head.metadata().into_iter().collect();
+            writer.set_notes(Notes { exemplars, metadata });
+            writer.finish(1, Vec::new())
+        }
         Err(error) => {
             // The first error is the one to tell; what stays is swept away at the next start.
             let _ = writer.abandon();

@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::Workshop;
-use crate::block::{Block, BlockWriter, Meta, Scan, Selection, Tombstones, Ulid};
+use crate::block::{Block, BlockWriter, Meta, Notes, Scan, Selection, Tombstones, Ulid};
 use crate::chunk::Coder;
 use crate::disk::StorageError;
 use crate::model::{Labels, Samples, TimeRange};
@@ -70,6 +70,7 @@ pub fn merge_blocks(
             if let Some(first) = blocks.first() {
                 writer.set_order(first.meta().order);
             }
+            writer.set_notes(merged_notes(&blocks, workshop)?);
             let tombstones = blocks.into_iter().cloned().zip(tombstones).collect();
             Ok(Merged { writer, level, parents, tombstones })
         }
@@ -79,6 +80,20 @@ pub fn merge_blocks(
             Err(error)
         }
     }
+}
+
+/// What the blocks have beside samples. Unlike a chunk's, damage here is no reason to leave the
+/// blocks apart: it is told, and those notes are given up.
+fn merged_notes(blocks: &[&Arc<Block>], workshop: &Workshop<'_>) -> Result<Notes, StorageError> {
+    let mut notes = Notes::default();
+    for block in blocks {
+        match block.notes(&**workshop.disk) {
+            Ok(more) => notes.merge(more),
+            Err(error @ StorageError::Corrupt { .. }) => (workshop.damaged)(&error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(notes)
 }
 
 /// A block on its way through the merge.

@@ -247,9 +247,5 @@ fn inactive_sections(config: &Record) -> Vec<String> {
             lines.push(format!("global.{key}: {why}"));
         }
     }
-    let storage = config.record("storage");
-    if storage.is_some_and(|storage| storage.is_set_at_all("exemplars")) {
-        lines.push("storage.exemplars: exemplars are not stored yet".to_owned());
-    }
     lines
 }

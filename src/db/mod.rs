@@ -36,8 +36,10 @@ use self::events::HeadEvents;
 use self::reserve::Reserve;
 use self::takeover::Takeover;
 use crate::disk::{Clock, Disk, LockGuard, PosixDisk, StorageError, SystemClock};
-use crate::head::{AppendError, CommitOutcome, GroupKey, Head, HeadOptions, SeriesRef};
-use crate::model::{Histogram, Labels};
+use crate::head::{
+    AppendError, CommitOutcome, ExemplarStats, GroupKey, Head, HeadOptions, SeriesRef,
+};
+use crate::model::{Exemplar, Histogram, Labels, Metadata};
 
 pub use options::{Event, Observer, Options, Silent};
 pub use query::QueryTextError;
@@ -181,6 +183,7 @@ impl Database {
             root,
         );
         head_options.out_of_order_window_ms = options.out_of_order_window_ms;
+        head_options.exemplars_max = options.exemplars_max;
         head_options.future_limit_ms = options.future_limit_ms;
         head_options.sync_interval = options.sync_interval;
         head_options.replay_threads = options.replay_threads;
@@ -296,6 +299,21 @@ impl Database {
     /// Number of series that the head holds.
     pub fn head_series_count(&self) -> usize {
         self.inner.shared.head.series_count()
+    }
+
+    /// All metrics of which something was said, by name, and what.
+    pub fn metadata(&self) -> Vec<(String, Metadata)> {
+        self.inner.shared.head.metadata()
+    }
+
+    /// Keeps at most `max` exemplars from now on; 0: none, and none is taken.
+    pub fn set_exemplars_max(&self, max: usize) {
+        self.inner.shared.head.set_exemplars_max(max);
+    }
+
+    /// Figures of the exemplars.
+    pub fn exemplar_stats(&self) -> ExemplarStats {
+        self.inner.shared.head.exemplar_stats()
     }
 
     /// What the database holds and did.
@@ -462,6 +480,16 @@ impl Appender {
     /// known.
     pub fn set_last_start(&mut self, start_ms: i64) {
         self.0.set_last_start(start_ms);
+    }
+
+    /// Adds an exemplar of a series; its verdict comes with [`Appender::commit`].
+    pub fn append_exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {
+        self.0.append_exemplar(series, exemplar);
+    }
+
+    /// Says what a metric is; what is said last stands.
+    pub fn set_metadata(&mut self, metric: &str, metadata: Metadata) {
+        self.0.set_metadata(metric, metadata);
     }
 
     /// Stores what was collected: a verdict for each sample, all that is accepted visible at

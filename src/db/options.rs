@@ -38,6 +38,8 @@ pub struct Options {
     /// Greatest length of a compacted block; `None` takes a tenth of the retention, at most
     /// 31 days, as Prometheus does.
     pub block_duration_max_ms: Option<i64>,
+    /// How many exemplars are kept; 0: none, and none is taken.
+    pub exemplars_max: usize,
     /// How far ahead of the clock a sample may lie.
     pub future_limit_ms: i64,
     /// Room on the disk that is kept for making room when it is full: bytes of a file of zeros.
@@ -70,6 +72,7 @@ impl Default for Options {
             sync_interval: Duration::from_secs(1),
             block_duration_min_ms: 2 * HOUR_MS,
             block_duration_max_ms: None,
+            exemplars_max: 0,
             future_limit_ms: 10 * 60 * 1000,
             disk_reserve_bytes: 16 << 20,
             limits: SeriesLimits::default(),

@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 use super::{Database, Event, Shared};
-use crate::block::Block;
+use crate::block::{Block, merge_exemplars};
 use crate::disk::StorageError;
 use crate::head::HeadIndex;
 use crate::index;
-use crate::model::{Labels, Matcher, TimeRange};
+use crate::model::{Labels, Matcher, SeriesExemplars, TimeRange};
 use crate::prometheus;
 use crate::promql::engine::{Engine, Query, QueryError, QueryOptions, QueryRange, QueryResult};
 use crate::promql::{ParseError, ParseOptions, parse};
@@ -319,5 +319,35 @@ impl Queryable for Database {
             |block| block.label_values(name, matchers),
             |block| block.label_values(name, matchers),
         )
+    }
+
+    fn exemplars(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        cancellation: &Cancellation,
+    ) -> Result<Vec<SeriesExemplars>, SelectError> {
+        let shared = &self.inner.shared;
+        shared.check_open()?;
+        cancellation.check()?;
+        let is_wanted = |series: &Labels| {
+            let get = |name: &str| series.get(name).unwrap_or("");
+            let meets = |matchers: &Vec<Matcher>| matchers.iter().all(|m| m.matches(get(&m.name)));
+            selectors.iter().any(meets)
+        };
+        let mut found = Vec::new();
+        for block in shared.blocks.list().iter().filter(|b| b.meta().range.overlaps(range)) {
+            cancellation.check()?;
+            let answer = block.notes(&*shared.disk).map_err(SelectError::from);
+            let Some(notes) = shared.ask(block, answer, &mut Vec::new())? else { continue };
+            let mut exemplars = notes.exemplars;
+            exemplars.retain_mut(|series| {
+                series.exemplars.retain(|exemplar| range.contains(exemplar.t_ms));
+                !series.exemplars.is_empty() && is_wanted(&series.series)
+            });
+            merge_exemplars(&mut found, exemplars);
+        }
+        merge_exemplars(&mut found, shared.head.exemplars(selectors, range));
+        Ok(found)
     }
 }

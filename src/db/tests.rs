@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Database, Event, Observer, Options};
 use crate::disk::{Clock, Disk, Fault, SimulatedClock, SimulatedDisk};
 use crate::head::GroupKey;
-use crate::model::{Labels, Samples, TimeRange};
+use crate::model::{Exemplar, Labels, Metadata, Samples, TimeRange};
 use crate::select::{Cancellation, Queryable};
 
 const HOUR: i64 = 3_600_000;
@@ -286,4 +286,43 @@ fn a_damaged_end_of_the_log_is_told() {
     let db = bench.open();
     assert_eq!(bench.ears.count("torn or damaged end"), 1, "{:?}", bench.ears.heard);
     assert_eq!(read(&db).0.len(), 45);
+}
+
+#[test]
+fn exemplars_and_metadata_go_with_blocks() {
+    let mut bench = Bench::new();
+    bench.options.exemplars_max = 4;
+    let db = bench.open();
+    let exemplar = |t_ms: i64| Exemplar { labels: Labels::empty(), value: 1.0, t_ms };
+    let mut times = Vec::new();
+    for hour in 0..9 {
+        let t = START + hour * HOUR;
+        bench.scrape(&db, t);
+        let mut appender = db.appender(GroupKey::Embedded("a".to_owned())).unwrap();
+        let series = appender.series(&Labels::from_pairs([("__name__", "m"), ("i", "0")])).unwrap();
+        appender.append_exemplar(series, exemplar(t));
+        let metadata = Metadata { help: format!("{hour}"), ..Metadata::default() };
+        appender.set_metadata("m", metadata.clone());
+        appender.set_metadata("nobody_has_it", metadata);
+        assert_eq!(appender.commit().unwrap().exemplars.accepted, 1);
+        times.push(t);
+        db.maintain().unwrap();
+    }
+    let found = |db: &Database, range| {
+        let found = db.exemplars(&[Vec::new()], range, &Cancellation::new()).unwrap();
+        found.iter().flat_map(|s| &s.exemplars).map(|e| e.t_ms).collect::<Vec<_>>()
+    };
+    // The ring has the last four; the others are in blocks, some of them in merged ones.
+    assert_eq!(found(&db, TimeRange::ALL), times);
+    let range = TimeRange { min_ms: START + HOUR, max_ms: START + 2 * HOUR };
+    assert_eq!(found(&db, range), times[1..3]);
+    assert!(db.stats().compactions > 0, "blocks were merged");
+    let blocks = db.inner.shared.blocks.list();
+    let notes = blocks[0].notes(&bench.disk).unwrap();
+    assert_eq!(notes.metadata.keys().collect::<Vec<_>>(), ["m"]);
+    drop(db);
+    bench.disk = bench.disk.kill();
+    let db = bench.open();
+    assert_eq!(found(&db, TimeRange::ALL), times);
+    assert_eq!(db.metadata()[0].1.help, "8");
 }

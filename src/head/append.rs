@@ -15,9 +15,10 @@ use self::commit::Commit;
 use self::verdict::Limits;
 use super::extra::Extra;
 use super::group::NO_TIME;
+use super::notes::Notes;
 use super::{CommitOutcome, GroupKey, Head, SeriesRef};
 use crate::disk::StorageError;
-use crate::model::{Histogram, Labels};
+use crate::model::{Exemplar, Histogram, Labels, Metadata};
 
 /// Collects the samples of one scrape, evaluation or push. Not shared between threads.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub struct Appender {
     samples: Vec<Sample>,
     /// Those that are more than floats: number of the call, ascending.
     extras: Vec<(usize, Extra)>,
+    notes: Notes,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +54,7 @@ impl Head {
             newest_ms,
             samples: Vec::new(),
             extras: Vec::new(),
+            notes: Notes::default(),
         }
     }
 }
@@ -91,6 +94,16 @@ impl Appender {
         }
     }
 
+    /// Collects an exemplar of a series. It is stored after the samples, which do not depend on it.
+    pub fn append_exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {
+        self.notes.exemplars.push((series, exemplar));
+    }
+
+    /// Collects what is said of a metric.
+    pub fn set_metadata(&mut self, metric: &str, metadata: Metadata) {
+        self.notes.metadata.push((metric.to_owned(), metadata));
+    }
+
     /// Number of samples collected so far.
     pub fn len(&self) -> usize {
         self.samples.len()
@@ -101,10 +114,18 @@ impl Appender {
         self.samples.is_empty()
     }
 
-    /// Judges, logs, applies. On an error nothing was stored.
-    pub fn commit(self) -> Result<CommitOutcome, StorageError> {
-        let Some(first) = self.samples.first() else { return Ok(CommitOutcome::default()) };
+    /// Judges, logs, applies. On an error no sample was stored, or all are and what stands beside
+    /// them is not.
+    pub fn commit(mut self) -> Result<CommitOutcome, StorageError> {
+        let notes = std::mem::take(&mut self.notes);
+        let mut outcome = self.commit_samples()?;
+        outcome.exemplars = self.head.store_notes(notes)?;
+        Ok(outcome)
+    }
+
+    fn commit_samples(&self) -> Result<CommitOutcome, StorageError> {
         self.head.check_open()?;
+        let Some(first) = self.samples.first() else { return Ok(CommitOutcome::default()) };
         let opened = (self.min_valid_ms, self.newest_ms);
         let limits = Limits::new(&self.head, &self.key, opened, first.t_ms);
         Commit::new(&self.head, &self.key, (&self.samples, &self.extras), limits).run()

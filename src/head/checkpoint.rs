@@ -247,6 +247,7 @@ impl Head {
         let mut writer = CheckpointWriter::create(disk, &dir, position)?;
         writer.append(checkpoint_kind::STATE, &self.state_body(state))?;
         self.write_tables(&mut writer)?;
+        self.write_notes(&mut writer)?;
         for (kind, body) in &bodies {
             writer.append(*kind, body)?;
         }

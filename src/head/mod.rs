@@ -26,6 +26,7 @@ mod index;
 mod limits;
 mod lists;
 mod maintain;
+mod notes;
 mod observer;
 mod options;
 mod postings;
@@ -49,6 +50,7 @@ use self::deletion::Deletions;
 use self::gate::Gate;
 use self::group::{Group, NO_TIME};
 use self::limits::LimitCounts;
+use self::notes::{MetadataTable, Ring};
 use self::register::Register;
 use self::seal::Maintenance;
 use self::stats::Counters;
@@ -62,6 +64,7 @@ pub use append::Appender;
 pub use capture::Captured;
 pub use index::HeadIndex;
 pub use limits::{Limit, LimitReached, SeriesLimits};
+pub use notes::{ExemplarOutcome, ExemplarStats};
 pub use observer::{Event, NoObserver, Observer};
 pub use options::HeadOptions;
 pub use stats::{HeadMemory, HeadStats, TopLabels};
@@ -186,6 +189,8 @@ pub struct CommitOutcome {
     pub accepted: usize,
     /// Samples refused: the number of the `append` call, and why. Ascending.
     pub rejected: Vec<(usize, AppendError)>,
+    /// What became of its exemplars.
+    pub exemplars: ExemplarOutcome,
 }
 
 /// The head: every series that was fed lately, their unflushed samples, the log behind them.
@@ -206,6 +211,8 @@ pub struct Head {
     counters: Counters,
     limit_counts: LimitCounts,
     deletions: RwLock<Deletions>,
+    exemplars: Mutex<Ring>,
+    metadata: Mutex<MetadataTable>,
     /// Held by whatever seals, flushes or checkpoints.
     maintenance: Mutex<Maintenance>,
     /// Keeps everyone from what is not replayed yet.

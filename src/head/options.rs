@@ -25,6 +25,8 @@ pub struct HeadOptions {
     pub future_limit_ms: i64,
     /// Greatest age of acknowledged samples that are not on the medium; zero: none.
     pub sync_interval: Duration,
+    /// How many exemplars are kept; 0: none.
+    pub exemplars_max: usize,
     /// Length of a window, and of the youngest blocks.
     pub window_ms: i64,
     /// Bytes of a log segment.
@@ -55,6 +57,7 @@ impl HeadOptions {
             out_of_order_window_ms: 0,
             future_limit_ms: 10 * 60_000,
             sync_interval: Duration::from_secs(1),
+            exemplars_max: 0,
             window_ms: 2 * 3_600_000,
             segment_bytes_max: 64 << 20,
             limits: SeriesLimits::default(),

@@ -31,6 +31,7 @@ use super::deletion::Deletions;
 use super::gate::Gate;
 use super::group::NO_TIME;
 use super::limits::LimitCounts;
+use super::notes::Ring;
 use super::seal::Maintenance;
 use super::stats::Counters;
 use super::table::GroupTable;
@@ -116,6 +117,7 @@ impl Head {
         };
         let (disk, clock) = (Arc::clone(&options.disk), Arc::clone(&options.clock));
         let log = Arc::new(Log::open(disk, &options.log_dir(), log_options, clock, after)?);
+        let exemplars = Ring::new(options.exemplars_max, options.out_of_order_window_ms);
         Ok(Self {
             syncer: Syncer::new(Arc::clone(&log)),
             log,
@@ -134,6 +136,8 @@ impl Head {
             counters: Counters::default(),
             limit_counts: LimitCounts::default(),
             deletions: RwLock::new(Deletions::default()),
+            exemplars: Mutex::new(exemplars),
+            metadata: Mutex::default(),
             maintenance: Mutex::new(Maintenance::default()),
             gate: Gate::new(),
             is_closed: AtomicBool::new(false),

@@ -6,6 +6,7 @@ mod ended;
 mod flushes;
 mod index;
 mod model;
+mod notes;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,6 +50,7 @@ struct Bench {
     clock: Arc<SimulatedClock>,
     heard: Arc<Heard>,
     late_ms: i64,
+    exemplars_max: usize,
     window_ms: i64,
     sync_interval: Duration,
     flushed_until_ms: Option<i64>,
@@ -61,6 +63,7 @@ impl Bench {
             clock: Arc::new(SimulatedClock::new(T0 + 3_600_000)),
             heard: Arc::new(Heard::default()),
             late_ms: 0,
+            exemplars_max: 0,
             window_ms: 7_200_000,
             flushed_until_ms: None,
             sync_interval: Duration::from_secs(1),
@@ -73,6 +76,7 @@ impl Bench {
         let observer = Arc::clone(&self.heard);
         let mut options = HeadOptions::new(disk, clock, observer, PathBuf::from("/data"));
         options.out_of_order_window_ms = self.late_ms;
+        options.exemplars_max = self.exemplars_max;
         options.window_ms = self.window_ms;
         options.flushed_until_ms = self.flushed_until_ms;
         options.sync_interval = self.sync_interval;

@@ -86,7 +86,7 @@ pub(super) fn push_integer(out: &mut Vec<u8>, number: i64) {
 }
 
 /// Milliseconds as seconds: whole ones as an integer, others with three decimals.
-fn push_time(out: &mut Vec<u8>, t_ms: i64) {
+pub(super) fn push_time(out: &mut Vec<u8>, t_ms: i64) {
     let magnitude = t_ms.unsigned_abs();
     if t_ms < 0 {
         out.push(b'-');

@@ -14,7 +14,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::api::{admin, query, series, status, targets, write};
+use super::api::{admin, exemplars, query, series, status, targets, write};
 use super::params::Params;
 use super::reply::{self, ApiError, ErrorKind};
 use super::service::{Lifecycle, Service};
@@ -38,6 +38,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/series", json(series::series).post(json_handler(series::series)))
         .route("/labels", json(series::names).post(json_handler(series::names)))
         .route("/label/{name}/values", get(label_values))
+        .route("/query_exemplars", json(exemplars::query).post(json_handler(exemplars::query)))
         .route("/metadata", json(|s, p, k, _| targets::metadata(s, p, k)))
         .route("/targets", json(|s, p, k, _| targets::targets(s, p, k)))
         .route("/status/buildinfo", json(|_, _, k, _| status::build_info(k)))

@@ -9,6 +9,7 @@ pub mod histogram;
 mod labels;
 mod matcher;
 mod name;
+mod note;
 mod quote;
 mod sample;
 
@@ -24,6 +25,9 @@ pub use histogram::{
 pub use labels::{Labels, LabelsBuilder, LabelsBytes, LabelsIter};
 pub use matcher::{MatchOp, Matcher};
 pub use name::{EscapingScheme, NameScheme, is_legacy_label_name, is_legacy_metric_name};
+pub use note::{
+    EXEMPLAR_LABEL_CHARS_MAX, Exemplar, ExemplarError, Metadata, MetricType, SeriesExemplars,
+};
 pub use quote::go_quote;
 pub use sample::{NORMAL_NAN_BITS, STALE_NAN_BITS, Samples, TimeRange, is_stale, stale_nan};
 

@@ -8,7 +8,7 @@ use super::resolution::in_known_resolution;
 use crate::db::Appender;
 use crate::disk::StorageError;
 use crate::head::{GroupKey, SeriesRef};
-use crate::model::{Histogram, Labels};
+use crate::model::{Exemplar, Histogram, Labels};
 use crate::protowire::{PushedSeries, remote_write_v1};
 
 /// A series of the request. It has labels, or bytes that give them.
@@ -52,6 +52,8 @@ pub(super) struct Batch<'a> {
     pub samples: Vec<(usize, f64, i64)>,
     /// Samples that are more than floats, ascending.
     extras: Vec<Extra>,
+    /// Index in `pushes`, exemplar.
+    pub exemplars: Vec<(usize, Exemplar)>,
 }
 
 /// What a sample has besides its value.
@@ -65,7 +67,13 @@ struct Extra {
 
 impl<'a> Batch<'a> {
     pub(super) fn new(source: Arc<GroupKey>) -> Self {
-        Self { source, pushes: Vec::new(), samples: Vec::new(), extras: Vec::new() }
+        Self {
+            source,
+            pushes: Vec::new(),
+            samples: Vec::new(),
+            extras: Vec::new(),
+            exemplars: Vec::new(),
+        }
     }
 
     /// Takes the samples of one series: floats, then histograms, as Prometheus appends them.
@@ -85,6 +93,11 @@ impl<'a> Batch<'a> {
             self.extras.push(Extra { sample, start_ms, histogram });
             self.samples.push((number, pushed.histogram.sum(), pushed.t_ms));
         }
+    }
+
+    /// Takes an exemplar of the series taken last.
+    pub(super) fn take_exemplar(&mut self, exemplar: Exemplar) {
+        self.exemplars.push((self.pushes.len() - 1, exemplar));
     }
 
     /// Appends the samples with these indexes, which ascend. Series that were looked up for it are

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use crate::encoding::varint::write_bytes;
-use crate::model::{Labels, METRIC_NAME};
-use crate::protowire::PushedSeries;
+use crate::model::{Exemplar, Labels, METRIC_NAME};
+use crate::protowire::{PushedExemplar, PushedSeries};
 
 /// Limits on what one series may carry; each names itself when it is reached.
 const LABELS_MAX: usize = 512;
@@ -50,6 +50,28 @@ pub(super) fn canonical<'a>(
         write_bytes(bytes, value);
     }
     Labels::from_bytes(bytes).ok_or_else(|| "labels are not sorted".to_owned())
+}
+
+/// An exemplar, or what is wrong with it. `bytes` is scratch.
+pub(super) fn exemplar(
+    pushed: &PushedExemplar<'_>,
+    bytes: &mut Vec<u8>,
+) -> Result<Exemplar, String> {
+    if let Some(fault) = &pushed.fault {
+        return Err(fault.clone());
+    }
+    let mut pairs = pushed.labels.clone();
+    for &(name, value) in &pairs {
+        check(name, value)?;
+    }
+    pairs.sort_unstable();
+    bytes.clear();
+    for (name, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
+        write_bytes(bytes, name);
+        write_bytes(bytes, value);
+    }
+    let labels = Labels::from_bytes(bytes).ok_or("a label stands twice")?;
+    Ok(Exemplar { labels, value: pushed.value, t_ms: pushed.t_ms })
 }
 
 /// Text within its limits.

@@ -7,6 +7,7 @@
 //! refused as out of order, which ends the retries.
 //! COMPAT: statuses and headers as in the remote-write 1.0 and 2.0 specifications.
 
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -14,11 +15,11 @@ use hashbrown::{Equivalent, HashMap};
 
 use super::batch::{Batch, Push};
 use super::known::{Known, KnownReader, KnownSeries, LabelsKey};
-use super::labels::{canonical, describe};
+use super::labels::{canonical, describe, exemplar};
 use crate::db::{Appender, Database};
 use crate::disk::StorageError;
 use crate::head::{AppendError, GroupKey};
-use crate::model::Labels;
+use crate::model::{ExemplarError, Labels, METRIC_NAME, Metadata, MetricType};
 use crate::protowire::remote_write_v1::SeriesVisitor;
 use crate::protowire::{PushedMetadata, PushedSeries, WireError, remote_write_v1, remote_write_v2};
 
@@ -62,7 +63,9 @@ pub struct WriteStats {
     pub samples_refused: usize,
     /// Native histograms refused.
     pub histograms_refused: usize,
-    /// Exemplars read and not stored.
+    /// Exemplars stored, there already, or of no use because none are kept.
+    pub exemplars_written: usize,
+    /// Exemplars not stored.
     pub exemplars_dropped: usize,
     /// Series whose labels are not valid.
     pub series_invalid: usize,
@@ -117,7 +120,7 @@ fn written(stats: WriteStats) -> [(&'static str, String); 3] {
     [
         ("X-Prometheus-Remote-Write-Samples-Written", stats.samples_written.to_string()),
         ("X-Prometheus-Remote-Write-Histograms-Written", stats.histograms_written.to_string()),
-        ("X-Prometheus-Remote-Write-Exemplars-Written", "0".to_owned()),
+        ("X-Prometheus-Remote-Write-Exemplars-Written", stats.exemplars_written.to_string()),
     ]
 }
 
@@ -155,6 +158,12 @@ fn decompress(body: &[u8]) -> Result<Vec<u8>, String> {
     snap::raw::Decoder::new().decompress_vec(body).map_err(|e| format!("snappy: {e}"))
 }
 
+/// The metric's name, where the series is new to this server: what earlier requests said of it
+/// stands.
+fn metric_name(push: &Push<'_>) -> Option<String> {
+    push.labels.as_ref()?.get(METRIC_NAME).map(str::to_owned)
+}
+
 /// Everything of one request, gathered by source.
 #[derive(Debug)]
 struct Intake<'a> {
@@ -172,6 +181,8 @@ struct Intake<'a> {
     next: Option<(LabelsKey, Option<Known>)>,
     pairs: Vec<(&'a [u8], &'a [u8])>,
     bytes: Vec<u8>,
+    /// By metric name.
+    metadata: BTreeMap<String, Metadata>,
     stats: WriteStats,
     first_fault: Option<String>,
 }
@@ -213,7 +224,6 @@ impl<'a> SeriesVisitor<'a> for Intake<'a> {
     fn visit(&mut self, series: &PushedSeries<'a>) {
         let next = self.next.take().filter(|_| !series.raw_labels.is_empty());
         let (key, known) = next.map_or((None, None), |(key, known)| (Some(key), known));
-        self.stats.exemplars_dropped += series.exemplars.len();
         let (at, labels, series_ref) = match known {
             Some(Known { series, source }) => (self.batch_of(source), None, Some(series)),
             None => match canonical(series, &mut self.pairs, &mut self.bytes) {
@@ -222,17 +232,27 @@ impl<'a> SeriesVisitor<'a> for Intake<'a> {
             },
         };
         let push = Push { raw_labels: series.raw_labels, key, labels, series: series_ref };
+        if let Some(metadata) = &series.metadata
+            && let Some(name) = metric_name(&push)
+        {
+            self.note_metadata(name, metadata);
+        }
         if series.samples.is_empty() && series.histograms.is_empty() {
             if self.version == Version::Two {
                 let text = || format!("{NO_SAMPLE} for series {}", push.labels());
                 self.first_fault.get_or_insert_with(text);
             }
+            self.stats.exemplars_dropped += series.exemplars.len();
             return;
         }
         self.batches[at].take(push, series);
+        self.take_exemplars(at, series);
     }
 
-    fn describe(&mut self, _metadata: PushedMetadata<'a>) {}
+    fn describe(&mut self, metadata: PushedMetadata<'a>) {
+        let family = String::from_utf8_lossy(metadata.family).into_owned();
+        self.note_metadata(family, &metadata);
+    }
 }
 
 impl<'a> Intake<'a> {
@@ -248,6 +268,7 @@ impl<'a> Intake<'a> {
             next: None,
             pairs: Vec::new(),
             bytes: Vec::new(),
+            metadata: BTreeMap::new(),
             stats: WriteStats::default(),
             first_fault: None,
         }
@@ -263,10 +284,38 @@ impl<'a> Intake<'a> {
         }
     }
 
+    fn note_metadata(&mut self, metric: String, metadata: &PushedMetadata<'_>) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let said = Metadata {
+            metric_type: MetricType::from_number(metadata.kind),
+            unit: text(metadata.unit),
+            help: text(metadata.help),
+        };
+        if said != Metadata::default() && !metric.is_empty() {
+            self.metadata.insert(metric, said);
+        }
+    }
+
+    /// Takes the exemplars of the series that its batch took last.
+    fn take_exemplars(&mut self, at: usize, series: &PushedSeries<'a>) {
+        for pushed in &series.exemplars {
+            match exemplar(pushed, &mut self.bytes) {
+                Ok(exemplar) => self.batches[at].take_exemplar(exemplar),
+                Err(fault) => {
+                    self.stats.exemplars_dropped += 1;
+                    let place = describe(series);
+                    let text = || format!("parsing exemplar for series {place}: {fault}");
+                    self.first_fault.get_or_insert_with(text);
+                }
+            }
+        }
+    }
+
     fn refuse(&mut self, series: &PushedSeries<'a>, fault: &str) {
         self.stats.series_invalid += 1;
         self.stats.samples_refused += series.samples.len();
         self.stats.histograms_refused += series.histograms.len();
+        self.stats.exemplars_dropped += series.exemplars.len();
         let place = describe(series);
         self.first_fault.get_or_insert_with(|| format!("{fault}: series {place}"));
     }
@@ -320,7 +369,7 @@ impl<'a> Intake<'a> {
         for (batch, appender) in opened {
             self.store_batch(database, batch, appender, live)?;
         }
-        Ok(())
+        self.store_metadata(database)
     }
 
     fn store_batch(
@@ -364,7 +413,54 @@ impl<'a> Intake<'a> {
             }
         }
         self.known.update(&batch.source, &found, &gone, live);
+        self.store_exemplars(database, &batch)
+    }
+
+    /// After the samples: which series there are is known then.
+    fn store_exemplars(
+        &mut self,
+        database: &Database,
+        batch: &Batch<'_>,
+    ) -> Result<(), StorageError> {
+        if batch.exemplars.is_empty() {
+            return Ok(());
+        }
+        let mut appender = database.appender(&*batch.source)?;
+        let mut appended = Vec::new();
+        for (push, exemplar) in &batch.exemplars {
+            match batch.pushes[*push].series {
+                Some(series) => {
+                    appender.append_exemplar(series, exemplar.clone());
+                    appended.push((*push, exemplar.t_ms));
+                }
+                None => self.stats.exemplars_dropped += 1,
+            }
+        }
+        let outcome = appender.commit()?.exemplars;
+        self.stats.exemplars_written += outcome.accepted;
+        self.stats.exemplars_dropped += outcome.rejected.len();
+        for (call, error) in outcome.rejected {
+            // COMPAT: only what is out of order is an error to the sender.
+            if error == ExemplarError::OutOfOrder && self.version == Version::Two {
+                let (push, t_ms) = appended[call];
+                let labels = || batch.pushes[push].labels();
+                self.first_fault
+                    .get_or_insert_with(|| format!("{error}: series {}, time {t_ms} ms", labels()));
+            }
+        }
         Ok(())
+    }
+
+    fn store_metadata(&mut self, database: &Database) -> Result<(), StorageError> {
+        if self.metadata.is_empty() {
+            return Ok(());
+        }
+        let (job, instance) = (String::new(), String::new());
+        let mut appender = database.appender(GroupKey::Push { job, instance })?;
+        for (metric, metadata) in std::mem::take(&mut self.metadata) {
+            appender.set_metadata(&metric, metadata);
+        }
+        appender.commit().map(|_| ())
     }
 
     fn refuse_sample(&mut self, batch: &Batch<'_>, sample: usize, error: AppendError) {

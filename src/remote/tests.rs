@@ -230,3 +230,48 @@ fn histograms_come_back_as_they_were_sent() {
     assert_eq!(found.positive_spans, [Span { offset: 3, length: 2 }]);
     assert_eq!(found.positive_deltas, [4, 1]);
 }
+
+#[test]
+fn exemplars_and_metadata_are_kept() {
+    let database = database();
+    database.set_exemplars_max(10);
+    let exemplar = |trace: &[u8], t_ms: i64| {
+        let (mut pair, mut message) = (Vec::new(), Vec::new());
+        write_bytes(1, b"trace_id", &mut pair);
+        write_bytes(2, trace, &mut pair);
+        write_bytes(1, &pair, &mut message);
+        write_double(2, 0.5, &mut message);
+        write_int64(3, t_ms, &mut message);
+        message
+    };
+    let with_exemplars = |exemplars: &[Vec<u8>]| {
+        let mut inner = Vec::new();
+        write_bytes(1, &[&[0x0a, 8][..], b"__name__", &[0x12, 7], b"m_total"].concat(), &mut inner);
+        let mut sample = Vec::new();
+        write_double(1, 1.0, &mut sample);
+        write_int64(2, T, &mut sample);
+        write_bytes(2, &sample, &mut inner);
+        for exemplar in exemplars {
+            write_bytes(3, exemplar, &mut inner);
+        }
+        let mut request = Vec::new();
+        write_bytes(1, &inner, &mut request);
+        let mut metadata = Vec::new();
+        write_int64(1, 1, &mut metadata);
+        write_bytes(2, b"m", &mut metadata);
+        write_bytes(4, b"Help.", &mut metadata);
+        write_bytes(3, &metadata, &mut request);
+        request
+    };
+    let reply = push(&database, &with_exemplars(&[exemplar(b"a", T), exemplar(b"b", T - 5)]));
+    assert_eq!((reply.status, reply.text), (204, String::new()), "late ones are no error here");
+    assert_eq!((reply.stats.exemplars_written, reply.stats.exemplars_dropped), (1, 1));
+    let all = Matcher::new("__name__", crate::model::MatchOp::NotEqual, "").unwrap();
+    let found = database.exemplars(&[vec![all]], TimeRange::ALL, &Cancellation::new()).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].series.get("__name__"), Some("m_total"));
+    assert_eq!((found[0].exemplars[0].t_ms, found[0].exemplars[0].value), (T, 0.5));
+    let metadata = database.metadata();
+    assert_eq!((metadata.len(), metadata[0].0.as_str()), (1, "m"));
+    assert_eq!(metadata[0].1.help, "Help.");
+}

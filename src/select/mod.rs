@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use crate::disk::StorageError;
-use crate::model::{Labels, Matcher, Samples, TimeRange};
+use crate::model::{Labels, Matcher, Samples, SeriesExemplars, TimeRange};
 
 pub use crate::block::Stretch;
 pub use merge::{BlockSeries, DamageObserver, MergedSeries, merge_samples};
@@ -55,6 +55,18 @@ pub trait Queryable: Send + Sync {
         range: TimeRange,
         cancellation: &Cancellation,
     ) -> Result<Vec<String>, SelectError>;
+
+    /// Exemplars within `range` of the series that satisfy all matchers of one of `selectors`,
+    /// in ascending order of labels. A source that keeps none has none.
+    fn exemplars(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        cancellation: &Cancellation,
+    ) -> Result<Vec<SeriesExemplars>, SelectError> {
+        let _ = (selectors, range);
+        Ok(cancellation.check().map(|()| Vec::new())?)
+    }
 }
 
 /// Selected series in ascending order of labels, without duplicates.

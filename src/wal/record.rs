@@ -1,4 +1,4 @@
-//! Bodies of log records: series, groups, shapes, rows, deletions.
+//! Bodies of log records: series, groups, shapes, rows, deletions, notes.
 //!
 //! The log keeps opaque payloads with a kind byte; this is what stands in them, as
 //! `storage-format.md`, section 5, says. Checkpoints use the same bodies. Everything is read with
@@ -8,6 +8,8 @@
 //! the group's record before, which it names, so that a reader sees what is missing. A value is a
 //! difference to the same series' previous sample in the log, or absolute.
 
+mod notes;
+
 use std::fmt;
 
 use crate::encoding::cursor::{Cursor, CursorError};
@@ -15,6 +17,8 @@ use crate::encoding::delta::{DeltaError, read_value, write_value};
 use crate::encoding::histogram::{read_histogram, write_histogram};
 use crate::encoding::varint::{write_bytes, write_uvarint, write_varint};
 use crate::model::Histogram;
+
+pub use notes::{read_exemplar, read_metadata, write_exemplar, write_metadata};
 
 /// Kind bytes of the log.
 pub mod kind {
@@ -28,6 +32,10 @@ pub mod kind {
     pub const ROWS: u8 = 4;
     /// Intervals of series that are hidden.
     pub const DELETION: u8 = 5;
+    /// Exemplars of series.
+    pub const EXEMPLARS: u8 = 6;
+    /// What is said of metrics.
+    pub const METADATA: u8 = 7;
 }
 
 /// A record that does not read.
@@ -421,6 +429,10 @@ pub fn read_any(body: &[u8]) {
     while let Ok(Some(_)) = read_series(&mut series) {}
     let mut deletions = cursor.clone();
     while let Ok(Some(_)) = read_deletion(&mut deletions) {}
+    let mut exemplars = cursor.clone();
+    while let Ok(Some(_)) = read_exemplar(&mut exemplars) {}
+    let mut metadata = cursor.clone();
+    while let Ok(Some(_)) = read_metadata(&mut metadata) {}
     let mut rows = cursor.clone();
     if read_rows_header(&mut rows).is_ok() {
         let _ = read_rows(&mut rows, 100, &mut Nothing);

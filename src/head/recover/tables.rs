@@ -13,7 +13,8 @@ use crate::head::register::{HOMELESS, Home};
 use crate::head::{GroupKey, SeriesId, SeriesRef};
 use crate::model::Labels;
 use crate::wal::record::{
-    RecordError, Shape, kind, read_deletion, read_group, read_series, read_shape,
+    RecordError, Shape, kind, read_deletion, read_exemplar, read_group, read_metadata, read_series,
+    read_shape,
 };
 use crate::wal::{CheckpointReader, Position};
 
@@ -114,6 +115,18 @@ impl Recovery<'_> {
                         // A checkpoint has the tables only, and no samples.
                         None => drop(self.head.note_deletion(entry)),
                     }
+                }
+                Ok(())
+            }
+            kind::EXEMPLARS => {
+                while let Some((series, exemplar)) = read_exemplar(cursor)? {
+                    self.head.replay_exemplar(&series, &exemplar);
+                }
+                Ok(())
+            }
+            kind::METADATA => {
+                while let Some((metric, metadata)) = read_metadata(cursor)? {
+                    self.head.replay_metadata(metric, metadata);
                 }
                 Ok(())
             }

@@ -152,7 +152,13 @@ pub(in crate::http) fn metadata(
     let limit_per_metric = params.limit("limit_per_metric")?;
     let wanted = params.text("metric");
     let mut by_metric: BTreeMap<String, Vec<MetricMetadata>> = BTreeMap::new();
-    for (metric, metadata) in service.control.metadata() {
+    // What was pushed comes after what targets say of themselves.
+    let pushed = service.database().map(crate::db::Database::metadata).unwrap_or_default();
+    let pushed = pushed.into_iter().map(|(metric, said)| {
+        let metric_type = said.metric_type.name().to_owned();
+        (metric, MetricMetadata { metric_type, help: said.help, unit: said.unit })
+    });
+    for (metric, metadata) in service.control.metadata().into_iter().chain(pushed) {
         if !wanted.is_empty() && metric != wanted {
             continue;
         }
