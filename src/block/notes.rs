@@ -1,7 +1,7 @@
 //! `notes`: exemplars and descriptions of metrics that belong to a block.
 //!
 //! The file is there only where a block has some. It is a magic, a version and frames; a frame
-//! holds a kind and the body of a log record of that kind (`storage-format.md`, section 8.6). It is
+//! holds a kind and the body of a log record of that kind (`storage-format.md`, section 8.8). It is
 //! read as a whole, when somebody asks, and what does not check is told and left out.
 
 use std::collections::BTreeMap;

@@ -295,7 +295,7 @@ fn exemplars_and_metadata_go_with_blocks() {
     let db = bench.open();
     let exemplar = |t_ms: i64| Exemplar { labels: Labels::empty(), value: 1.0, t_ms };
     let mut times = Vec::new();
-    for hour in 0..9 {
+    for hour in 0..16 {
         let t = START + hour * HOUR;
         bench.scrape(&db, t);
         let mut appender = db.appender(GroupKey::Embedded("a".to_owned())).unwrap();
@@ -324,5 +324,5 @@ fn exemplars_and_metadata_go_with_blocks() {
     bench.disk = bench.disk.kill();
     let db = bench.open();
     assert_eq!(found(&db, TimeRange::ALL), times);
-    assert_eq!(db.metadata()[0].1.help, "8");
+    assert_eq!(db.metadata()[0].1.help, "15");
 }
