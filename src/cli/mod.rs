@@ -2,7 +2,8 @@
 //!
 //! In two steps: [`flags`] reads the command line by a table of all flags that Prometheus 3.14
 //! knows, with nothing but texts as the result; [`settings`] turns those into what the parts of
-//! the server take. [`run`] starts the parts in order and ends them in order.
+//! the server take. [`run`] starts the parts in order and ends them in order. `narthex tool` is
+//! for work on data while no server runs there (`tool.rs`).
 
 pub mod flags;
 mod memory;
@@ -10,5 +11,6 @@ mod process;
 mod serve;
 pub mod settings;
 mod table;
+mod tool;
 
 pub use serve::run;

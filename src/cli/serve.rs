@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::flags::Flags;
 use super::process::{Process, Request, Scraping, log_remarks, read_config};
 use super::settings::Settings;
+use super::tool;
 use crate::db::Database;
 use crate::discovery::Discovery;
 use crate::disk::StorageError;
@@ -46,6 +47,10 @@ const RUNTIME_GRACE: Duration = Duration::from_millis(100);
 
 /// Runs the server under this command line until it is told to stop. Gives the exit status.
 pub fn run<I: IntoIterator<Item = OsString>>(line: I) -> ExitCode {
+    let line: Vec<OsString> = line.into_iter().collect();
+    if line.get(1).is_some_and(|word| word == "tool") {
+        return tool::run(&line);
+    }
     let flags = match Flags::parse(line) {
         Ok(flags) => flags,
         Err(error) if error.is_answer() => {

@@ -180,13 +180,16 @@ impl Settings {
     pub fn database(&self, config: &Config) -> db::Options {
         let retention = self.retention(config);
         let longest = self.flags.duration_ms("storage.tsdb.max-block-duration");
+        let shortest = self.flags.duration_ms("storage.tsdb.min-block-duration").max(1);
         db::Options {
             retention_ms: retention.time_ms,
             retention_bytes: retention.bytes,
             retention_percentage: retention.percentage,
             out_of_order_window_ms: config.storage.out_of_order_window_ms,
             exemplars_max: self.exemplars_max(config),
-            block_duration_min_ms: self.flags.duration_ms("storage.tsdb.min-block-duration").max(1),
+            block_duration_min_ms: shortest,
+            // As Prometheus is run beside a Thanos sidecar.
+            export_windows: longest == shortest,
             block_duration_max_ms: (longest > 0).then_some(longest),
             limits: self.limits(),
             sync_interval: duration(self.flags.duration_ms("storage.wal.sync-interval")),

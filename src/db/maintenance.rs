@@ -34,6 +34,7 @@ impl Shared {
         self.regain_room();
         let head = self.told("sync and seal", self.head.maintain(self.clock.now_ms()));
         let flush = self.told("flush", self.flush_due());
+        let export = self.told("export", self.export_due());
         self.expire();
         let merge = if self.reserve.is_given_up() {
             Ok(())
@@ -46,7 +47,7 @@ impl Shared {
         let grown = self.reserve.grow(wanted, self.options.disk_reserve_bytes);
         let _ = self.told("growing the reserve", grown);
         drop(guard);
-        head.and(flush).and(merge)
+        head.and(flush).and(export).and(merge)
     }
 
     /// Everything as blocks, merged as far as it goes.

@@ -45,7 +45,7 @@ pub use options::{Event, Observer, Options, Silent};
 pub use query::QueryTextError;
 pub use retention::Retention;
 pub use stats::{BlockStats, Cardinality, Stats};
-pub use takeover::Shelved;
+pub use takeover::{Freed, FreedPart, ImportProgress, LogImport, PrometheusImport, Shelved};
 
 /// Name of the directory below the data path.
 const ROOT: &str = "narthex";
@@ -171,7 +171,8 @@ impl Database {
         for text in Shared::sweep_snapshots(&disk, path.as_ref()) {
             observer.event(&Event::Warning(text));
         }
-        let takeover = Takeover::open(&disk, path.as_ref(), &root, false, &observer)?;
+        let takeover =
+            Takeover::open(&disk, path.as_ref(), &root, options.export_windows, &observer)?;
         let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer))?;
         for block in takeover.list().iter() {
             block.set_tombstones(blocks.hidden_of(block.meta().ulid));
@@ -219,6 +220,7 @@ impl Database {
         let threads = Mutex::new(Vec::new());
         let database =
             Self { inner: Arc::new(Inner { shared, threads, lock: Mutex::new(Some(lock)) }) };
+        database.inner.shared.begin_takeover();
         if database.inner.shared.options.background {
             database.inner.start_threads()?;
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Retention;
+use super::{LogImport, Retention};
 use crate::disk::StorageError;
 use crate::head::SeriesLimits;
 use crate::model::TimeRange;
@@ -58,6 +58,9 @@ pub struct Options {
     pub background: bool,
     /// How often the background thread looks for work.
     pub maintenance_interval: Duration,
+    /// Whether each window that takes no late samples any more is also written to the data path
+    /// as a block of Prometheus, for a Thanos sidecar to ship.
+    pub export_windows: bool,
     /// Told about everything that an operator may want to know.
     pub observer: Arc<dyn Observer>,
 }
@@ -80,6 +83,7 @@ impl Default for Options {
             replay_threads: 2,
             background: true,
             maintenance_interval: Duration::from_secs(1),
+            export_windows: false,
             observer: Arc::new(Silent),
         }
     }
@@ -166,6 +170,24 @@ pub enum Event<'a> {
         /// What is wrong with it.
         reason: String,
     },
+    /// The log of a Prometheus was imported.
+    LogImported {
+        /// What came of it.
+        done: LogImport,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A window was written as a block of Prometheus.
+    Exported {
+        /// Name of the block.
+        block: String,
+        /// What it covers.
+        range: TimeRange,
+        /// Samples written.
+        samples: u64,
+        /// How long it took.
+        took: Duration,
+    },
     /// Something was damaged or odd, and the database went on without it.
     Warning(String),
     /// The disk is full: commits are refused until there is room.
@@ -236,6 +258,17 @@ impl fmt::Display for Event<'_> {
             Self::Quarantined { path, reason } => {
                 write!(f, "{} was put aside: {reason}", path.display())
             }
+            Self::LogImported { done, took } => write!(
+                f,
+                "log of Prometheus imported: {} samples of {} series, {} of them late, {} damaged \
+                 places, {took:?}",
+                done.samples, done.series, done.late, done.damages
+            ),
+            Self::Exported { block, range, samples, took } => write!(
+                f,
+                "window {}..{} ms exported as block {block}: {samples} samples, {took:?}",
+                range.min_ms, range.max_ms
+            ),
             Self::Warning(text) => f.write_str(text),
             Self::DiskFull { reserve_bytes } => write!(
                 f,

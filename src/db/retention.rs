@@ -50,7 +50,10 @@ impl Shared {
         let Some(newest_ms) = self.newest_ms() else { return };
         let time_ms = self.retention().time_ms;
         if time_ms > 0 {
-            self.takeover.shelve(newest_ms.saturating_sub(time_ms));
+            let border_ms = newest_ms.saturating_sub(time_ms);
+            self.takeover.shelve(border_ms);
+            // It was told and counted, and is tried again.
+            let _ = self.told("removal of exports", self.expire_exports(border_ms));
         }
         let gone = expired(&candidates, newest_ms, time_ms);
         self.counters.blocks_expired.fetch_add(gone.len() as u64, Ordering::Relaxed);

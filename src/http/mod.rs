@@ -20,5 +20,6 @@ mod service;
 mod stream;
 
 pub use api::targets::{DroppedTarget, MetricMetadata, TargetStatus};
+pub use params::parse_time;
 pub use server::{ServeError, bind, serve};
 pub use service::{Control, Lifecycle, Service, Settings};

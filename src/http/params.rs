@@ -113,8 +113,9 @@ fn decode(text: &str) -> Result<String, ApiError> {
         .map_err(|_| ApiError::bad_data("error parsing form values: a parameter is not UTF-8"))
 }
 
-/// Seconds since the epoch as a number, or RFC 3339; milliseconds.
-fn parse_time(text: &str) -> Result<i64, String> {
+/// Reads a time as requests have them: seconds since the epoch as a number, or RFC 3339. Gives
+/// milliseconds; the error says what is wrong with the text.
+pub fn parse_time(text: &str) -> Result<i64, String> {
     if let Some(seconds) = parse_float(text) {
         // COMPAT: the fraction is rounded to milliseconds, and what no integer holds saturates.
         let whole = seconds.trunc();

@@ -89,6 +89,11 @@ impl Block {
         damage.map_or(Ok(numbers), Err)
     }
 
+    /// Numbers of the series that satisfy `matchers`, ascending as their labels do.
+    pub fn resolve(&self, matchers: &[Matcher]) -> Result<RoaringBitmap, StorageError> {
+        self.with_view(|view| index::resolve(view, matchers))
+    }
+
     /// The series that satisfy `matchers` and have, or may have, a sample in `range`, in
     /// ascending order of labels. `check` is called now and then; its error ends the work. A
     /// damaged entry of a series is told to `damaged` and left out.
@@ -99,10 +104,20 @@ impl Block {
         check: &dyn Fn() -> Result<(), E>,
         damaged: &mut dyn FnMut(StorageError),
     ) -> Result<Selection, E> {
-        let numbers = self.with_view(|view| index::resolve(view, matchers))?;
+        self.select_numbers(self.resolve(matchers)?.iter(), range, check, damaged)
+    }
+
+    /// The same for series given by their numbers, ascending.
+    pub fn select_numbers<E: From<StorageError>>(
+        self: &Arc<Self>,
+        numbers: impl Iterator<Item = u32>,
+        range: TimeRange,
+        check: &dyn Fn() -> Result<(), E>,
+        damaged: &mut dyn FnMut(StorageError),
+    ) -> Result<Selection, E> {
         let mut rows = self.index.rows();
         let mut selection = Selection::new(self);
-        for (i, number) in (0_u32..).zip(&numbers) {
+        for (i, number) in (0_u32..).zip(numbers) {
             if i.is_multiple_of(SERIES_PER_CHECK) {
                 check()?;
             }

@@ -48,6 +48,8 @@ impl ObserverLog {
             | Event::DiskFull { .. }
             | Event::DiskHasRoom
             | Event::Checkpointed { .. }
+            | Event::LogImported { .. }
+            | Event::Exported { .. }
             | Event::Replayed { .. } => {}
         }
     }
@@ -114,6 +116,23 @@ impl Observer for ObserverLog {
             Event::DiskHasRoom => {
                 tracing::warn!("The disk has room again; writes are taken");
             }
+            Event::LogImported { done, took } => tracing::info!(
+                series = done.series,
+                samples = done.samples,
+                late = done.late,
+                damages = done.damages,
+                not_kept = done.dropped,
+                duration = %short(*took),
+                "Log of Prometheus imported"
+            ),
+            Event::Exported { block, range, samples, took } => tracing::info!(
+                block,
+                mint = range.min_ms,
+                maxt = range.max_ms,
+                samples,
+                duration = %short(*took),
+                "Window exported as a block of Prometheus"
+            ),
             Event::Warning(text) => tracing::warn!("{text}"),
             Event::MaintenanceFailed { step, error } => {
                 tracing::error!(step, %error, "Maintenance failed and is tried again");

@@ -6,12 +6,18 @@
 //! it is. What is known of it (how far its log is imported, which blocks were copied, which blocks
 //! at the data path are exports of ours) stands in `narthex/prometheus` (`state.rs`).
 
+mod copy;
+mod export;
+mod free;
+mod log;
+mod overflow;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::{Event, Observer};
@@ -19,7 +25,10 @@ use crate::block::Ulid;
 use crate::disk::{Disk, LockGuard, StorageError};
 use crate::prometheus::{Block, BlockMeta};
 
-pub(super) use state::State;
+pub use copy::{ImportProgress, PrometheusImport};
+pub use free::{Freed, FreedPart};
+pub use log::LogImport;
+use state::State;
 
 /// Name of Prometheus's lock file.
 const LOCK_FILE: &str = "lock";
@@ -34,9 +43,11 @@ pub(super) struct Takeover {
     observer: Arc<dyn Observer>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
     is_lock_ours: bool,
-    pub(super) state: Mutex<State>,
+    state: Mutex<State>,
     list: RwLock<Arc<Vec<Arc<Block>>>>,
     shelved: Mutex<Shelved>,
+    /// Whether the log is imported as far as it goes.
+    is_log_read: AtomicBool,
     /// Blocks that are not served or in which damage was found, and why.
     troubles: Mutex<Vec<(PathBuf, String)>>,
 }
@@ -92,6 +103,7 @@ impl Takeover {
             state: Mutex::new(state),
             list: RwLock::default(),
             shelved: Mutex::default(),
+            is_log_read: AtomicBool::new(false),
             troubles: Mutex::default(),
         };
         takeover.open_blocks(&names);
@@ -125,7 +137,11 @@ impl Takeover {
                 Err(error) => self.leave_out(dir, &error),
             }
         }
-        *self.list.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
+        self.replace(opened);
+    }
+
+    fn replace(&self, list: Vec<Arc<Block>>) {
+        *self.list.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(list);
     }
 
     fn leave_out(&self, dir: PathBuf, error: &StorageError) {
@@ -168,8 +184,7 @@ impl Takeover {
         if past.is_empty() {
             return;
         }
-        let kept = list.iter().filter(|block| !is_past(block)).cloned().collect();
-        *self.list.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kept);
+        self.replace(list.iter().filter(|block| !is_past(block)).cloned().collect());
         let mut shelved = lock(&self.shelved);
         shelved.blocks += past.len() as u64;
         shelved.bytes += past.iter().map(|b| b.index_bytes() + b.chunk_bytes()).sum::<u64>();

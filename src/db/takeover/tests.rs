@@ -1,5 +1,9 @@
 //! A directory of Prometheus under the database: served, and left as it is.
 
+mod exchange;
+mod fixture;
+mod log;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,279 @@
+//! `narthex tool tsdb …`: work on a data directory that no server has open.
+//!
+//! Results go to standard output, progress and what is odd to standard error. Exit status: 0 when
+//! all was done, 1 when something failed or was damaged, 2 for a command line that is wrong.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+use crate::db::{Database, Event, Freed, ImportProgress, Observer, Options, PrometheusImport};
+use crate::disk::StorageError;
+use crate::http::parse_time;
+use crate::model::{TimeRange, parse_duration};
+
+const EXIT_FAILURE: u8 = 1;
+const EXIT_USAGE: u8 = 2;
+/// Columns of a bar.
+const BAR: usize = 30;
+/// Pause between two drawings of a bar.
+const REDRAW: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Parser)]
+#[command(name = "narthex tool", about = "Work on data while no server runs on it.")]
+struct Line {
+    #[command(subcommand)]
+    area: Area,
+}
+
+#[derive(Debug, Subcommand)]
+enum Area {
+    /// Work on stored samples.
+    #[command(subcommand)]
+    Tsdb(Tsdb),
+}
+
+#[derive(Debug, Subcommand)]
+enum Tsdb {
+    /// Copy the blocks and the log of a Prometheus into this format. What was broken off goes on
+    /// where it was; nothing of Prometheus's is changed.
+    Import {
+        /// Data directory of a Prometheus that does not run.
+        prometheus_dir: PathBuf,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Write samples as blocks that Prometheus opens, one for each two hours.
+    Export {
+        /// Where the blocks go; created where it is missing.
+        out_dir: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        /// First time, as a Unix timestamp or RFC 3339. All that is there by default.
+        #[arg(long, value_name = "TIME")]
+        min_time: Option<String>,
+        /// Last time, likewise.
+        #[arg(long, value_name = "TIME")]
+        max_time: Option<String>,
+    },
+    /// Remove blocks of a Prometheus that was taken over: those past retention and those that
+    /// were imported.
+    DropPrometheus {
+        #[command(flatten)]
+        data: Data,
+        /// How long data is kept; 0 keeps all but what was imported.
+        #[arg(
+            long = "storage.tsdb.retention.time",
+            value_name = "DURATION",
+            default_value = "15d"
+        )]
+        retention: String,
+        /// Remove everything of Prometheus's, imported or not.
+        #[arg(long)]
+        all: bool,
+        /// Say what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Data {
+    /// The data directory.
+    #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "data/")]
+    path: PathBuf,
+}
+
+/// Why a command did not do all of its work.
+enum Failure {
+    Usage(String),
+    Failed(String),
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Runs the command of a line whose first two words are the program and `tool`.
+pub(super) fn run(line: &[OsString]) -> ExitCode {
+    let line = match Line::try_parse_from(&line[1..]) {
+        Ok(line) => line,
+        Err(error) => {
+            let is_answer =
+                matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // A reader that went away wants no more.
+            let _ = error.print();
+            return ExitCode::from(if is_answer { 0 } else { EXIT_USAGE });
+        }
+    };
+    let Area::Tsdb(command) = line.area;
+    let (code, why) = match run_tsdb(command) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(why)) => (EXIT_USAGE, why),
+        Err(Failure::Failed(why)) => (EXIT_FAILURE, why),
+    };
+    let _ = writeln!(std::io::stderr(), "error: {why}");
+    ExitCode::from(code)
+}
+
+fn run_tsdb(command: Tsdb) -> Result<(), Failure> {
+    match command {
+        Tsdb::Import { prometheus_dir, data } => import(&prometheus_dir, &data.path),
+        Tsdb::Export { out_dir, data, min_time, max_time } => {
+            let min_ms = time(min_time.as_deref(), i64::MIN)?;
+            let max_ms = time(max_time.as_deref(), i64::MAX)?;
+            export(&data.path, &out_dir, TimeRange { min_ms, max_ms })
+        }
+        Tsdb::DropPrometheus { data, retention, all, dry_run } => {
+            let retention_ms = parse_duration(&retention)
+                .map_err(|e| Failure::Usage(format!("--storage.tsdb.retention.time: {e}")))?;
+            let what = if all { Freed::Everything } else { Freed::Expired { retention_ms } };
+            drop_prometheus(&data.path, what, dry_run)
+        }
+    }
+}
+
+fn time(text: Option<&str>, default: i64) -> Result<i64, Failure> {
+    let Some(text) = text else { return Ok(default) };
+    parse_time(text).map_err(|_| Failure::Usage(format!("{text:?} is not a time")))
+}
+
+/// Events that somebody at a terminal wants to see.
+#[derive(Debug)]
+struct Terminal;
+
+impl Observer for Terminal {
+    fn event(&self, event: &Event<'_>) {
+        if matches!(
+            event,
+            Event::Warning(_) | Event::Quarantined { .. } | Event::MaintenanceFailed { .. }
+        ) {
+            let _ = writeln!(std::io::stderr(), "warning: {event}");
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Database, Failure> {
+    // Nothing is to expire while it is copied; late samples of a log are no reason to refuse.
+    let options = Options {
+        retention_ms: 0,
+        background: false,
+        observer: Arc::new(Terminal),
+        ..Options::default()
+    };
+    Ok(Database::open(path, options)?)
+}
+
+fn open_existing(path: &Path) -> Result<Database, Failure> {
+    if !path.is_dir() {
+        return Err(Failure::Usage(format!("{}: there is no such directory", path.display())));
+    }
+    open(path)
+}
+
+fn import(source: &Path, data: &Path) -> Result<(), Failure> {
+    if !source.is_dir() {
+        return Err(Failure::Usage(format!("{}: there is no such directory", source.display())));
+    }
+    let database = open(data)?;
+    // One directory may have two spellings.
+    let is_same = source.canonicalize().ok() == data.canonicalize().ok();
+    let source = if is_same { data } else { source };
+    let mut bar = Bar::default();
+    let done = database.import_prometheus(source, &mut |progress| match progress {
+        ImportProgress::Series { done, total } => bar.draw("blocks", "series", done, total),
+        ImportProgress::Segments { done, total } => bar.draw("log", "segments", done, total),
+    });
+    bar.end();
+    let closed = database.close();
+    let PrometheusImport { blocks, known, unread, samples, damages, log } = done?;
+    closed?;
+    say(format_args!(
+        "{blocks} blocks with {samples} samples copied ({known} were there before), {} samples of \
+         {} series from the log",
+        log.samples, log.series
+    ));
+    let lost = unread + damages + log.damages;
+    if lost > 0 {
+        return Err(Failure::Failed(format!(
+            "{unread} blocks do not read, and {} places of others and of the log are damaged; all \
+             else is copied",
+            damages + log.damages
+        )));
+    }
+    Ok(())
+}
+
+fn export(data: &Path, out: &Path, range: TimeRange) -> Result<(), Failure> {
+    let database = open_existing(data)?;
+    let mut bar = Bar::default();
+    let metas = database.export_prometheus(out, range, &mut |done, total| {
+        bar.draw("export", "windows", done, total)
+    });
+    bar.end();
+    let closed = database.close();
+    for meta in metas? {
+        say(format_args!(
+            "{} {}..{} ms, {} series, {} samples",
+            meta.ulid, meta.range.min_ms, meta.range.max_ms, meta.series, meta.samples
+        ));
+    }
+    Ok(closed?)
+}
+
+fn drop_prometheus(data: &Path, what: Freed, is_dry: bool) -> Result<(), Failure> {
+    let database = open_existing(data)?;
+    let parts = database.drop_prometheus(what, is_dry);
+    let closed = database.close();
+    let verb = if is_dry { "would be removed" } else { "removed" };
+    let mut bytes = 0;
+    for part in parts? {
+        let copied = if part.is_copied { ", imported" } else { "" };
+        say(format_args!("{}: {} bytes{copied}, {verb}", part.name, part.bytes));
+        bytes += part.bytes;
+    }
+    say(format_args!("{bytes} bytes {verb}"));
+    Ok(closed?)
+}
+
+fn say(line: impl Display) {
+    // A reader that went away wants no more.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A progress bar on standard error, where that is a terminal.
+#[derive(Debug, Default)]
+struct Bar {
+    drawn: Option<Instant>,
+}
+
+impl Bar {
+    fn draw(&mut self, what: &str, unit: &str, done: u64, total: u64) {
+        let mut out = std::io::stderr();
+        let is_due = self.drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW) || done == total;
+        if !is_due || !out.is_terminal() {
+            return;
+        }
+        self.drawn = Some(Instant::now());
+        let share = if total == 0 { 1.0 } else { done as f64 / total as f64 };
+        let full = (share * BAR as f64) as usize;
+        let bar: String = (0..BAR).map(|i| if i < full { '#' } else { '-' }).collect();
+        let percent = share * 100.0;
+        let _ = write!(out, "\r{what} [{bar}] {percent:3.0} % {done}/{total} {unit}\x1b[K");
+    }
+
+    fn end(&self) {
+        if self.drawn.is_some() {
+            let _ = writeln!(std::io::stderr());
+        }
+    }
+}
