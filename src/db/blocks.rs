@@ -130,6 +130,11 @@ impl BlockStore {
         }
     }
 
+    /// The file of tombstones of a block, whoever wrote it.
+    pub(super) fn tombstone_file_of(&self, block: Ulid) -> PathBuf {
+        self.tombstones.path(block)
+    }
+
     /// What is hidden of a block, whoever wrote it.
     pub(super) fn hidden_of(&self, block: Ulid) -> Arc<Tombstones> {
         self.tombstones.of(block)

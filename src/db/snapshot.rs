@@ -1,8 +1,8 @@
 //! Snapshots: the database as it is, in a directory of its own.
 //!
 //! `<data>/snapshots/<time>-<id>/` is a data directory that this program opens: the blocks as
-//! hard links (copies, where the file system has none), their tombstones, and what the head holds
-//! as blocks. It is written under a name that ends in `.tmp` and renamed when all of it is
+//! hard links (copies, where the file system has none), those of a Prometheus that was taken over
+//! too, their tombstones, and what the head holds as blocks. It is written under a name that ends in `.tmp` and renamed when all of it is
 //! durable; what a crash leaves behind is removed at the next start. Flushes, merges and
 //! deletions wait meanwhile, appends do not: the snapshot has what is not newer than the head's
 //! newest sample when it began.
@@ -89,6 +89,10 @@ impl Shared {
             }
             sync_dir(disk, &to)?;
         }
+        for block in self.takeover.list().iter() {
+            self.check_open()?;
+            link_all(disk, block.dir(), &to.join(block.meta().ulid.to_string()))?;
+        }
         self.link_tombstones(&root)?;
         if with_head {
             self.write_head(&blocks)?;
@@ -100,7 +104,10 @@ impl Shared {
     }
 
     fn link_tombstones(&self, root: &Path) -> Result<(), StorageError> {
-        let files = self.blocks.tombstone_files();
+        let mut files = self.blocks.tombstone_files();
+        let foreign = self.takeover.list();
+        let marked = foreign.iter().filter(|block| !block.tombstones().is_empty());
+        files.extend(marked.map(|block| self.blocks.tombstone_file_of(block.meta().ulid)));
         if files.is_empty() {
             return Ok(());
         }
@@ -180,6 +187,16 @@ fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
 
 fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
     disk.sync_dir(dir).map_err(|e| StorageError::io("sync", dir, e))
+}
+
+/// Second names for all files below a directory.
+fn link_all(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StorageError> {
+    create_dir(disk, to)?;
+    for entry in disk.read_dir(from).map_err(|e| StorageError::io("list", from, e))? {
+        let (from, to) = (from.join(&entry.name), to.join(&entry.name));
+        if entry.is_dir { link_all(disk, &from, &to)? } else { link(disk, &from, &to)? }
+    }
+    sync_dir(disk, to)
 }
 
 /// A second name for an immutable file, or a copy of it where the file system has no such thing.

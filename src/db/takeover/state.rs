@@ -1,7 +1,7 @@
 //! `narthex/prometheus`: what is remembered about data of Prometheus.
 //!
 //! A text of lines, replaced as a whole by a rename; the last line is the CRC-32 of all bytes
-//! before it. Bytes: `storage-format.md`, section 10.
+//! before it. Bytes: `storage-format.md`, section 11.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

@@ -218,6 +218,20 @@ fn deletions_are_kept_beside_and_not_in_the_block() {
 }
 
 #[test]
+fn a_snapshot_has_its_blocks_too() {
+    let bench = Bench::new();
+    bench.block(Ulid::new(1, None), START);
+    let db = bench.open();
+    let range = TimeRange { min_ms: START, max_ms: START + HOUR - 1 };
+    db.delete(&[Matcher::equal("i", "1")], range).unwrap();
+    let path = db.snapshot(true).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(bench.clock.clone());
+    let disk = Arc::clone(&bench.disk);
+    let copy = Database::open_with(disk, clock, path, bench.options.clone()).unwrap();
+    assert_eq!(count(&copy, TimeRange::ALL).0, 300);
+}
+
+#[test]
 fn blocks_past_retention_are_not_served_and_not_removed() {
     let mut bench = Bench::new();
     bench.options.retention_ms = 2 * HOUR;
