@@ -16,7 +16,7 @@ fn read(bytes: &[u8]) {
     let mut reader = SegmentReader::open(&disk, path, 0).expect("nothing fails");
     let mut before = 0;
     loop {
-        match reader.next().expect("nothing fails") {
+        match reader.advance().expect("nothing fails") {
             Item::End => break,
             Item::Record => {
                 let _ = read_record(reader.record(), &mut |_| {});

@@ -217,7 +217,7 @@ fn export(data: &Path, out: &Path, range: TimeRange) -> Result<(), Failure> {
     let database = open_existing(data)?;
     let mut bar = Bar::default();
     let metas = database.export_prometheus(out, range, &mut |done, total| {
-        bar.draw("export", "windows", done, total)
+        bar.draw("export", "windows", done, total);
     });
     bar.end();
     let closed = database.close();

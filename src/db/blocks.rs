@@ -20,6 +20,7 @@ use crate::block::{Block, Meta, TEMPORARY, Tombstones, Ulid};
 use crate::compact::Candidate;
 use crate::disk::{Disk, StorageError};
 use crate::model::TimeRange;
+use crate::prometheus;
 
 /// The blocks of one database.
 #[derive(Debug)]
@@ -135,9 +136,11 @@ impl BlockStore {
         self.tombstones.path(block)
     }
 
-    /// What is hidden of a block, whoever wrote it.
-    pub(super) fn hidden_of(&self, block: Ulid) -> Arc<Tombstones> {
-        self.tombstones.of(block)
+    /// Gives blocks of Prometheus what is hidden of them.
+    pub(super) fn hide_in(&self, blocks: &[Arc<prometheus::Block>]) {
+        for block in blocks {
+            block.set_tombstones(self.tombstones.of(block.meta().ulid));
+        }
     }
 
     /// Hides `range` of `series` of a block, whoever wrote it; durable on return. Gives all that

@@ -171,12 +171,9 @@ impl Database {
         for text in Shared::sweep_snapshots(&disk, path.as_ref()) {
             observer.event(&Event::Warning(text));
         }
-        let takeover =
-            Takeover::open(&disk, path.as_ref(), &root, options.export_windows, &observer)?;
+        let takeover = Takeover::open(&disk, path.as_ref(), &root, &observer)?;
         let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer))?;
-        for block in takeover.list().iter() {
-            block.set_tombstones(blocks.hidden_of(block.meta().ulid));
-        }
+        blocks.hide_in(&takeover.list());
         let mut head_options = HeadOptions::new(
             Arc::clone(&disk),
             Arc::clone(&clock),

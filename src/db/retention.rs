@@ -46,6 +46,7 @@ impl Shared {
 
     /// Removes blocks past retention.
     pub(super) fn expire(&self) {
+        self.look_for_blocks();
         let candidates = self.blocks.candidates();
         let Some(newest_ms) = self.newest_ms() else { return };
         let time_ms = self.retention().time_ms;
@@ -59,6 +60,18 @@ impl Shared {
         self.counters.blocks_expired.fetch_add(gone.len() as u64, Ordering::Relaxed);
         self.let_go(&gone, false);
         self.make_space(0);
+    }
+
+    /// Serves blocks of Prometheus that others put to the data path meanwhile.
+    fn look_for_blocks(&self) {
+        match self.takeover.scan() {
+            Ok(true) => self.blocks.hide_in(&self.takeover.list()),
+            Ok(false) => {}
+            Err(error) => {
+                // It was told and counted, and is tried again.
+                let _ = self.told("a look for blocks of Prometheus", Err(error));
+            }
+        }
     }
 
     /// Time of the newest data.

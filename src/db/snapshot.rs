@@ -2,10 +2,10 @@
 //!
 //! `<data>/snapshots/<time>-<id>/` is a data directory that this program opens: the blocks as
 //! hard links (copies, where the file system has none), those of a Prometheus that was taken over
-//! too, their tombstones, and what the head holds as blocks. It is written under a name that ends in `.tmp` and renamed when all of it is
-//! durable; what a crash leaves behind is removed at the next start. Flushes, merges and
-//! deletions wait meanwhile, appends do not: the snapshot has what is not newer than the head's
-//! newest sample when it began.
+//! too, their tombstones, and what the head holds as blocks. It is written under a name that ends
+//! in `.tmp` and renamed when all of it is durable; what a crash leaves behind is removed at the
+//! next start. Flushes, merges and deletions wait meanwhile, appends do not: the snapshot has what
+//! is not newer than the head's newest sample when it began.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -127,10 +127,9 @@ impl GrowingFile {
     }
 
     /// Zeros up to a multiple of `align`.
-    pub(super) fn pad(&mut self, align: u64) -> Result<(), StorageError> {
+    pub(super) fn pad(&mut self, align: u64) {
         let padded = self.position().next_multiple_of(align);
         self.buffer.resize(self.buffer.len() + (padded - self.position()) as usize, 0);
-        Ok(())
     }
 
     /// Makes the file durable (its name is the caller's matter) and gives its length.

@@ -82,7 +82,7 @@ impl Shared {
         }
         let observer = &self.options.observer;
         let root = self.path.join(ROOT);
-        let other = Takeover::open(&self.disk, source, &root, true, observer)?;
+        let other = Takeover::open(&self.disk, source, &root, observer)?;
         let imported = self.import_from(&other, &source.to_string_lossy(), progress);
         other.close();
         imported

@@ -241,7 +241,7 @@ impl Import<'_> {
         let mut reader = SegmentReader::open(&*self.shared.disk, path, 0)?;
         let mut end = 0;
         loop {
-            match reader.next()? {
+            match reader.advance()? {
                 Item::End => return Ok(end),
                 Item::Damage(error) => self.damaged(&error),
                 Item::Record => {
@@ -413,7 +413,10 @@ impl Import<'_> {
             if from.is_some_and(|from| number <= from.segment) {
                 continue;
             }
-            let read = read_head_chunks(&*disk, &path, &mut |chunk| self.head_chunk(&chunk, &path));
+            let read = read_head_chunks(&*disk, &path, &mut |chunk| {
+                self.head_chunk(&chunk, &path);
+                self.shared.check_open()
+            });
             match read {
                 Err(error @ StorageError::Corrupt { .. }) => self.damaged(&error),
                 other => other?,
@@ -429,8 +432,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn head_chunk(&mut self, head: &HeadChunk<'_>, path: &Path) -> Result<(), StorageError> {
-        let Some(known) = self.known.get(&head.series) else { return Ok(()) };
+    fn head_chunk(&mut self, head: &HeadChunk<'_>, path: &Path) {
+        let Some(known) = self.known.get(&head.series) else { return };
         // In order, and with an unbroken log: what it has need not be taken from here.
         let until_ms = match (head.is_late || self.done.damages > 0, self.is_first) {
             (true, _) => i64::MAX,
@@ -438,7 +441,7 @@ impl Import<'_> {
             (false, false) => i64::MIN,
         };
         if head.range.min_ms >= until_ms {
-            return Ok(());
+            return;
         }
         let mut samples = Samples::default();
         let decoded = match head.encoding {
@@ -456,7 +459,6 @@ impl Import<'_> {
                 self.hold(head.series, t_ms, Held { value, start_ms, histogram });
             }
         }
-        Ok(())
     }
 }
 

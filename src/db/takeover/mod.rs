@@ -15,7 +15,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -44,8 +45,11 @@ pub(super) struct Takeover {
     lock: Mutex<Option<Box<dyn LockGuard>>>,
     is_lock_ours: bool,
     state: Mutex<State>,
+    /// What lay there at the last look.
+    names: Mutex<BTreeSet<Ulid>>,
     list: RwLock<Arc<Vec<Arc<Block>>>>,
-    shelved: Mutex<Shelved>,
+    /// Blocks past retention, and their bytes.
+    shelved: Mutex<BTreeMap<Ulid, u64>>,
     /// Whether the log is imported as far as it goes.
     is_log_read: AtomicBool,
     /// Blocks that are not served or in which damage was found, and why.
@@ -66,15 +70,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Takeover {
-    /// Looks for blocks and a log of Prometheus in `data` and takes its lock where there are any,
-    /// or `with_lock`. Its being held by a running Prometheus is [`StorageError::Locked`].
+    /// Takes Prometheus's lock on `data`, and opens the blocks that it has there. Its being held
+    /// by a running Prometheus is [`StorageError::Locked`]; a place where nobody can write needs
+    /// none.
     pub(super) fn open(
         disk: &Arc<dyn Disk>,
         data: &Path,
         root: &Path,
-        with_lock: bool,
         observer: &Arc<dyn Observer>,
     ) -> Result<Self, StorageError> {
+        let path = data.join(LOCK_FILE);
+        let is_lock_ours = !disk.exists(&path);
+        let guard = match disk.lock(&path) {
+            Ok(guard) => Some(guard),
+            Err(e) => match e.kind() {
+                ErrorKind::WouldBlock => return Err(StorageError::Locked(data.to_owned())),
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => None,
+                _ => return Err(StorageError::io("lock", &path, e)),
+            },
+        };
         let state = State::read(&**disk, root).or_else(|error| match error {
             StorageError::Corrupt { .. } => {
                 put_aside(&**disk, root, &error, observer)?;
@@ -82,18 +96,6 @@ impl Takeover {
             }
             other => Err(other),
         })?;
-        let names = block_names(&**disk, data)?;
-        let has_log = HEAD_DIRS.iter().any(|dir| disk.exists(&data.join(dir)));
-        let path = data.join(LOCK_FILE);
-        let is_lock_ours = !disk.exists(&path);
-        let guard = if with_lock || has_log || !names.is_empty() {
-            Some(disk.lock(&path).map_err(|e| match e.kind() {
-                std::io::ErrorKind::WouldBlock => StorageError::Locked(data.to_owned()),
-                _ => StorageError::io("lock", &path, e),
-            })?)
-        } else {
-            None
-        };
         let takeover = Self {
             disk: Arc::clone(disk),
             data: data.to_owned(),
@@ -101,31 +103,57 @@ impl Takeover {
             lock: Mutex::new(guard),
             is_lock_ours,
             state: Mutex::new(state),
+            names: Mutex::default(),
             list: RwLock::default(),
             shelved: Mutex::default(),
             is_log_read: AtomicBool::new(false),
             troubles: Mutex::default(),
         };
-        takeover.open_blocks(&names);
+        takeover.scan()?;
         Ok(takeover)
     }
 
-    /// Opens the blocks that Prometheus would serve and that are not copies of what we have.
-    fn open_blocks(&self, names: &[Ulid]) {
-        let known = {
+    /// Looks which blocks are there: others may have put some (`promtool tsdb create-blocks-from`
+    /// does) or removed some. Opens those that Prometheus would serve, that are no copies of what
+    /// we have, and no exports. Gives whether anything has changed.
+    pub(super) fn scan(&self) -> Result<bool, StorageError> {
+        let mut names: BTreeSet<Ulid> = block_names(&*self.disk, &self.data)?.into_iter().collect();
+        {
             let state = lock(&self.state);
-            let known = state.imported.iter().chain(state.exported.keys());
-            known.copied().collect::<BTreeSet<Ulid>>()
-        };
+            names.retain(|u| !state.imported.contains(u) && !state.exported.contains_key(u));
+        }
+        let mut before = lock(&self.names);
+        if *before == names {
+            return Ok(false);
+        }
+        let list = self.list();
+        lock(&self.troubles).retain(|(dir, _)| {
+            let ulid = dir.file_name().and_then(|name| Ulid::parse(name.to_str()?));
+            ulid.is_some_and(|ulid| names.contains(&ulid) && before.contains(&ulid))
+        });
+        lock(&self.shelved).retain(|ulid, _| names.contains(ulid));
+        let kept = list.iter().filter(|block| names.contains(&block.meta().ulid)).cloned();
+        let mut opened: Vec<Arc<Block>> = kept.collect();
+        opened.extend(self.open_blocks(names.difference(&before)));
+        // Prometheus removes what was merged into another block at its next start.
+        let replaced: BTreeSet<Ulid> =
+            opened.iter().flat_map(|block| block.meta().parents.iter().copied()).collect();
+        opened.retain(|block| !replaced.contains(&block.meta().ulid));
+        opened.sort_by_key(|block| block.meta().ulid);
+        self.replace(opened);
+        *before = names;
+        Ok(true)
+    }
+
+    fn open_blocks<'a>(&self, names: impl Iterator<Item = &'a Ulid>) -> Vec<Arc<Block>> {
         let mut metas: Vec<BlockMeta> = Vec::new();
-        for ulid in names.iter().filter(|ulid| !known.contains(ulid)) {
+        for ulid in names {
             let dir = self.data.join(ulid.to_string());
             match BlockMeta::read(&*self.disk, &dir) {
                 Ok(meta) => metas.push(meta),
                 Err(error) => self.leave_out(dir, &error),
             }
         }
-        // Prometheus removes what was merged into another block at its next start.
         let replaced: BTreeSet<Ulid> =
             metas.iter().flat_map(|meta| meta.parents.iter().copied()).collect();
         metas.retain(|meta| !replaced.contains(&meta.ulid) && !meta.is_deletable);
@@ -137,7 +165,7 @@ impl Takeover {
                 Err(error) => self.leave_out(dir, &error),
             }
         }
-        self.replace(opened);
+        opened
     }
 
     fn replace(&self, list: Vec<Arc<Block>>) {
@@ -185,11 +213,12 @@ impl Takeover {
             return;
         }
         self.replace(list.iter().filter(|block| !is_past(block)).cloned().collect());
-        let mut shelved = lock(&self.shelved);
-        shelved.blocks += past.len() as u64;
-        shelved.bytes += past.iter().map(|b| b.index_bytes() + b.chunk_bytes()).sum::<u64>();
-        let Shelved { blocks, bytes } = *shelved;
-        drop(shelved);
+        {
+            let mut shelved = lock(&self.shelved);
+            let bytes = |block: &Block| block.index_bytes() + block.chunk_bytes();
+            shelved.extend(past.iter().map(|block| (block.meta().ulid, bytes(block))));
+        }
+        let Shelved { blocks, bytes } = self.shelved();
         self.observer.event(&Event::Warning(format!(
             "{blocks} blocks of Prometheus are past retention and no longer served; \
              `narthex tool tsdb drop-prometheus` frees their {bytes} bytes"
@@ -198,7 +227,8 @@ impl Takeover {
 
     /// Blocks past retention.
     pub(super) fn shelved(&self) -> Shelved {
-        *lock(&self.shelved)
+        let shelved = lock(&self.shelved);
+        Shelved { blocks: shelved.len() as u64, bytes: shelved.values().sum() }
     }
 
     /// Lets the lock go, as Prometheus does.

@@ -105,12 +105,11 @@ impl State {
                 }
                 continue;
             }
-            is_whole = match line.strip_prefix("crc ") {
-                Some(crc) => crc.parse() == Ok(crc32fast::hash(&bytes[..at])),
-                None => {
-                    state.line(line).ok_or(i + 1)?;
-                    false
-                }
+            is_whole = if let Some(crc) = line.strip_prefix("crc ") {
+                crc.parse() == Ok(crc32fast::hash(&bytes[..at]))
+            } else {
+                state.line(line).ok_or(i + 1)?;
+                false
             };
         }
         if is_whole { Ok(state) } else { Err(text.lines().count()) }

@@ -251,6 +251,23 @@ fn blocks_past_retention_are_not_served_and_not_removed() {
 }
 
 #[test]
+fn blocks_that_others_put_there_or_remove_are_noticed() {
+    let bench = Bench::new();
+    let db = bench.open();
+    let dir = bench.block(Ulid::new(1, None), START);
+    assert_eq!(count(&db, TimeRange::ALL).0, 0);
+    db.maintain().unwrap();
+    assert_eq!(count(&db, TimeRange::ALL).0, 360);
+    db.delete(&[Matcher::equal("i", "1")], TimeRange::ALL).unwrap();
+    bench.block(Ulid::new(2, None), START + 2 * HOUR);
+    db.maintain().unwrap();
+    assert_eq!(count(&db, TimeRange::ALL).0, 240 + 360);
+    bench.disk.remove_dir_all(&dir).unwrap();
+    db.maintain().unwrap();
+    assert_eq!((count(&db, TimeRange::ALL).0, db.stats().quarantined.len()), (360, 0));
+}
+
+#[test]
 fn what_was_merged_into_another_block_is_not_served_twice() {
     let bench = Bench::new();
     let (parent, child) = (Ulid::new(1, None), Ulid::new(2, None));

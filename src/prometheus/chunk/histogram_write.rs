@@ -17,12 +17,15 @@ use crate::model::{
 /// Histograms of one chunk at most.
 const HISTOGRAMS_PER_CHUNK: usize = 120;
 
+/// Takes a chunk: its encoding, the times it covers, its payload.
+pub type TakeChunk<'a, E> = &'a mut dyn FnMut(Encoding, TimeRange, &[u8]) -> Result<(), E>;
+
 /// Gives `take` the chunks that hold these histograms (times ascending, one for each), in order:
 /// encoding, times covered, payload.
 pub fn encode_histograms<E>(
     timestamps: &[i64],
     histograms: &[Arc<Histogram>],
-    take: &mut dyn FnMut(Encoding, TimeRange, &[u8]) -> Result<(), E>,
+    take: TakeChunk<'_, E>,
 ) -> Result<(), E> {
     let mut header = ResetHint::Unknown;
     let mut begin = 0;
@@ -251,7 +254,9 @@ fn write_integers(times: &[i64], run: &[Arc<Histogram>], bits: &mut BitWriter) {
             bits.varbit_uint(h.count);
             bits.varbit_uint(h.zero_count);
             bits.float(h.sum);
-            values.iter().for_each(|&value| bits.varbit_int(value));
+            for &value in &values {
+                bits.varbit_int(value);
+            }
             clock = Second::new(t_ms);
             (total, zero) = (Second::new(h.count as i64), Second::new(h.zero_count as i64));
             buckets = values.into_iter().map(Second::new).collect();
@@ -319,7 +324,9 @@ fn write_floats(times: &[i64], run: &[Arc<Histogram>], bits: &mut BitWriter) {
         }
         if index == 0 {
             bits.varbit_int(t_ms);
-            values.iter().for_each(|&value| bits.float(value));
+            for &value in &values {
+                bits.float(value);
+            }
             clock = Second::new(t_ms);
             floats = values.into_iter().map(XorFloat::new).collect();
             continue;

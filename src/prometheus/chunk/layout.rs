@@ -53,12 +53,11 @@ impl Layout {
     }
 
     pub(super) fn write(&self, bits: &mut BitWriter) {
-        match power_of_two(self.zero_threshold) {
-            Some(byte) => bits.bits(u64::from(byte), 8),
-            None => {
-                bits.bits(255, 8);
-                bits.float(self.zero_threshold);
-            }
+        if let Some(byte) = power_of_two(self.zero_threshold) {
+            bits.bits(u64::from(byte), 8);
+        } else {
+            bits.bits(255, 8);
+            bits.float(self.zero_threshold);
         }
         bits.varbit_int(i64::from(self.schema));
         for spans in [&self.positive, &self.negative] {
@@ -113,7 +112,7 @@ fn read_spans(bits: &mut BitReader<'_>) -> Result<Vec<Span>, ChunkError> {
 /// of two from 2^-243 to 2^10.
 fn power_of_two(threshold: f64) -> Option<u8> {
     let bits = threshold.to_bits();
-    if bits == 0 || threshold == 0.0 {
+    if threshold == 0.0 {
         return Some(0);
     }
     let exponent = (bits >> 52) as i64 - 1023 + 244;

@@ -23,7 +23,7 @@ use super::bits::BitError;
 use crate::model::Samples;
 
 pub use float::{FLOATS_PER_CHUNK, encode_floats};
-pub use histogram_write::encode_histograms;
+pub use histogram_write::{TakeChunk, encode_histograms};
 pub(super) use layout::is_known_schema;
 
 /// How a chunk's payload is laid out.

@@ -229,7 +229,7 @@ pub(super) fn text(bytes: &[u8]) -> Box<str> {
 /// Collects the names of the table.
 #[derive(Debug, Default)]
 struct Names {
-    names: Vec<Name>,
+    found: Vec<Name>,
     last: (Vec<u8>, Vec<u8>),
     count: usize,
 }
@@ -237,17 +237,17 @@ struct Names {
 impl Names {
     /// False: the entry is not above the one before it.
     fn add_sampled(&mut self, entry: &Entry<'_>, at: u64) -> bool {
-        let is_first = self.names.is_empty();
+        let is_first = self.found.is_empty();
         let pair = (entry.name, entry.value);
         if !is_first && pair <= (self.last.0.as_slice(), self.last.1.as_slice()) {
             return false;
         }
         if is_first || self.last.0 != entry.name {
-            self.names.push(Name { name: text(entry.name), values: Values::Sampled(Vec::new()) });
+            self.found.push(Name { name: text(entry.name), values: Values::Sampled(Vec::new()) });
             self.count = 0;
         }
         if let (true, Some(Name { values: Values::Sampled(values), .. })) =
-            (self.count.is_multiple_of(SAMPLED), self.names.last_mut())
+            (self.count.is_multiple_of(SAMPLED), self.found.last_mut())
         {
             values.push((text(entry.value), at));
         }
@@ -261,25 +261,25 @@ impl Names {
 
     fn add_complete(&mut self, entry: &Entry<'_>) {
         let name = text(entry.name);
-        let at = match self.names.binary_search_by(|known| known.name.cmp(&name)) {
+        let at = match self.found.binary_search_by(|known| known.name.cmp(&name)) {
             Ok(at) => at,
             Err(at) => {
                 let values = Values::Complete(Vec::new());
-                self.names.insert(at, Name { name, values });
+                self.found.insert(at, Name { name, values });
                 at
             }
         };
-        if let Values::Complete(values) = &mut self.names[at].values {
+        if let Values::Complete(values) = &mut self.found[at].values {
             values.push((text(entry.value), entry.list_at));
         }
     }
 
     fn finish(mut self) -> Vec<Name> {
-        for name in &mut self.names {
+        for name in &mut self.found {
             if let Values::Complete(values) = &mut name.values {
                 values.sort();
             }
         }
-        self.names
+        self.found
     }
 }

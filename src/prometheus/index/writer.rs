@@ -81,11 +81,11 @@ impl IndexWriter {
         }
         write_section(&mut file, symbols.len(), &content)?;
         drop(content);
-        file.pad(SERIES_ALIGN)?;
+        file.pad(SERIES_ALIGN);
         let series_at = file.position();
         let mut lists = write_series(&mut file, &self.series, &ranks)?;
         drop(self.series);
-        file.pad(4)?;
+        file.pad(4);
         let postings_at = file.position();
         let mut pairs: Vec<((u32, u32), Vec<u32>)> = lists.by_pair.drain().collect();
         pairs.sort_unstable_by_key(|(pair, _)| *pair);
@@ -131,7 +131,7 @@ fn write_series(
     let mut cursor = Cursor::new(series);
     let mut entry = Vec::new();
     while !cursor.is_empty() {
-        file.pad(SERIES_ALIGN)?;
+        file.pad(SERIES_ALIGN);
         let number = u32::try_from(file.position() / SERIES_ALIGN).map_err(|_| {
             StorageError::Unwritable("an index of Prometheus ends at 64 GiB".to_owned())
         })?;

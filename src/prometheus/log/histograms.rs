@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::chunk::is_known_schema;
-use super::super::file::BigEndian as _;
+use super::super::file::BigEndian;
 use crate::encoding::cursor::{Cursor, CursorError};
 use crate::model::histogram::CUSTOM_BUCKETS_SCHEMA;
 use crate::model::{FloatHistogram, Histogram, IntegerHistogram, ResetHint, Span};
@@ -41,8 +41,8 @@ pub(super) fn read_float(cursor: &mut Cursor<'_>) -> Result<Result<Histogram, i6
         sum: cursor.be_f64()?,
         positive_spans: read_spans(cursor)?,
         negative_spans: read_spans(cursor)?,
-        positive_buckets: read_list(cursor, |c| c.be_f64())?,
-        negative_buckets: read_list(cursor, |c| c.be_f64())?,
+        positive_buckets: read_list(cursor, BigEndian::be_f64)?,
+        negative_buckets: read_list(cursor, BigEndian::be_f64)?,
         custom_bounds: read_bounds(cursor, schema)?,
     };
     Ok(if is_known_schema(schema) { Ok(Histogram::Float(histogram)) } else { Err(schema) })
@@ -77,7 +77,7 @@ fn read_spans(cursor: &mut Cursor<'_>) -> Result<Vec<Span>, CursorError> {
 
 fn read_bounds(cursor: &mut Cursor<'_>, schema: i64) -> Result<Arc<[f64]>, CursorError> {
     if schema == i64::from(CUSTOM_BUCKETS_SCHEMA) {
-        return Ok(read_list(cursor, |c| c.be_f64())?.into());
+        return Ok(read_list(cursor, BigEndian::be_f64)?.into());
     }
     Ok(Arc::from([]))
 }

@@ -111,7 +111,7 @@ impl SegmentReader {
     }
 
     /// The next item. An error is one of the medium.
-    pub fn next(&mut self) -> Result<Item, StorageError> {
+    pub fn advance(&mut self) -> Result<Item, StorageError> {
         loop {
             if self.at == self.page.len() {
                 if self.offset() >= self.len {

@@ -110,20 +110,17 @@ pub fn read_record(record: &[u8], take: &mut dyn FnMut(Entry)) -> Result<(), Rec
     let mut cursor = Cursor::new(body);
     let cursor = &mut cursor;
     let read = match kind {
-        1 => each(cursor, |c| take_series(c, take)),
-        2 => with_base(cursor, &mut |c, at| Ok(take(read_value(c, at)?))),
-        3 => each(cursor, |c| take_tombstone(c, take)),
-        4 => with_base(cursor, &mut |c, at| Ok(take(read_exemplar(c, at)?))),
-        5 => each(cursor, |c| {
-            take(Entry::Mapped { series: c.be_u64()?, chunk: c.be_u64()? });
-            Ok(())
-        }),
-        6 => each(cursor, |c| Ok(take(read_metadata(c)?))),
-        7 | 9 => with_base(cursor, &mut |c, at| Ok(take(entry(at, read_integer(c)?)))),
-        8 | 10 => with_base(cursor, &mut |c, at| Ok(take(entry(at, read_float(c)?)))),
-        11 => with_starts(cursor, &mut |c, at| Ok(take(read_value(c, at)?))),
-        12 => with_starts(cursor, &mut |c, at| Ok(take(entry(at, read_integer(c)?)))),
-        13 => with_starts(cursor, &mut |c, at| Ok(take(entry(at, read_float(c)?)))),
+        1 => each(cursor, take, read_series),
+        2 => with_base(cursor, take, read_value),
+        3 => each(cursor, take, read_tombstone),
+        4 => with_base(cursor, take, read_exemplar),
+        5 => each(cursor, take, read_marker),
+        6 => each(cursor, take, read_metadata),
+        7 | 9 => with_base(cursor, take, read_integers),
+        8 | 10 => with_base(cursor, take, read_floats),
+        11 => with_starts(cursor, take, read_value),
+        12 => with_starts(cursor, take, read_integers),
+        13 => with_starts(cursor, take, read_floats),
         _ => Ok(()),
     };
     read.map_err(|error| RecordError { kind, error })
@@ -137,55 +134,66 @@ struct Place {
     start_ms: i64,
 }
 
-fn each<'a>(
-    cursor: &mut Cursor<'a>,
-    mut read: impl FnMut(&mut Cursor<'a>) -> Result<(), CursorError>,
+fn each(
+    cursor: &mut Cursor<'_>,
+    take: &mut dyn FnMut(Entry),
+    read: fn(&mut Cursor<'_>) -> Result<Entry, CursorError>,
 ) -> Result<(), CursorError> {
     while !cursor.is_empty() {
-        read(cursor)?;
+        take(read(cursor)?);
     }
     Ok(())
 }
 
-type ReadSample<'f, 'a> = &'f mut dyn FnMut(&mut Cursor<'a>, Place) -> Result<(), CursorError>;
+type ReadSample = fn(&mut Cursor<'_>, Place) -> Result<Entry, CursorError>;
 
 /// Samples whose series and times are differences to those at the record's beginning.
-fn with_base<'a>(cursor: &mut Cursor<'a>, read: ReadSample<'_, 'a>) -> Result<(), CursorError> {
+fn with_base(
+    cursor: &mut Cursor<'_>,
+    take: &mut dyn FnMut(Entry),
+    read: ReadSample,
+) -> Result<(), CursorError> {
     if cursor.is_empty() {
         return Ok(());
     }
-    let (series, t_ms) = (cursor.be_u64()?, cursor.be_i64()?);
-    each(cursor, |c| {
-        let series = series.wrapping_add_signed(c.varint()?);
-        let t_ms = t_ms.wrapping_add(c.varint()?);
-        read(c, Place { series, t_ms, start_ms: 0 })
-    })
+    let (first, first_ms) = (cursor.be_u64()?, cursor.be_i64()?);
+    while !cursor.is_empty() {
+        let series = first.wrapping_add_signed(cursor.varint()?);
+        let t_ms = first_ms.wrapping_add(cursor.varint()?);
+        take(read(cursor, Place { series, t_ms, start_ms: 0 })?);
+    }
+    Ok(())
 }
 
 /// Samples with start timestamps: series as differences to the one before, times to the first.
-fn with_starts<'a>(cursor: &mut Cursor<'a>, read: ReadSample<'_, 'a>) -> Result<(), CursorError> {
+fn with_starts(
+    cursor: &mut Cursor<'_>,
+    take: &mut dyn FnMut(Entry),
+    read: ReadSample,
+) -> Result<(), CursorError> {
     let mut first: Option<Place> = None;
     let mut before = Place { series: 0, t_ms: 0, start_ms: 0 };
-    each(cursor, |c| {
+    while !cursor.is_empty() {
         let place = match first {
             None => {
-                let series = c.varint()? as u64;
-                Place { series, t_ms: c.varint()?, start_ms: c.varint()? }
+                let series = cursor.varint()? as u64;
+                Place { series, t_ms: cursor.varint()?, start_ms: cursor.varint()? }
             }
             Some(first) => Place {
-                series: before.series.wrapping_add_signed(c.varint()?),
-                t_ms: first.t_ms.wrapping_add(c.varint()?),
-                start_ms: match c.u8()? {
+                series: before.series.wrapping_add_signed(cursor.varint()?),
+                t_ms: first.t_ms.wrapping_add(cursor.varint()?),
+                start_ms: match cursor.u8()? {
                     0 => 0,
                     1 => before.start_ms,
-                    _ => first.start_ms.wrapping_add(c.varint()?),
+                    _ => first.start_ms.wrapping_add(cursor.varint()?),
                 },
             },
         };
         first.get_or_insert(place);
         before = place;
-        read(c, place)
-    })
+        take(read(cursor, place)?);
+    }
+    Ok(())
 }
 
 fn read_value(cursor: &mut Cursor<'_>, place: Place) -> Result<Entry, CursorError> {
@@ -209,16 +217,26 @@ fn read_exemplar(cursor: &mut Cursor<'_>, place: Place) -> Result<Entry, CursorE
     Ok(Entry::Exemplar { series, t_ms, value: cursor.be_f64()?, labels: read_labels(cursor)? })
 }
 
-fn take_series(cursor: &mut Cursor<'_>, take: &mut dyn FnMut(Entry)) -> Result<(), CursorError> {
-    take(Entry::Series { series: cursor.be_u64()?, labels: read_labels(cursor)? });
-    Ok(())
+fn read_integers(cursor: &mut Cursor<'_>, place: Place) -> Result<Entry, CursorError> {
+    Ok(entry(place, read_integer(cursor)?))
 }
 
-fn take_tombstone(cursor: &mut Cursor<'_>, take: &mut dyn FnMut(Entry)) -> Result<(), CursorError> {
+fn read_floats(cursor: &mut Cursor<'_>, place: Place) -> Result<Entry, CursorError> {
+    Ok(entry(place, read_float(cursor)?))
+}
+
+fn read_series(cursor: &mut Cursor<'_>) -> Result<Entry, CursorError> {
+    Ok(Entry::Series { series: cursor.be_u64()?, labels: read_labels(cursor)? })
+}
+
+fn read_marker(cursor: &mut Cursor<'_>) -> Result<Entry, CursorError> {
+    Ok(Entry::Mapped { series: cursor.be_u64()?, chunk: cursor.be_u64()? })
+}
+
+fn read_tombstone(cursor: &mut Cursor<'_>) -> Result<Entry, CursorError> {
     let series = cursor.be_u64()?;
     let range = TimeRange { min_ms: cursor.varint()?, max_ms: cursor.varint()? };
-    take(Entry::Tombstone { series, range });
-    Ok(())
+    Ok(Entry::Tombstone { series, range })
 }
 
 fn read_text(cursor: &mut Cursor<'_>) -> Result<String, CursorError> {

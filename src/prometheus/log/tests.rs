@@ -61,7 +61,7 @@ fn read(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<String>) {
     let mut reader = SegmentReader::open(&disk, &path, 0).unwrap();
     let (mut records, mut damages) = (Vec::new(), Vec::new());
     loop {
-        match reader.next().unwrap() {
+        match reader.advance().unwrap() {
             Item::Record => records.push(reader.record().to_vec()),
             Item::Damage(error) => damages.push(error.to_string()),
             Item::End => return (records, damages),
@@ -91,16 +91,16 @@ fn reading_goes_on_where_it_ended() {
     let records = numbered(20, 5_000);
     let path = write(&disk, "/wal/00000003", &segment(&records[..9], 0));
     let mut reader = SegmentReader::open(&disk, &path, 0).unwrap();
-    while matches!(reader.next().unwrap(), Item::Record) {}
+    while matches!(reader.advance().unwrap(), Item::Record) {}
     let offset = reader.offset();
     disk.remove_file(&path).unwrap();
     write(&disk, "/wal/00000003", &segment(&records, 0));
     let mut reader = SegmentReader::open(&disk, &path, offset).unwrap();
     for record in &records[9..] {
-        assert!(matches!(reader.next().unwrap(), Item::Record));
+        assert!(matches!(reader.advance().unwrap(), Item::Record));
         assert_eq!(reader.record(), record);
     }
-    assert!(matches!(reader.next().unwrap(), Item::End));
+    assert!(matches!(reader.advance().unwrap(), Item::End));
 }
 
 #[test]
