@@ -227,6 +227,7 @@ impl TimeTexts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Span;
 
     fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut out = Vec::new();
@@ -237,6 +238,29 @@ mod tests {
     #[test]
     fn strings_are_escaped() {
         assert_eq!(text(|out| push_str(out, "a\"b\\c\nd\u{1}é")), r#""a\"b\\c\nd\u0001é""#);
+    }
+
+    #[test]
+    fn histograms_show_what_counts_something() {
+        let span = |offset, length| vec![Span { offset, length }];
+        let histogram = FloatHistogram {
+            count: 9.0,
+            sum: -4.5,
+            zero_threshold: 0.25,
+            zero_count: 1.0,
+            positive_spans: span(1, 3),
+            positive_buckets: vec![3.0, 0.0, 1e21],
+            negative_spans: span(0, 1),
+            negative_buckets: vec![2.5],
+            ..FloatHistogram::default()
+        };
+        assert_eq!(
+            text(|out| push_histogram_point(out, 1500, &histogram)),
+            r#"[1.500,{"count":"9","sum":"-4.5","buckets":[[1,"-1","-0.5","2.5"],"#.to_owned()
+                + r#"[3,"-0.25","0.25","1"],[0,"1","2","3"],[0,"4","8","1e+21"]]}]"#
+        );
+        let empty = FloatHistogram::default();
+        assert_eq!(text(|out| push_histogram(out, &empty)), r#"{"count":"0","sum":"0"}"#);
     }
 
     #[test]

@@ -447,9 +447,8 @@ impl Vector {
 
     /// How much of a query's budget it takes over `steps` steps.
     pub fn cost(&self, steps: usize) -> usize {
-        let of = |series: &Series| match series.column.has_histograms() {
-            true => series.column.cost(),
-            false => steps,
+        let of = |series: &Series| {
+            if series.column.has_histograms() { series.column.cost() } else { steps }
         };
         self.series.iter().map(of).fold(0, usize::saturating_add)
     }

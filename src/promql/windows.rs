@@ -122,7 +122,7 @@ pub struct Windows {
     /// The timestamps that `bounds` were found for: series of one scrape share them.
     bounds_for: Vec<i64>,
     /// Samples of all windows together.
-    in_windows: u64,
+    held: u64,
     /// What follows from `bounds` and the timestamps alone, once a function has asked for it.
     reaches: OnceCell<Vec<Reach>>,
 }
@@ -211,6 +211,7 @@ impl Windows {
     }
 
     /// The floats alone, in windows of their own.
+    #[must_use]
     pub fn floats(&self) -> Self {
         let mut floats = Self::default();
         for index in 0..self.samples.len() {
@@ -237,7 +238,7 @@ impl Windows {
             return;
         }
         self.bounds.clear();
-        self.in_windows = 0;
+        self.held = 0;
         self.reaches.take();
         self.bounds_for.clear();
         self.bounds_for.extend_from_slice(&self.samples.timestamps);
@@ -253,7 +254,7 @@ impl Windows {
             while low < high && timestamps[low] <= left_ms {
                 low += 1;
             }
-            self.in_windows += (high - low) as u64;
+            self.held += (high - low) as u64;
             self.bounds.push((low as u32, high as u32));
         }
     }
@@ -274,7 +275,7 @@ impl Windows {
             times,
             range_ms,
             scalars,
-            in_windows: self.in_windows,
+            in_windows: self.held,
             reaches: &self.reaches,
         }
     }

@@ -279,16 +279,13 @@ impl FloatHistogram {
     }
 
     fn combine_zero(&mut self, other: &Self, sign: f64, lost: Option<&mut Lost>) {
-        match lost {
-            Some(lost) => {
-                let zero = self.reconcile_zero(other, Some(&mut *lost));
-                add_to(&mut self.zero_count, &mut lost.zero_count, sign * zero.sum);
-                add_to(&mut self.zero_count, &mut lost.zero_count, sign * zero.lost);
-            }
-            None => {
-                let zero = self.reconcile_zero(other, None);
-                self.zero_count += sign * zero.sum;
-            }
+        if let Some(lost) = lost {
+            let zero = self.reconcile_zero(other, Some(&mut *lost));
+            add_to(&mut self.zero_count, &mut lost.zero_count, sign * zero.sum);
+            add_to(&mut self.zero_count, &mut lost.zero_count, sign * zero.lost);
+        } else {
+            let zero = self.reconcile_zero(other, None);
+            self.zero_count += sign * zero.sum;
         }
     }
 

@@ -160,7 +160,9 @@ fn zero_ends_at_a_bound(a: &FloatHistogram, b: &FloatHistogram) -> bool {
 
 fn plus(a: &Map, b: &Map, sign: f64) -> Map {
     let mut sum = a.clone();
-    b.iter().for_each(|(index, count)| *sum.entry(*index).or_default() += sign * count);
+    for (index, count) in b {
+        *sum.entry(*index).or_default() += sign * count;
+    }
     populated(sum)
 }
 

@@ -18,8 +18,9 @@ impl FloatHistogram {
     ) -> Compensated {
         let mut count = Compensated { sum: other.zero_count, lost: 0.0 };
         let mut threshold = other.zero_threshold;
-        // NaN thresholds would never meet.
-        while threshold < self.zero_threshold || threshold > self.zero_threshold {
+        let is_number = !threshold.is_nan() && !self.zero_threshold.is_nan();
+        // Thresholds that are not numbers would never meet.
+        while is_number && threshold != self.zero_threshold {
             if self.zero_threshold > threshold {
                 (count, threshold) = other.widened_zero(self.zero_threshold, None);
             }

@@ -1,6 +1,8 @@
 //! The engine on series in memory: each operator, by what it answers.
 
-use crate::model::{Labels, Samples, stale_nan};
+use std::sync::Arc;
+
+use crate::model::{FloatHistogram, Histogram, Labels, Samples, Span, stale_nan};
 use crate::promql::engine::{
     Engine, EngineOptions, Query, QueryError, QueryOptions, QueryRange, QueryResult, Value,
 };
@@ -435,4 +437,26 @@ fn absence() {
         (600, 720, 60),
         &[r#"{job="a"} 1@660 1@720"#],
     );
+}
+
+#[test]
+fn a_histogram_counts_as_the_samples_it_is_as_large_as() {
+    let mut store = MemoryStore::default();
+    let histogram = FloatHistogram {
+        count: 6.0,
+        positive_spans: vec![Span { offset: 0, length: 6 }],
+        positive_buckets: vec![1.0; 6],
+        ..FloatHistogram::default()
+    };
+    let mut samples = Samples::default();
+    samples.push_histogram(0, Arc::new(Histogram::Float(histogram)));
+    store.append(&Labels::from_pairs([("__name__", "a")]), &samples).unwrap();
+    let store = Memory(store);
+    let with = |max_samples| {
+        let engine = Engine::new(EngineOptions { max_samples, ..EngineOptions::default() });
+        instant_with(&engine, &store, "a", 0)
+    };
+    // 176 bytes, one span and six buckets of 8 bytes each, in units of 16.
+    assert!(matches!(with(13), Err(QueryError::TooManySamples)));
+    assert!(with(30).is_ok());
 }

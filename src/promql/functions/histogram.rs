@@ -195,8 +195,9 @@ fn histograms(call: &mut Call<'_>, index: usize) -> Vec<Histogram> {
                 both.unset(step);
             }
         }
-        let only_native = native.native.as_ref().map(|column| &column.valid);
-        only_native.into_iter().for_each(|valid| both.intersect(valid));
+        if let Some(column) = &native.native {
+            both.intersect(&column.valid);
+        }
         if !both.is_none() {
             let mut text = "vector contains a mix of classic and native histograms".to_owned();
             add_name(call, &native.labels, &mut text);

@@ -1,5 +1,7 @@
 //! Where within a bucket something lies.
 
+#![allow(clippy::excessive_precision, reason = "coefficients stand as they were published")]
+
 use super::elementary as el;
 use crate::model::Bucket;
 use crate::model::histogram::bounds::times_power_of_two;

@@ -36,7 +36,7 @@ pub(super) fn lookup(name: &str) -> MixedFunction {
             |input, column, _| each(input, |step, low, _| set_sample(input, column, step, low))
         }
         "last_over_time" => |input, column, _| {
-            each(input, |step, _, high| set_sample(input, column, step, high - 1))
+            each(input, |step, _, high| set_sample(input, column, step, high - 1));
         },
         "sum_over_time" => |input, column, notes| aggregate(input, column, notes, sum),
         "avg_over_time" => |input, column, notes| aggregate(input, column, notes, avg),

@@ -7,6 +7,7 @@
 //! in all but in no bucket; they are above every other.
 
 #![allow(clippy::unnecessary_wraps, reason = "the signature is that of all functions")]
+#![allow(clippy::manual_midpoint, reason = "the sum may overflow where Prometheus's does")]
 
 use super::interpolate::{exponential, share_below};
 use super::{Call, Implementation};

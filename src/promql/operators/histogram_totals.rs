@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{FloatHistogram, HistogramMean, HistogramSum, MixedSchemas, ResetHint};
+use crate::model::{FloatHistogram, HistogramMean, HistogramSum, ResetHint};
 use crate::promql::annotations::Annotations;
 use crate::promql::ast::{AggregateOp, Span};
 use crate::promql::budget::Budget;
@@ -107,13 +107,12 @@ impl HistogramTotals {
             Acc::Mixed | Acc::Refused => return Ok(()),
         };
         total.see(histogram);
-        match reconciled {
-            Ok(reconciled) => notes.bounds_differed |= reconciled.bounds_differed,
-            Err(MixedSchemas) => {
-                total.acc = Acc::Refused;
-                if !notes.mixed_schemas.contains(name) {
-                    notes.mixed_schemas.insert(name.to_owned());
-                }
+        if let Ok(reconciled) = reconciled {
+            notes.bounds_differed |= reconciled.bounds_differed;
+        } else {
+            total.acc = Acc::Refused;
+            if !notes.mixed_schemas.contains(name) {
+                notes.mixed_schemas.insert(name.to_owned());
             }
         }
         Ok(())
@@ -121,9 +120,9 @@ impl HistogramTotals {
 
     /// Steps at which nothing more counts.
     pub(crate) fn refused(&self) -> impl Iterator<Item = usize> + '_ {
-        let is_refused = |total: &Box<Total>| matches!(total.acc, Acc::Refused);
+        let is_refused = |total: &Total| matches!(total.acc, Acc::Refused);
         let slots = self.slots.iter().enumerate();
-        slots.filter(move |(_, slot)| slot.as_ref().is_some_and(is_refused)).map(|(step, _)| step)
+        slots.filter(move |(_, slot)| slot.as_deref().is_some_and(is_refused)).map(|(step, _)| step)
     }
 
     /// Writes the results into `column`, which has the results of floats.

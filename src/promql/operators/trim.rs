@@ -6,6 +6,8 @@
 //!
 //! COMPAT: Prometheus's rules for buckets without an end, its middles, and its order of addition.
 
+#![allow(clippy::manual_midpoint, reason = "the sum may overflow where Prometheus's does")]
+
 use crate::model::{Bucket, FloatHistogram};
 use crate::promql::functions::interpolate::share_below;
 
