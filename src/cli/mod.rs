@@ -3,7 +3,7 @@
 //! In two steps: [`flags`] reads the command line by a table of all flags that Prometheus 3.14
 //! knows, with nothing but texts as the result; [`settings`] turns those into what the parts of
 //! the server take. [`run`] starts the parts in order and ends them in order. `narthex tool` is
-//! for work on data while no server runs there (`tool.rs`).
+//! for work on files beside the server (`tool/`).
 
 pub mod flags;
 mod memory;

@@ -4,6 +4,7 @@
 //! what then applies it cannot fail. One reload runs at a time.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use super::settings::Settings;
 use crate::config::{self, Config, ConfigError};
 use crate::discovery::Discovery;
+use crate::http::query_log::QueryLog;
 use crate::http::{Control, DroppedTarget, Lifecycle, MetricMetadata, Service, TargetStatus};
 use crate::model::format_duration;
 use crate::scrape::Manager;
@@ -62,6 +64,18 @@ pub(super) fn log_remarks(config: &Config) {
     }
     for section in config.inactive() {
         tracing::warn!("Not active: {section}");
+    }
+}
+
+/// The log of queries that the configuration names.
+pub(super) fn open_query_log(config: &Config) -> Result<Option<QueryLog>, String> {
+    let path = &config.global.query_log_file;
+    if path.is_empty() {
+        return Ok(None);
+    }
+    match QueryLog::open(Path::new(path)) {
+        Ok(log) => Ok(Some(log)),
+        Err(error) => Err(format!("opening query_log_file {path}: {error}")),
     }
 }
 
@@ -123,10 +137,19 @@ impl Process {
                 return Err(error.to_string());
             }
         };
+        let query_log = match open_query_log(&config) {
+            Ok(log) => log,
+            Err(error) => {
+                self.note_reload(false);
+                tracing::error!(err = %error, "Reloading the configuration failed");
+                return Err(error);
+            }
+        };
         self.log_fixed(&config);
         log_remarks(&config);
         if let Some(service) = self.service() {
             service.set_engine(self.settings.engine(&config));
+            service.set_query_log(query_log);
             if let Some(database) = service.database() {
                 database.set_retention(self.settings.retention(&config));
                 database.set_exemplars_max(self.settings.exemplars_max(&config));

@@ -21,12 +21,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::flags::Flags;
-use super::process::{Process, Request, Scraping, log_remarks, read_config};
+use super::process::{Process, Request, Scraping, log_remarks, open_query_log, read_config};
 use super::settings::Settings;
 use super::tool;
 use crate::db::Database;
 use crate::discovery::Discovery;
 use crate::disk::StorageError;
+use crate::http::query_log::ActiveQueries;
 use crate::http::{self, Service};
 use crate::scrape::Manager;
 use crate::telemetry::log;
@@ -161,6 +162,7 @@ async fn serve(
     let engine = settings.engine(&process.config());
     let control: Arc<dyn http::Control> = process.clone();
     let service = Arc::new(Service::new(settings.http(), engine, control));
+    service.set_query_log(open_query_log(&process.config())?);
     // Set once, here.
     let _ = process.service.set(Arc::downgrade(&service));
     process.metrics.set_queries_max(settings.http().queries_max);
@@ -188,12 +190,27 @@ async fn serve(
     if is_told {
         return stop_all(process, &stop, server, None, database).await;
     }
+    note_running_queries(settings, &service);
     service.set_ready(database.clone());
     tracing::info!("Ready to answer queries");
     let following = start_scraping(process, &database);
     told_to_stop(process, &mut signals, &mut inbox).await;
     service.set_stopping();
     stop_all(process, &stop, server, Some(following), database).await
+}
+
+/// Has running queries noted in the data folder, and tells which ones ran when the process died.
+fn note_running_queries(settings: &Settings, service: &Service) {
+    match ActiveQueries::open(&settings.data, settings.http().queries_max) {
+        Ok((active, unfinished)) => {
+            if !unfinished.is_empty() {
+                tracing::warn!(queries = %unfinished, "Queries were running when the server died");
+            }
+            service.set_active_queries(active);
+        }
+        // Queries are answered all the same.
+        Err(error) => tracing::warn!(err = %error, "Running queries are not noted in a file"),
+    }
 }
 
 fn open(settings: &Settings, process: &Arc<Process>) -> JoinHandle<Result<Database, StorageError>> {

@@ -13,6 +13,7 @@ mod health;
 pub mod json;
 mod page;
 mod params;
+pub mod query_log;
 mod reply;
 mod router;
 mod server;

@@ -1,5 +1,6 @@
 //! Which path leads where. What is not listed is 404, what is listed with another method 405.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,8 +15,9 @@ use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::api::{admin, exemplars, query, series, status, targets, write};
+use super::api::{admin, exemplars, query, series, status, syntax, targets, write};
 use super::params::Params;
+use super::query_log::Origin;
 use super::reply::{self, ApiError, ErrorKind};
 use super::service::{Lifecycle, Service};
 use super::stream::{Sink, answer};
@@ -35,6 +37,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
     let api = Router::new()
         .route("/query", get(instant).post(instant))
         .route("/query_range", get(range).post(range))
+        .route("/format_query", json(syntax::format_query).post(json_handler(syntax::format_query)))
+        .route("/parse_query", json(syntax::parse_query).post(json_handler(syntax::parse_query)))
         .route("/series", json(series::series).post(json_handler(series::series)))
         .route("/labels", json(series::names).post(json_handler(series::names)))
         .route("/label/{name}/values", get(label_values))
@@ -204,6 +208,17 @@ async fn label_values(
     json_handler(work)(State(service), request).await
 }
 
+/// Who asks.
+fn origin(request: &Request) -> Origin {
+    let peer = request.extensions().get::<SocketAddr>();
+    let path = request.extensions().get::<MatchedPath>();
+    Origin {
+        method: request.method().to_string(),
+        path: path.map(|path| path.as_str().to_owned()).unwrap_or_default(),
+        client_ip: peer.map(|peer| peer.ip().to_string()).unwrap_or_default(),
+    }
+}
+
 async fn instant(State(service): Shared, request: Request) -> Response {
     run_query(service, request, query::instant).await
 }
@@ -212,8 +227,11 @@ async fn range(State(service): Shared, request: Request) -> Response {
     run_query(service, request, query::range).await
 }
 
+type Query = fn(&Service, &Params, &Origin, &mut Sink, &Cancellation) -> Result<(), ApiError>;
+
 /// Runs a query once there is a place for it; waiting counts towards its time.
-async fn run_query(service: Arc<Service>, request: Request, work: impl Work) -> Response {
+async fn run_query(service: Arc<Service>, request: Request, work: Query) -> Response {
+    let origin = origin(&request);
     let (params, gzip) = match parameters(request).await {
         Ok(parameters) => parameters,
         Err(error) => return reply::error(&error),
@@ -232,8 +250,9 @@ async fn run_query(service: Arc<Service>, request: Request, work: impl Work) -> 
     };
     service.control.counts().observe_query_slice(QuerySlice::QueueTime, queued.elapsed());
     answer(JSON, gzip, Cancellation::at(deadline), move |sink, cancellation| {
-        let _held = (place, running);
-        work(&service, &params, sink, cancellation)
+        let active = service.active_queries().and_then(|all| all.begin(params.text("query")));
+        let _held = (place, running, active);
+        work(&service, &params, &origin, sink, cancellation)
     })
     .await
 }

@@ -111,7 +111,7 @@ async fn accept_loop(
 
 async fn connection(
     stream: TcpStream,
-    _peer: SocketAddr,
+    peer: SocketAddr,
     router: axum::Router,
     read_timeout: Duration,
     mut stop: watch::Receiver<bool>,
@@ -124,7 +124,8 @@ async fn connection(
         .header_read_timeout(read_timeout)
         .max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_BYTES_MAX as u32);
-    let service = TowerToHyperService::new(router);
+    // Who asks is written to the log of queries.
+    let service = TowerToHyperService::new(router.layer(axum::Extension(peer)));
     let served = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(served);
     // A client that breaks off is no event.

@@ -3,12 +3,13 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::api::targets::{DroppedTarget, MetricMetadata, TargetStatus};
+use super::query_log::{ActiveQueries, QueryLog};
 use crate::db::Database;
 use crate::promql::engine::Engine;
 use crate::promql::parse::ParseOptions;
@@ -82,6 +83,8 @@ pub struct Service {
     queries: Arc<Semaphore>,
     /// What pushes have named so far.
     pub(super) pushed_series: KnownSeries,
+    active: OnceLock<Arc<ActiveQueries>>,
+    query_log: RwLock<Option<Arc<QueryLog>>>,
     /// What the flags decide.
     pub settings: Settings,
     /// The door back to the process.
@@ -97,6 +100,8 @@ impl Service {
             state: AtomicU8::new(0),
             queries: Arc::new(Semaphore::new(settings.queries_max)),
             pushed_series: KnownSeries::default(),
+            active: OnceLock::new(),
+            query_log: RwLock::new(None),
             settings,
             control,
         }
@@ -116,7 +121,7 @@ impl Service {
 
     /// Takes another engine: the default step of subqueries follows the configuration.
     pub fn set_engine(&self, engine: Engine) {
-        *self.engine.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(engine);
+        *self.engine.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(engine);
     }
 
     /// Where the process stands.
@@ -135,7 +140,29 @@ impl Service {
 
     /// The engine in force.
     pub fn engine(&self) -> Arc<Engine> {
-        Arc::clone(&self.engine.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+        Arc::clone(&self.engine.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on running queries are noted in this file.
+    pub fn set_active_queries(&self, active: ActiveQueries) {
+        // Set once, when the data folder is open.
+        let _ = self.active.set(Arc::new(active));
+    }
+
+    /// From now on queries are written to this log, or to none.
+    pub fn set_query_log(&self, log: Option<QueryLog>) {
+        self.control.counts().set_query_log(log.is_some());
+        *self.query_log.write().unwrap_or_else(PoisonError::into_inner) = log.map(Arc::new);
+    }
+
+    /// Where running queries are noted.
+    pub(super) fn active_queries(&self) -> Option<&Arc<ActiveQueries>> {
+        self.active.get()
+    }
+
+    /// The log of queries, if there is one.
+    pub(super) fn query_log(&self) -> Option<Arc<QueryLog>> {
+        self.query_log.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Places for queries; one is held while a query runs.

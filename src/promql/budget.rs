@@ -16,6 +16,7 @@ pub(super) struct Budget<'a> {
     held: Cell<usize>,
     peak: Cell<usize>,
     looked_at: Cell<u64>,
+    samples_read: Cell<u64>,
     /// Calls of [`Budget::check_time`] left until it looks at the clock.
     calls_left: Cell<u32>,
     /// What `looked_at` was when the clock was looked at.
@@ -36,6 +37,7 @@ impl<'a> Budget<'a> {
             held: Cell::new(0),
             peak: Cell::new(0),
             looked_at: Cell::new(0),
+            samples_read: Cell::new(0),
             calls_left: Cell::new(0),
             checked_at: Cell::new(0),
             deadline,
@@ -88,8 +90,14 @@ impl<'a> Budget<'a> {
         }
     }
 
-    /// Counts samples that a selector looked at.
+    /// Counts samples that a selector looked at, each of which it read.
     pub(super) fn look_at(&self, samples: u64) {
+        self.look_at_windows(samples, samples);
+    }
+
+    /// Counts samples that a selector looked at in windows, and how many it read for that.
+    pub(super) fn look_at_windows(&self, samples: u64, read: u64) {
+        self.samples_read.set(self.samples_read.get().saturating_add(read));
         self.looked_at.set(self.looked_at.get().saturating_add(samples));
     }
 
@@ -101,6 +109,11 @@ impl<'a> Budget<'a> {
     /// Most samples held at a time so far.
     pub(super) fn peak(&self) -> usize {
         self.peak.get()
+    }
+
+    /// Samples read so far.
+    pub(super) fn samples_read(&self) -> u64 {
+        self.samples_read.get()
     }
 
     /// Samples looked at so far.

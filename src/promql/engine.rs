@@ -174,6 +174,8 @@ impl MatrixSeries {
 pub struct QueryStats {
     /// Samples that selectors looked at, summed over the steps.
     pub total_queryable_samples: u64,
+    /// Samples that selectors read: of windows that overlap each sample once.
+    pub samples_read: u64,
     /// Most samples held in memory at a time.
     pub peak_samples: u64,
 }
@@ -374,6 +376,7 @@ fn finish(evaluator: &Evaluator<'_>, query: Query<'_>, value: Value) -> QueryRes
     let (warnings, infos) = evaluator.annotations.borrow().render(query.text);
     let stats = QueryStats {
         total_queryable_samples: evaluator.budget.looked_at(),
+        samples_read: evaluator.budget.samples_read(),
         peak_samples: evaluator.budget.peak() as u64,
     };
     QueryResult { value, warnings, infos, stats }

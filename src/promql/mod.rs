@@ -17,6 +17,7 @@ mod operators;
 pub mod parse;
 mod plan;
 mod prepare;
+pub mod pretty;
 pub mod print;
 pub mod quote;
 pub mod script;

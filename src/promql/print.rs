@@ -11,8 +11,8 @@ use std::fmt::{self, Write};
 
 use super::annotations::GoFloat;
 use super::ast::{
-    Ast, AtModifier, BinaryOp, Cardinality, Expr, Fill, NodeId, Selector, TimeModifiers,
-    VectorMatching,
+    AggregateOp, Ast, AtModifier, BinaryOp, Cardinality, Expr, Fill, NodeId, Selector,
+    TimeModifiers, VectorMatching,
 };
 use super::duration_expr::{DurationExpr, DurationId};
 use super::parse::{ParseOptions, parse};
@@ -27,22 +27,45 @@ impl fmt::Display for Ast {
 
 /// The text of the node `id`.
 pub fn print(ast: &Ast, id: NodeId) -> String {
-    // What is still to be written, the last one first: chains are too long for recursion.
-    let mut pieces = vec![Piece::Node(id)];
-    let mut out = String::new();
-    let before_operators = offsets_before_operators(ast);
-    while let Some(piece) = pieces.pop() {
-        match piece {
-            Piece::Node(id) => {
-                let first = pieces.len();
-                push_pieces(ast, id, &before_operators, &mut pieces);
-                pieces[first..].reverse();
-            }
-            Piece::Text(text) => out.push_str(&text),
-            Piece::Static(text) => out.push_str(text),
-        }
+    Printer::new(ast).print(id)
+}
+
+/// Prints nodes of one tree.
+pub(super) struct Printer<'a> {
+    ast: &'a Ast,
+    before_operators: Vec<NodeId>,
+}
+
+impl<'a> Printer<'a> {
+    pub(super) fn new(ast: &'a Ast) -> Self {
+        Self { ast, before_operators: offsets_before_operators(ast) }
     }
-    out
+
+    /// The text of the node `id`.
+    pub(super) fn print(&self, id: NodeId) -> String {
+        // What is still to be written, the last one first: chains are too long for recursion.
+        let mut pieces = vec![Piece::Node(id)];
+        let mut out = String::new();
+        while let Some(piece) = pieces.pop() {
+            match piece {
+                Piece::Node(id) => {
+                    let first = pieces.len();
+                    push_pieces(self.ast, id, &self.before_operators, &mut pieces);
+                    pieces[first..].reverse();
+                }
+                Piece::Text(text) => out.push_str(&text),
+                Piece::Static(text) => out.push_str(text),
+            }
+        }
+        out
+    }
+
+    /// What the node `id` is made of, in order.
+    pub(super) fn pieces(&self, id: NodeId) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        push_pieces(self.ast, id, &self.before_operators, &mut pieces);
+        pieces
+    }
 }
 
 /// What stands with a computed offset in front of an arithmetic operator, which must not become
@@ -80,7 +103,8 @@ fn offsets_before_operators(ast: &Ast) -> Vec<NodeId> {
     found
 }
 
-enum Piece {
+/// A part of a text.
+pub(super) enum Piece {
     Node(NodeId),
     Text(String),
     Static(&'static str),
@@ -115,14 +139,8 @@ fn push_pieces(ast: &Ast, id: NodeId, before_operators: &[NodeId], pieces: &mut 
             push_list(args.iter().copied(), pieces);
         }
         Expr::Aggregate { op, expr, param, grouping, without } => {
-            let mut head = op.as_str().to_owned();
-            if *without || !grouping.is_empty() {
-                head.push_str(if *without { " without " } else { " by " });
-                push_labels(&mut head, grouping);
-                head.push(' ');
-            }
-            head.push('(');
-            pieces.push(Piece::Text(head));
+            let head = aggregate_head(*op, grouping, *without);
+            pieces.extend([Piece::Text(head), Piece::Static("(")]);
             push_list(param.iter().chain([expr]).copied(), pieces);
         }
         Expr::Binary { op, lhs, rhs, return_bool, matching } => {
@@ -138,6 +156,17 @@ fn push_pieces(ast: &Ast, id: NodeId, before_operators: &[NodeId], pieces: &mut 
     }
 }
 
+/// An aggregation up to its arguments.
+pub(super) fn aggregate_head(op: AggregateOp, grouping: &[String], without: bool) -> String {
+    let mut head = op.as_str().to_owned();
+    if without || !grouping.is_empty() {
+        head.push_str(if without { " without " } else { " by " });
+        push_labels(&mut head, grouping);
+        head.push(' ');
+    }
+    head
+}
+
 fn push_list(args: impl Iterator<Item = NodeId>, pieces: &mut Vec<Piece>) {
     for (index, arg) in args.enumerate() {
         if index > 0 {
@@ -148,7 +177,12 @@ fn push_list(args: impl Iterator<Item = NodeId>, pieces: &mut Vec<Piece>) {
     pieces.push(Piece::Static(")"));
 }
 
-fn operator(op: BinaryOp, return_bool: bool, matching: Option<&VectorMatching>) -> String {
+/// An operator with its clauses and the blanks around it.
+pub(super) fn operator(
+    op: BinaryOp,
+    return_bool: bool,
+    matching: Option<&VectorMatching>,
+) -> String {
     let mut out = format!(" {}", op.as_str());
     if return_bool {
         out.push_str(" bool");
@@ -382,7 +416,7 @@ fn seconds(value: f64) -> String {
 }
 
 /// A float without exponent, in the fewest digits that read back as the same value.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value {
         f64::INFINITY => "+Inf".to_owned(),
         f64::NEG_INFINITY => "-Inf".to_owned(),

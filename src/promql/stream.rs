@@ -305,7 +305,8 @@ impl Stream<'_> {
                 }
                 windows.cut(&self.times, *range_ms, *overhang);
                 let input = windows.input(&self.times, *range_ms, scalars);
-                budget.look_at(input.in_windows);
+                let is_stored = matches!(self.source, Source::Storage(_));
+                budget.look_at_windows(input.in_windows, if is_stored { input.read } else { 0 });
                 if windows.has_histograms() {
                     let mut floats = windows.floats();
                     if !floats.samples().is_empty() {

@@ -123,6 +123,8 @@ pub struct Windows {
     bounds_for: Vec<i64>,
     /// Samples of all windows together.
     held: u64,
+    /// Samples that are in a window, each counted once.
+    read: u64,
     /// What follows from `bounds` and the timestamps alone, once a function has asked for it.
     reaches: OnceCell<Vec<Reach>>,
 }
@@ -238,13 +240,13 @@ impl Windows {
             return;
         }
         self.bounds.clear();
-        self.held = 0;
+        (self.held, self.read) = (0, 0);
         self.reaches.take();
         self.bounds_for.clear();
         self.bounds_for.extend_from_slice(&self.samples.timestamps);
         let timestamps = &self.samples.timestamps;
         let width_ms = range_ms.saturating_add(overhang.before_ms);
-        let (mut low, mut high) = (0, 0);
+        let (mut low, mut high, mut known) = (0, 0, 0);
         for step in 0..times.grid.steps {
             let end_ms = times.at(step).saturating_add(overhang.after_ms);
             let left_ms = times.at(step).saturating_sub(width_ms);
@@ -255,6 +257,8 @@ impl Windows {
                 low += 1;
             }
             self.held += (high - low) as u64;
+            self.read += (high - low.max(known).min(high)) as u64;
+            known = high;
             self.bounds.push((low as u32, high as u32));
         }
     }
@@ -276,6 +280,7 @@ impl Windows {
             range_ms,
             scalars,
             in_windows: self.held,
+            read: self.read,
             reaches: &self.reaches,
         }
     }
@@ -325,6 +330,8 @@ pub struct WindowInput<'a> {
     pub scalars: &'a [Column],
     /// Samples of all windows together.
     pub in_windows: u64,
+    /// Samples that are in a window, each counted once.
+    pub read: u64,
     reaches: &'a OnceCell<Vec<Reach>>,
 }
 

@@ -8,6 +8,7 @@ pub(super) mod exemplars;
 pub(super) mod query;
 pub(super) mod series;
 pub(super) mod status;
+pub(super) mod syntax;
 pub(super) mod targets;
 pub(super) mod write;
 

@@ -5,12 +5,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::{TRUNCATED, list, success};
 use crate::http::json::{self, TimeTexts};
 use crate::http::params::Params;
+use crate::http::query_log::{Entry, Origin};
 use crate::http::reply::ApiError;
 use crate::http::service::Service;
 use crate::http::stream::Sink;
 use crate::model::go_quote;
 use crate::promql::ast::ValueType;
-use crate::promql::engine::{Query, QueryOptions, QueryRange, QueryResult, Value};
+use crate::promql::engine::{
+    Query, QueryError, QueryOptions, QueryRange, QueryResult, QueryStats, Value,
+};
 use crate::promql::parse::parse;
 use crate::select::Cancellation;
 
@@ -37,13 +40,58 @@ fn options(params: &Params) -> Result<QueryOptions, ApiError> {
     })
 }
 
-/// Counts an evaluated query; gives the time that it took.
-fn count(service: &Service, result: &QueryResult, began: Instant) -> Duration {
+/// A query as the log has it.
+struct Asked<'a> {
+    text: &'a str,
+    start_ms: i64,
+    end_ms: i64,
+    step_ms: i64,
+    origin: &'a Origin,
+}
+
+/// Counts and logs an evaluated query; gives its statistics as JSON.
+fn finish(
+    service: &Service,
+    asked: &Asked<'_>,
+    result: Result<QueryResult, QueryError>,
+    began: Instant,
+) -> Result<(QueryResult, String), ApiError> {
     let took = began.elapsed();
     let counts = service.control.counts();
+    let figures = result.as_ref().map_or(QueryStats::default(), |result| result.stats);
     counts.observe_query(took);
-    counts.add_query_samples(result.stats.total_queryable_samples);
-    took
+    counts.add_query_samples(figures.total_queryable_samples);
+    let stats = statistics(figures, took);
+    if let Some(log) = service.query_log() {
+        let error = result.as_ref().err().map(ToString::to_string);
+        let &Asked { text, start_ms, end_ms, step_ms, origin } = asked;
+        let entry = Entry {
+            query: text,
+            start_ms,
+            end_ms,
+            step_ms,
+            error: error.as_deref(),
+            stats: &stats,
+            origin,
+        };
+        // A duration that is none is a fault of the text: it was never evaluated.
+        let is_evaluated = !matches!(result, Err(QueryError::Duration(_)));
+        if is_evaluated && log.write(&entry).is_err() {
+            counts.query_log_failed();
+        }
+    }
+    Ok((result?, stats))
+}
+
+fn statistics(figures: QueryStats, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    format!(
+        "{{\"timings\":{{\"evalTotalTime\":{seconds},\"resultSortTime\":0,\
+         \"queryPreparationTime\":0,\"innerEvalTime\":{seconds},\"execQueueTime\":0,\
+         \"execTotalTime\":{seconds}}},\"samples\":{{\"totalQueryableSamples\":{},\
+         \"samplesRead\":{},\"peakSamples\":{}}}}}",
+        figures.total_queryable_samples, figures.samples_read, figures.peak_samples
+    )
 }
 
 fn now_ms() -> i64 {
@@ -54,6 +102,7 @@ fn now_ms() -> i64 {
 pub(in crate::http) fn instant(
     service: &Service,
     params: &Params,
+    origin: &Origin,
     sink: &mut Sink,
     cancellation: &Cancellation,
 ) -> Result<(), ApiError> {
@@ -66,15 +115,17 @@ pub(in crate::http) fn instant(
     let query = Query { text, ast: &ast };
     let source = service.database().ok_or_else(super::status::not_ready)?;
     let began = Instant::now();
-    let result = service.engine().instant(source, query, t_ms, &options, cancellation)?;
-    let took = count(service, &result, began);
-    print(sink, result, limit, params.text("stats"), took)
+    let result = service.engine().instant(source, query, t_ms, &options, cancellation);
+    let asked = Asked { text, start_ms: t_ms, end_ms: t_ms, step_ms: 0, origin };
+    let (result, stats) = finish(service, &asked, result, began)?;
+    print(sink, result, limit, params.text("stats"), &stats)
 }
 
 /// `/api/v1/query_range`
 pub(in crate::http) fn range(
     service: &Service,
     params: &Params,
+    origin: &Origin,
     sink: &mut Sink,
     cancellation: &Cancellation,
 ) -> Result<(), ApiError> {
@@ -121,25 +172,28 @@ pub(in crate::http) fn range(
     // Steps are whole milliseconds inside; what is shorter is one.
     let step_ms = (step_ns / 1_000_000).max(1);
     let engine = service.engine();
-    let result = engine.range(
-        source,
-        query,
-        QueryRange { start_ms, end_ms, step_ms },
-        &options,
-        cancellation,
-    )?;
-    let took = count(service, &result, began);
-    print(sink, result, limit, params.text("stats"), took)
+    let range = QueryRange { start_ms, end_ms, step_ms };
+    let result = engine.range(source, query, range, &options, cancellation);
+    let asked = Asked { text, start_ms, end_ms, step_ms, origin };
+    let (result, stats) = finish(service, &asked, result, began)?;
+    print(sink, result, limit, params.text("stats"), &stats)
 }
 
 fn print(
     sink: &mut Sink,
     result: QueryResult,
     limit: usize,
+    asked_for: &str,
     stats: &str,
-    took: Duration,
 ) -> Result<(), ApiError> {
-    let QueryResult { mut value, mut warnings, infos, stats: figures } = result;
+    let QueryResult { mut value, mut warnings, infos, .. } = result;
+    if !matches!(asked_for, "" | "true" | "all") {
+        warnings.push(format!(
+            "value {} for parameter \"stats\" is deprecated and will be rejected in the next \
+             major release, use \"true\" or \"all\"",
+            go_quote(asked_for)
+        ));
+    }
     let truncated = limit > 0
         && match &mut value {
             Value::Vector(vector) if vector.len() > limit => {
@@ -160,16 +214,9 @@ fn print(
         let head = format!("{{\"resultType\":\"{}\",\"result\":", value.value_type().as_str());
         sink.buffer().extend_from_slice(head.as_bytes());
         print_value(sink, &value)?;
-        if !stats.is_empty() {
-            let seconds = took.as_secs_f64();
-            let text = format!(
-                ",\"stats\":{{\"timings\":{{\"evalTotalTime\":{seconds},\"resultSortTime\":0,\
-                 \"queryPreparationTime\":0,\"innerEvalTime\":{seconds},\"execQueueTime\":0,\
-                 \"execTotalTime\":{seconds}}},\"samples\":{{\"totalQueryableSamples\":{},\
-                 \"peakSamples\":{}}}}}",
-                figures.total_queryable_samples, figures.peak_samples
-            );
-            sink.buffer().extend_from_slice(text.as_bytes());
+        if !asked_for.is_empty() {
+            sink.buffer().extend_from_slice(b",\"stats\":");
+            sink.buffer().extend_from_slice(stats.as_bytes());
         }
         sink.buffer().push(b'}');
         Ok(())

@@ -1,47 +1,28 @@
 //! `narthex tool tsdb …`: work on a data directory that no server has open.
 //!
-//! Results go to standard output, progress and what is odd to standard error. Exit status: 0 when
-//! all was done, 1 when something failed or was damaged, 2 for a command line that is wrong.
+//! Results go to standard output, progress and what is odd to standard error.
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::Subcommand;
 
+use super::Failure;
 use crate::db::{Database, Event, Freed, ImportProgress, Observer, Options, PrometheusImport};
-use crate::disk::StorageError;
 use crate::http::parse_time;
 use crate::model::{TimeRange, parse_duration};
 
-const EXIT_FAILURE: u8 = 1;
-const EXIT_USAGE: u8 = 2;
 /// Columns of a bar.
 const BAR: usize = 30;
 /// Pause between two drawings of a bar.
 const REDRAW: Duration = Duration::from_millis(200);
 
-#[derive(Debug, Parser)]
-#[command(name = "narthex tool", about = "Work on data while no server runs on it.")]
-struct Line {
-    #[command(subcommand)]
-    area: Area,
-}
-
+/// The commands of `narthex tool tsdb`.
 #[derive(Debug, Subcommand)]
-enum Area {
-    /// Work on stored samples.
-    #[command(subcommand)]
-    Tsdb(Tsdb),
-}
-
-#[derive(Debug, Subcommand)]
-enum Tsdb {
+pub(super) enum Tsdb {
     /// Copy the blocks and the log of a Prometheus into this format. What was broken off goes on
     /// where it was; nothing of Prometheus's is changed.
     Import {
@@ -84,48 +65,16 @@ enum Tsdb {
     },
 }
 
+/// Where the data is.
 #[derive(Debug, clap::Args)]
-struct Data {
+pub(super) struct Data {
     /// The data directory.
     #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "data/")]
     path: PathBuf,
 }
 
-/// Why a command did not do all of its work.
-enum Failure {
-    Usage(String),
-    Failed(String),
-}
-
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
-/// Runs the command of a line whose first two words are the program and `tool`.
-pub(super) fn run(line: &[OsString]) -> ExitCode {
-    let line = match Line::try_parse_from(&line[1..]) {
-        Ok(line) => line,
-        Err(error) => {
-            let is_answer =
-                matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A reader that went away wants no more.
-            let _ = error.print();
-            return ExitCode::from(if is_answer { 0 } else { EXIT_USAGE });
-        }
-    };
-    let Area::Tsdb(command) = line.area;
-    let (code, why) = match run_tsdb(command) {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Usage(why)) => (EXIT_USAGE, why),
-        Err(Failure::Failed(why)) => (EXIT_FAILURE, why),
-    };
-    let _ = writeln!(std::io::stderr(), "error: {why}");
-    ExitCode::from(code)
-}
-
-fn run_tsdb(command: Tsdb) -> Result<(), Failure> {
+/// Runs a command.
+pub(super) fn run(command: Tsdb) -> Result<(), Failure> {
     match command {
         Tsdb::Import { prometheus_dir, data } => import(&prometheus_dir, &data.path),
         Tsdb::Export { out_dir, data, min_time, max_time } => {
