@@ -3,12 +3,15 @@
 //! `NARTHEX_PROMQLTEST_DIR` names the folder of Prometheus's scripts; without it a folder beside
 //! the project is looked for. Our own scripts run everywhere.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use narthex::promql::ParseOptions;
+use narthex::promql::ast::Expr;
 use narthex::promql::engine::{Engine, EngineOptions};
-use narthex::promql::script::{MemoryStore, Report, Runner, Script};
+use narthex::promql::parse::functions;
+use narthex::promql::script::{Command, MemoryStore, Report, Runner, Script};
+use narthex::promql::{ParseOptions, parse};
 
 fn run_folder(folder: &Path, engine: &Engine) -> Report {
     let mut paths: Vec<PathBuf> = match fs::read_dir(folder) {
@@ -57,6 +60,64 @@ fn our_own_scripts_pass() {
     assert!(report.total() > 0, "no script in {}", folder.display());
     assert_eq!(report.failures, []);
     assert_eq!(report.out_of_scope.len(), 0);
+}
+
+/// Functions of native histograms and of start timestamps: a script cannot load those yet.
+const NOT_YET: [&str; 7] = [
+    "histogram_avg",
+    "histogram_quantiles",
+    "histogram_stddev",
+    "histogram_stdvar",
+    "histogram_sum",
+    "start_timestamp",
+    "histogram_count",
+];
+
+#[test]
+fn our_own_scripts_cover_the_language() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/promql");
+    let mut used = BTreeSet::new();
+    for entry in fs::read_dir(folder).expect("the folder is readable") {
+        let path = entry.expect("the folder is readable").path();
+        let text = fs::read_to_string(&path).expect("a script is readable");
+        for command in Script::parse(&text).expect("a script parses").commands {
+            let Command::Eval(eval) = command else { continue };
+            let Ok(ast) = parse(&eval.query, &ParseOptions::all_features()) else { continue };
+            for node in &ast.nodes {
+                match &node.expr {
+                    Expr::Call { function, .. } => used.insert(function.name),
+                    Expr::Aggregate { op, .. } => used.insert(op.as_str()),
+                    Expr::Binary { op, .. } => used.insert(op.as_str()),
+                    _ => false,
+                };
+            }
+        }
+    }
+    let operators = [
+        "+", "-", "*", "/", "%", "^", "atan2", "==", "!=", "<", ">", "<=", ">=", "</", ">/", "and",
+        "or", "unless",
+    ];
+    let aggregations = [
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "count",
+        "group",
+        "stddev",
+        "stdvar",
+        "topk",
+        "bottomk",
+        "count_values",
+        "quantile",
+        "limitk",
+        "limit_ratio",
+    ];
+    let functions = functions().iter().map(|function| function.name);
+    let all = functions.chain(operators).chain(aggregations);
+    let missing: Vec<_> = all.filter(|name| !used.contains(name)).collect();
+    let unexpected: Vec<_> = missing.iter().filter(|name| !NOT_YET.contains(name)).collect();
+    assert!(unexpected.is_empty(), "no script asks for {unexpected:?}");
 }
 
 #[test]

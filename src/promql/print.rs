@@ -450,6 +450,10 @@ pub fn check_round_trip(text: &str) {
         Ok(again) => {
             assert_eq!(again.nodes.len(), ast.nodes.len(), "{text} as {printed}");
             assert_eq!(again.to_string(), printed, "{text}");
+            if let Ok(lines) = super::pretty::pretty(&ast, options.text_bytes_max) {
+                let again = parse(&lines, &options).map(|again| again.to_string());
+                assert_eq!(again.as_deref(), Ok(&*printed), "{text} as {lines}");
+            }
         }
         // Canonical spelling is longer than the shortest.
         Err(error) => assert!(printed.len() > options.text_bytes_max, "{printed}: {error}"),
