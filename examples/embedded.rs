@@ -1,4 +1,5 @@
-//! A small service that keeps its own metrics: appends rows, asks PromQL, deletes, takes a snapshot.
+//! A small service that keeps its own metrics: appends rows, asks PromQL, deletes, takes a
+//! snapshot.
 //!
 //! `cargo run --no-default-features --example embedded [DIRECTORY]`
 

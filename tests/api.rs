@@ -414,7 +414,10 @@ fn pushes_that_cannot_be_stored_are_refused_with_their_reason() {
         (&[("__name__", "good"), ("job", "x")][..], &[(t, 1.0)][..]),
         (&[("job", "nameless")], &[(t, 1.0)]),
     ];
-    named(client.push(2, &mixed), &["1 samples stored", "metric name is missing", "nameless"]);
+    named(
+        client.push(2, &mixed),
+        &["1 samples and 0 native histograms stored", "metric name is missing", "nameless"],
+    );
     let up = client.get(&format!("/api/v1/query?query=good&time={}", t / 1000)).data();
     assert_eq!(up["result"].as_array().map(Vec::len), Some(1));
     let other_value = [(&[("__name__", "good"), ("job", "x")][..], &[(t, 2.0)][..])];

@@ -132,8 +132,11 @@ fn slow_row(row: i64, t: i64) -> Vec<(Labels, Samples)> {
     samples
 }
 
+/// A time, a source, and what it has then.
+type Row = (i64, &'static str, Vec<(Labels, Samples)>);
+
 /// Every row in the order of time: source and samples.
-fn rows() -> Vec<(i64, &'static str, Vec<(Labels, Samples)>)> {
+fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for row in 0..(END - START) / 60_000 {
         let t = START + row * 60_000 + noise(row) % 40;
@@ -228,7 +231,7 @@ fn store(disk: &SimulatedDisk, from: &Path, to: &Path) {
 }
 
 fn versions() -> Vec<u32> {
-    (1..).take_while(|version| folder(*version).exists()).collect()
+    (1..=u32::MAX).take_while(|version| folder(*version).exists()).collect()
 }
 
 #[test]

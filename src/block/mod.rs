@@ -2,9 +2,9 @@
 //!
 //! A block is `<data>/narthex/blocks/<ULID>/` with four files: `meta.json` (what it is),
 //! `index` (labels, postings, rows), `chunks` (values), `columns` (timestamps, each distinct
-//! vector once), and `notes` where there is something to note. It appears whole, by a rename, and never changes; what is deleted from it stands
-//! elsewhere (`tombstones.rs`). Each binary file is under checksums in units of 4 KiB that are
-//! checked at first touch.
+//! vector once), and `notes` where there is something to note. It appears whole, by a rename, and
+//! never changes; what is deleted from it stands elsewhere (`tombstones.rs`). Each binary file is
+//! under checksums in units of 4 KiB that are checked at first touch.
 
 mod aggregates;
 mod chain;

@@ -236,7 +236,8 @@ impl Database {
     /// for (t_ms, ok, failed) in [(1_700_000_000_000, 10.0, 1.0), (1_700_000_015_000, 25.0, 1.0)] {
     ///     let mut row = db.appender(&source)?;
     ///     for (status, value) in [("ok", ok), ("failed", failed)] {
-    ///         let labels = Labels::from_pairs([("__name__", "requests_total"), ("status", status)]);
+    ///         let pairs = [("__name__", "requests_total"), ("status", status)];
+    ///         let labels = Labels::from_pairs(pairs);
     ///         // A reference may be kept: it is found faster than labels.
     ///         let series = row.series(&labels)?;
     ///         row.append(series, t_ms, value);

@@ -141,7 +141,9 @@ impl Head {
             && let Err(error) = self.log.append(&[(kind::EXEMPLARS, &body)])
         {
             // What made room for them is gone; they are not kept without being logged.
-            taken.iter().for_each(|(labels, exemplar)| ring.remove(labels, exemplar));
+            for (labels, exemplar) in &taken {
+                ring.remove(labels, exemplar);
+            }
             return Err(error);
         }
         Ok(outcome)

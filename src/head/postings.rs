@@ -267,7 +267,9 @@ mod tests {
     proptest! {
         /// Against a map of everything, whatever comes and goes and however it is folded.
         #[test]
-        fn agrees_with_a_model(steps in proptest::collection::vec((0_u32..60, any::<u8>()), 1..200)) {
+        fn agrees_with_a_model(
+            steps in proptest::collection::vec((0_u32..60, any::<u8>()), 1..200),
+        ) {
             let mut index = LiveIndex::default();
             let mut model: BTreeMap<u32, Row> = BTreeMap::new();
             for (id, coin) in steps {

@@ -1,8 +1,9 @@
 //! The table of series: labels to id, id to labels, id to the group that is its home.
 //!
 //! A series is a record of 24 bytes, a label row (`rows.rs`), and an entry in a hash table keyed by
-//! a seeded hash of its canonical label bytes: nothing of its own on the heap. Ids are dense. A removed id rests until nothing can name it any more
-//! ([`Register::release_ids`]); its next bearer has another generation.
+//! a seeded hash of its canonical label bytes: nothing of its own on the heap. Ids are dense. A
+//! removed id rests until nothing can name it any more ([`Register::release_ids`]); its next bearer
+//! has another generation.
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -399,7 +399,8 @@ mod tests {
                 writing.write(f64::from_bits(value), &mut out);
             }
             let bytes = out.into_bytes();
-            let (mut bits, mut reading) = (BitReader::new(&bytes), XorFloat::new(f64::from_bits(first)));
+            let mut bits = BitReader::new(&bytes);
+            let mut reading = XorFloat::new(f64::from_bits(first));
             for &value in &values {
                 prop_assert_eq!(reading.read(&mut bits).map(f64::to_bits), Ok(value));
             }

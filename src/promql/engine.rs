@@ -290,6 +290,8 @@ impl Engine {
                         .without_names(vector)?
                         .series
                         .into_iter()
+                        // A sum of floats and histograms leaves a series without a value.
+                        .filter(|series| series.column.valid.get(0))
                         .map(|Series { labels, mut column, .. }| VectorSample {
                             labels,
                             t_ms,

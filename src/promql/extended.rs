@@ -150,7 +150,9 @@ mod tests {
 
     fn samples(points: &[Point]) -> Samples {
         let mut samples = Samples::default();
-        points.iter().for_each(|&(t_ms, value)| samples.push(t_ms, value));
+        for &(t_ms, value) in points {
+            samples.push(t_ms, value);
+        }
         samples
     }
 

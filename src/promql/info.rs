@@ -178,7 +178,7 @@ impl Evaluator<'_> {
             if wanted.is_info(&series.labels) {
                 out.series.push(series);
             } else {
-                self.enrich(series, &infos, &wanted, &mut out)?;
+                self.enrich(&series, &infos, &wanted, &mut out)?;
             }
         }
         out.finish()?;
@@ -263,7 +263,7 @@ impl Evaluator<'_> {
     /// there are sets of labels.
     fn enrich(
         &self,
-        series: Series,
+        series: &Series,
         infos: &Infos,
         wanted: &Wanted,
         out: &mut Vector,
@@ -278,21 +278,20 @@ impl Evaluator<'_> {
             counting.clear();
             counting.extend(groups.iter().filter_map(|group| infos.at(*group, step)));
             if counting != current.0 {
-                let place = match results.get(&counting) {
-                    Some(place) => *place,
-                    None => {
-                        let labels = enriched(&series.labels, &counting, infos, wanted)?;
-                        let place = labels.map(|labels| (out.series.len(), labels));
-                        if let Some((_, labels)) = &place {
-                            self.budget.ensure(out.series.len() + 1, steps)?;
-                            let (labels, drop_name) = (labels.clone(), series.drop_name);
-                            let column = Column::empty(steps);
-                            out.series.push(Series { labels, drop_name, column });
-                        }
-                        let place = place.map(|(place, _)| place);
-                        results.insert(counting.clone(), place);
-                        place
+                let place = if let Some(place) = results.get(&counting) {
+                    *place
+                } else {
+                    let labels = enriched(&series.labels, &counting, infos, wanted)?;
+                    let place = labels.map(|labels| (out.series.len(), labels));
+                    if let Some((_, labels)) = &place {
+                        self.budget.ensure(out.series.len() + 1, steps)?;
+                        let (labels, drop_name) = (labels.clone(), series.drop_name);
+                        let column = Column::empty(steps);
+                        out.series.push(Series { labels, drop_name, column });
                     }
+                    let place = place.map(|(place, _)| place);
+                    results.insert(counting.clone(), place);
+                    place
                 };
                 current = (counting.clone(), place);
             }
@@ -324,7 +323,7 @@ fn enriched(
     let mut builder = LabelsBuilder::from_labels(base);
     let mut given: BTreeMap<&str, &str> = BTreeMap::new();
     for index in counting {
-        for (name, value) in infos.series[*index].labels.iter() {
+        for (name, value) in &infos.series[*index].labels {
             if !wanted.takes(name) {
                 continue;
             }

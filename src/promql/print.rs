@@ -118,7 +118,7 @@ fn push_pieces(ast: &Ast, id: NodeId, before_operators: &[NodeId], pieces: &mut 
         Expr::String(text) => pieces.push(Piece::Text(quote(text))),
         Expr::Bytes(bytes) => pieces.push(Piece::Text(quote_bytes(bytes))),
         Expr::Selector(selector) => {
-            pieces.push(Piece::Text(instant_selector(ast, selector, before_operator)))
+            pieces.push(Piece::Text(instant_selector(ast, selector, before_operator)));
         }
         Expr::Window { selector, range_ms, range_expr } => {
             let range = length(ast, *range_ms, *range_expr);

@@ -32,7 +32,8 @@ impl SampleTimes {
         self.fixed_ms.unwrap_or_else(|| self.grid.time_ms(step)).saturating_sub(self.offset_ms)
     }
 
-    /// Milliseconds that windows of `width_ms` and their overhang touch; `None` where there is no step.
+    /// Milliseconds that windows of `width_ms` and their overhang touch; `None` where there is no
+    /// step.
     pub fn touched(&self, width_ms: i64, overhang: Overhang) -> Option<TimeRange> {
         let last = self.grid.steps.checked_sub(1)?;
         let width_ms = width_ms.saturating_add(overhang.before_ms);

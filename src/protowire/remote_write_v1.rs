@@ -2,7 +2,7 @@
 //!
 //! Fields: 1 timeseries {1 labels {1 name, 2 value}, 2 samples {1 value, 2 timestamp},
 //! 3 exemplars {1 labels, 2 value, 3 timestamp}, 4 histograms}, 3 metadata {1 type,
-//! 2 metric_family_name, 4 help, 5 unit}.
+//! 2 `metric_family_name`, 4 help, 5 unit}.
 
 use super::field::Fields;
 use super::histogram::read_histogram;

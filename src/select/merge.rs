@@ -85,8 +85,8 @@ pub struct MergedSeries {
 }
 
 impl MergedSeries {
-    /// Merges `blocks`, those of Prometheus and then the oldest first, and the head, which comes last. `warnings` is what the
-    /// selection has to say already.
+    /// Merges `blocks`, those of Prometheus and then the oldest first, and the head, which comes
+    /// last. `warnings` is what the selection has to say already.
     pub fn new(head: Option<Captured>, blocks: Vec<BlockSeries>, warnings: Vec<String>) -> Self {
         let mut merged = Self {
             head,

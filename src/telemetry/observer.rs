@@ -59,34 +59,10 @@ impl Observer for ObserverLog {
     fn event(&self, event: &Event<'_>) {
         self.count(event);
         match event {
-            Event::Opened { series, blocks, took } => {
-                tracing::info!(series, blocks, duration = %short(*took), "Database open");
-            }
-            Event::Flushed { block, range, samples, took } => tracing::info!(
-                block,
-                mint = range.min_ms,
-                maxt = range.max_ms,
-                samples,
-                duration = %short(*took),
-                "Window of the head written as a block"
-            ),
-            Event::Compacted { sources, block: Some(block), took } => tracing::info!(
-                count = sources.len(),
-                sources = %format_args!("[{}]", sources.join(" ")),
-                block,
-                duration = %short(*took),
-                "Blocks merged"
-            ),
-            Event::Compacted { sources, block: None, took } => tracing::info!(
-                count = sources.len(),
-                sources = %format_args!("[{}]", sources.join(" ")),
-                duration = %short(*took),
-                "Blocks that held nothing removed"
-            ),
-            Event::Expired { block, for_size } => {
-                let reason = if *for_size { "size" } else { "time" };
-                tracing::info!(block, reason, "Block past retention removed");
-            }
+            Event::Opened { .. }
+            | Event::Flushed { .. }
+            | Event::Compacted { .. }
+            | Event::Expired { .. } => log_of_blocks(event),
             Event::Snapshot { path, took } => tracing::info!(
                 path = %path.display(),
                 duration = %short(*took),
@@ -116,28 +92,71 @@ impl Observer for ObserverLog {
             Event::DiskHasRoom => {
                 tracing::warn!("The disk has room again; writes are taken");
             }
-            Event::LogImported { done, took } => tracing::info!(
-                series = done.series,
-                samples = done.samples,
-                late = done.late,
-                damages = done.damages,
-                not_kept = done.dropped,
-                duration = %short(*took),
-                "Log of Prometheus imported"
-            ),
-            Event::Exported { block, range, samples, took } => tracing::info!(
-                block,
-                mint = range.min_ms,
-                maxt = range.max_ms,
-                samples,
-                duration = %short(*took),
-                "Window exported as a block of Prometheus"
-            ),
+            Event::LogImported { .. } | Event::Exported { .. } => log_of_prometheus(event),
             Event::Warning(text) => tracing::warn!("{text}"),
             Event::MaintenanceFailed { step, error } => {
                 tracing::error!(step, %error, "Maintenance failed and is tried again");
             }
         }
+    }
+}
+
+/// Logs what happens to the data of a Prometheus.
+fn log_of_prometheus(event: &Event<'_>) {
+    match event {
+        Event::LogImported { done, took } => tracing::info!(
+            series = done.series,
+            samples = done.samples,
+            late = done.late,
+            damages = done.damages,
+            not_kept = done.dropped,
+            duration = %short(*took),
+            "Log of Prometheus imported"
+        ),
+        Event::Exported { block, range, samples, took } => tracing::info!(
+            block,
+            mint = range.min_ms,
+            maxt = range.max_ms,
+            samples,
+            duration = %short(*took),
+            "Window exported as a block of Prometheus"
+        ),
+        _ => {}
+    }
+}
+
+/// Logs what blocks there are.
+fn log_of_blocks(event: &Event<'_>) {
+    match event {
+        Event::Opened { series, blocks, took } => {
+            tracing::info!(series, blocks, duration = %short(*took), "Database open");
+        }
+        Event::Flushed { block, range, samples, took } => tracing::info!(
+            block,
+            mint = range.min_ms,
+            maxt = range.max_ms,
+            samples,
+            duration = %short(*took),
+            "Window of the head written as a block"
+        ),
+        Event::Compacted { sources, block: Some(block), took } => tracing::info!(
+            count = sources.len(),
+            sources = %format_args!("[{}]", sources.join(" ")),
+            block,
+            duration = %short(*took),
+            "Blocks merged"
+        ),
+        Event::Compacted { sources, block: None, took } => tracing::info!(
+            count = sources.len(),
+            sources = %format_args!("[{}]", sources.join(" ")),
+            duration = %short(*took),
+            "Blocks that held nothing removed"
+        ),
+        Event::Expired { block, for_size } => {
+            let reason = if *for_size { "size" } else { "time" };
+            tracing::info!(block, reason, "Block past retention removed");
+        }
+        _ => {}
     }
 }
 

@@ -1,3 +1,5 @@
+//! Histograms and start timestamps through chunks of every kind.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -62,7 +62,7 @@ fn sample(choice: u8) -> Samples {
             let buckets = 2 * histogram.positive_deltas[0] + histogram.positive_deltas[1];
             histogram.zero_count = histogram.count - buckets as u64;
             let histogram = Histogram::Integer(histogram);
-            let is_float = choice % 4 == 0;
+            let is_float = choice.is_multiple_of(4);
             let float = || Histogram::Float(histogram.to_float());
             sample.push_histogram(0, Arc::new(if is_float { float() } else { histogram.clone() }));
         }

@@ -16,7 +16,9 @@ fn floats(values: &[f64]) -> Samples {
 
 fn at_times(samples: &[(i64, u64)]) -> Samples {
     let mut all = Samples::default();
-    samples.iter().for_each(|s| all.push(s.0, f64::from_bits(s.1)));
+    for sample in samples {
+        all.push(sample.0, f64::from_bits(sample.1));
+    }
     all
 }
 

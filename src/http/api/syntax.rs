@@ -168,7 +168,7 @@ fn push_node(ast: &Ast, id: NodeId, parts: &mut Vec<Part>) {
             push_literal("stringLiteral", string(&String::from_utf8_lossy(value)), parts);
         }
         Expr::Paren(expr) => {
-            parts.extend([Static("{\"expr\":"), Node(*expr), Static(",\"type\":\"parenExpr\"}")])
+            parts.extend([Static("{\"expr\":"), Node(*expr), Static(",\"type\":\"parenExpr\"}")]);
         }
         Expr::Unary { negate, expr } => parts.extend([
             Static("{\"expr\":"),

@@ -198,8 +198,10 @@ fn any_integer() -> impl Strategy<Value = IntegerHistogram> {
     )
 }
 
+type Buckets = Vec<(i64, f64)>;
+
 /// Buckets that are not empty.
-fn content(histogram: &Histogram) -> (f64, f64, f64, Vec<(i64, f64)>, Vec<(i64, f64)>) {
+fn content(histogram: &Histogram) -> (f64, f64, f64, Buckets, Buckets) {
     let h = histogram.to_float();
     let buckets = |spans: &[Span], counts: &[f64]| {
         let (mut next, mut counts) = (0_i64, counts.iter());

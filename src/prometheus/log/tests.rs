@@ -163,7 +163,9 @@ fn text(out: &mut Vec<u8>, text: &str) {
 #[test]
 fn series_samples_and_deletions() {
     let mut record = vec![1, 0, 0, 0, 0, 0, 0, 0, 7, 2];
-    ["__name__", "up", "job", "x"].iter().for_each(|t| text(&mut record, t));
+    for t in ["__name__", "up", "job", "x"] {
+        text(&mut record, t);
+    }
     let labels = Labels::from_pairs([("__name__", "up"), ("job", "x")]);
     assert_eq!(entries(&record), [Entry::Series { series: 7, labels }]);
 
@@ -215,12 +217,16 @@ fn exemplars_metadata_markers() {
     record.extend_from_slice(&[6, 8]);
     record.extend_from_slice(&2.5_f64.to_be_bytes());
     record.push(1);
-    ["trace", "a"].iter().for_each(|t| text(&mut record, t));
+    for t in ["trace", "a"] {
+        text(&mut record, t);
+    }
     let labels = Labels::from_pairs([("trace", "a")]);
     assert_eq!(entries(&record), [Entry::Exemplar { series: 3, t_ms: 4, value: 2.5, labels }]);
 
     let mut record = vec![6, 3, 1, 3];
-    ["UNIT", "s", "NEW", "?", "HELP", "what"].iter().for_each(|t| text(&mut record, t));
+    for t in ["UNIT", "s", "NEW", "?", "HELP", "what"] {
+        text(&mut record, t);
+    }
     let (unit, help) = ("s".to_owned(), "what".to_owned());
     assert_eq!(entries(&record), [Entry::Metadata { series: 3, kind: 1, unit, help }]);
 
@@ -239,20 +245,26 @@ fn histogram_record(kind: u8, schema: i64) -> Vec<u8> {
         record.extend_from_slice(&1_000_i64.to_be_bytes());
         record.extend_from_slice(&[0, 0]);
     } else {
-        [7, 1_000, 500].iter().for_each(|&number| write_varint(&mut record, number));
+        for number in [7, 1_000, 500] {
+            write_varint(&mut record, number);
+        }
     }
     record.push(2);
     write_varint(&mut record, schema);
     record.extend_from_slice(&0.25_f64.to_be_bytes());
     if is_float {
-        [1.0_f64, 6.0].iter().for_each(|count| record.extend_from_slice(&count.to_be_bytes()));
+        for count in [1.0_f64, 6.0] {
+            record.extend_from_slice(&count.to_be_bytes());
+        }
     } else {
         record.extend_from_slice(&[1, 6]);
     }
     record.extend_from_slice(&12.5_f64.to_be_bytes());
     record.extend_from_slice(&[1, 4, 2, 0, 2]);
     if is_float {
-        [2.0_f64, 3.0].iter().for_each(|count| record.extend_from_slice(&count.to_be_bytes()));
+        for count in [2.0_f64, 3.0] {
+            record.extend_from_slice(&count.to_be_bytes());
+        }
     } else {
         record.extend_from_slice(&[4, 2]);
     }
@@ -293,7 +305,9 @@ fn head_chunks_end_with_zeros() {
     let mut bytes = vec![0x01, 0x30, 0xbc, 0x91, 1, 0, 0, 0];
     for encoding in [1, 0x81] {
         let start = bytes.len();
-        [7_u64, 1_000, 2_000].iter().for_each(|n| bytes.extend_from_slice(&n.to_be_bytes()));
+        for n in [7_u64, 1_000, 2_000] {
+            bytes.extend_from_slice(&n.to_be_bytes());
+        }
         bytes.push(encoding);
         bytes.push(payload.len() as u8);
         bytes.extend_from_slice(&payload);

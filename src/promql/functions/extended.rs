@@ -16,9 +16,9 @@ pub(crate) fn extended_function(
 ) -> Result<WindowFunction, String> {
     let function: Option<WindowFunction> = match extension {
         Extension::Anchored => match name {
-            "rate" => Some(|input, column| rate::<true, true, true>(input, column)),
-            "increase" => Some(|input, column| rate::<true, true, false>(input, column)),
-            "delta" => Some(|input, column| rate::<true, false, false>(input, column)),
+            "rate" => Some(rate::<true, true, true>),
+            "increase" => Some(rate::<true, true, false>),
+            "delta" => Some(rate::<true, false, false>),
             "changes" => Some(|input, column| {
                 count_pairs(input, column, |a, b| a != b && !(a.is_nan() && b.is_nan()));
             }),
@@ -26,9 +26,9 @@ pub(crate) fn extended_function(
             _ => None,
         },
         Extension::Smoothed => match name {
-            "rate" => Some(|input, column| rate::<false, true, true>(input, column)),
-            "increase" => Some(|input, column| rate::<false, true, false>(input, column)),
-            "delta" => Some(|input, column| rate::<false, false, false>(input, column)),
+            "rate" => Some(rate::<false, true, true>),
+            "increase" => Some(rate::<false, true, false>),
+            "delta" => Some(rate::<false, false, false>),
             _ => None,
         },
     };

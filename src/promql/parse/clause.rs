@@ -122,7 +122,10 @@ impl Parser<'_> {
                     match String::from_utf8(lex::unquote_bytes(token.text)) {
                         Ok(label) if !label.is_empty() => labels.push(label),
                         other => {
-                            let label = other.map_or_else(|e| e.into_bytes(), String::into_bytes);
+                            let label = other.map_or_else(
+                                std::string::FromUtf8Error::into_bytes,
+                                String::into_bytes,
+                            );
                             let label = quote_bytes(&label);
                             let message = format!("invalid label name for grouping: {label}");
                             return Err(Fault::new(token.span(), message));

@@ -70,6 +70,20 @@ enum Frame {
 
 const UNARY_PRECEDENCE: u8 = 2;
 
+fn signed_literal(mut literal: Literal, negate: bool, sign: Span) -> Parsed<Literal> {
+    if negate {
+        literal.seconds = -literal.seconds;
+    }
+    check_range(literal.seconds, sign)?;
+    literal.span.start = sign.start;
+    Ok(literal)
+}
+
+fn unchecked_literal(token: Token<'_>) -> Parsed<Literal> {
+    let is_duration = token.kind == Kind::Duration;
+    Ok(Literal { seconds: number_value(token)?, is_duration, span: token.span() })
+}
+
 fn operator(kind: Kind) -> Option<DurationOp> {
     let Kind::Binary(op) = kind else { return None };
     Some(match op {
@@ -137,8 +151,8 @@ impl Parser<'_> {
         match self.peek()? {
             Kind::Number | Kind::Duration => {
                 let token = self.take();
-                let literal = self.unchecked_literal(token)?;
-                self.signed_literal(literal, negate, sign.span()).map(Duration::Literal)
+                let literal = unchecked_literal(token)?;
+                signed_literal(literal, negate, sign.span()).map(Duration::Literal)
             }
             Kind::Binary(BinaryOp::Add | BinaryOp::Sub) => {
                 self.duration(Place::Offset, vec![Frame::Unary { negate, start }], false)
@@ -222,7 +236,7 @@ impl Parser<'_> {
         let frame = match self.peek()? {
             Kind::Number | Kind::Duration => {
                 let token = self.take();
-                let literal = self.unchecked_literal(token)?;
+                let literal = unchecked_literal(token)?;
                 check_range(literal.seconds, literal.span)?;
                 return Ok(Some(Duration::Literal(literal)));
             }
@@ -325,7 +339,7 @@ impl Parser<'_> {
     fn signed(&mut self, operand: Duration, negate: bool, sign: Span) -> Parsed<Duration> {
         match operand {
             Duration::Literal(literal) => {
-                self.signed_literal(literal, negate, sign).map(Duration::Literal)
+                signed_literal(literal, negate, sign).map(Duration::Literal)
             }
             Duration::Computed(operand) if negate => {
                 let span = Span { start: sign.start, end: self.duration_span(operand).end };
@@ -333,15 +347,6 @@ impl Parser<'_> {
             }
             Duration::Computed(_) => Ok(operand),
         }
-    }
-
-    fn signed_literal(&self, mut literal: Literal, negate: bool, sign: Span) -> Parsed<Literal> {
-        if negate {
-            literal.seconds = -literal.seconds;
-        }
-        check_range(literal.seconds, sign)?;
-        literal.span.start = sign.start;
-        Ok(literal)
     }
 
     /// The operand in parentheses. A number becomes an operand of its own, so that they stay.
@@ -358,11 +363,6 @@ impl Parser<'_> {
         };
         self.durations[id.0 as usize].wrapped = true;
         Ok(Duration::Computed(id))
-    }
-
-    fn unchecked_literal(&self, token: Token<'_>) -> Parsed<Literal> {
-        let is_duration = token.kind == Kind::Duration;
-        Ok(Literal { seconds: number_value(token)?, is_duration, span: token.span() })
     }
 
     fn intern(&mut self, duration: Duration) -> Parsed<DurationId> {
