@@ -1,6 +1,8 @@
 //! Deletions against a model: what was deleted never shows again, and nothing else goes, whatever
 //! is sealed, flushed, merged, cleaned, killed or cut off from power in between.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it says")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,6 +1,8 @@
 //! What goes by itself: blocks past their age, blocks beyond the limit of size;
 //! and what does not: everything else. And merges that one bad block does not hold up.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it says")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
