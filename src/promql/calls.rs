@@ -113,10 +113,15 @@ impl Evaluator<'_> {
         taken: Taken,
         grid: Grid,
     ) -> Result<Operand, QueryError> {
-        let times = self.sample_times(selector, grid);
+        let mut times = self.sample_times(selector, grid);
         let Some(range) = times.touched(self.lookback_ms, Overhang::default()) else {
             return Ok(Operand::Vector(Vector::default()));
         };
+        if times.fixed_ms.is_some() {
+            // COMPAT: here alone an offset beside `@` moves what is read and not where it is
+            // looked at.
+            times.offset_ms = 0;
+        }
         let set = self.select(selector, range)?;
         let stream = self.look_back_stream(&*set, times, taken);
         let mut vector = stream.collect(&self.budget, self.delayed_name_removal)?;
@@ -293,7 +298,7 @@ impl Evaluator<'_> {
         let grouping = Grouping::new(grouping, *without);
         if streams(*op) {
             let mut aggregation = Aggregation::new(*op, grouping, grid.steps);
-            let input = self.ast.node(*expr).span;
+            let input = self.ast.node(unwrap_parens(self.ast, *expr)).span;
             if self.plan.node(*expr).fused {
                 self.aggregate_stream(*expr, &mut aggregation, grid)?;
             } else {
@@ -321,7 +326,8 @@ impl Evaluator<'_> {
         let parameter = self.take_scalar(param, grid)?;
         let vector = self.take_vector(*expr, grid)?;
         // COMPAT: what was left out has the place of the operand for quantiles, else of the whole.
-        let whole = if *op == AggregateOp::Quantile { *expr } else { id };
+        let operand = unwrap_parens(self.ast, *expr);
+        let whole = if *op == AggregateOp::Quantile { operand } else { id };
         let spans = (span, self.ast.node(whole).span);
         self.rank(*op, vector, grouping, (&parameter, spans))
     }

@@ -50,9 +50,23 @@ pub(super) struct PreparedWindow {
     mixed: MixedFunction,
     range_ms: i64,
     overhang: Overhang,
+    /// How much is read before the windows; see [`Reading::Window`].
+    before_ms: i64,
     /// The other arguments.
     pub scalars: Vec<Column>,
     uses_starts: bool,
+}
+
+impl Observed {
+    /// What function `name` has to know of its windows.
+    fn asked_by(name: &str, grid: Grid) -> Self {
+        Self {
+            no_counters: matches!(name, "rate" | "increase").then(BTreeSet::new),
+            filled: matches!(name, "quantile_over_time" | "double_exponential_smoothing")
+                .then(|| Bitmap::none(grid.steps)),
+            ..Self::default()
+        }
+    }
 }
 
 impl Prepared {
@@ -73,6 +87,7 @@ impl Prepared {
                 mixed: window.mixed,
                 range_ms: window.range_ms,
                 overhang: window.overhang,
+                before_ms: window.before_ms,
                 scalars: &window.scalars,
                 uses_starts: window.uses_starts,
             },
@@ -112,6 +127,9 @@ impl Evaluator<'_> {
         let mut overhang = Overhang::default();
         let (place, matrix) = window_argument(ast, id).expect("BUG: a source is a window call");
         let scalars = self.scalar_arguments(id, place, grid)?;
+        // Only sums tell of hints that contradict each other.
+        let tells_hints = is_sum(name) && self.plan.node(matrix).stats_only;
+        let before_ms = if tells_hints { self.lookback_ms } else { 0 };
         let (data, times, range_ms, one_name) = match ast.expr(matrix) {
             Expr::Window { selector, range_ms, .. } => {
                 let Expr::Selector(selector) = ast.expr(*selector) else {
@@ -123,7 +141,8 @@ impl Evaluator<'_> {
                     overhang = Overhang::of_window(selector.extension, self.lookback_ms);
                 }
                 let times = self.sample_times(selector, grid);
-                let Some(range) = times.touched(*range_ms, overhang) else { return Ok(None) };
+                let width_ms = range_ms.saturating_add(before_ms);
+                let Some(range) = times.touched(width_ms, overhang) else { return Ok(None) };
                 let set = self.select(selector, range)?;
                 (SourceData::Storage(set), times, *range_ms, names_one_metric(selector))
             }
@@ -139,28 +158,27 @@ impl Evaluator<'_> {
             }
             _ => unreachable!("BUG: a matrix is a window or a subquery"),
         };
-        let observed = Observed {
-            no_counters: matches!(name, "rate" | "increase").then(BTreeSet::new),
-            filled: matches!(name, "quantile_over_time" | "double_exponential_smoothing")
-                .then(|| Bitmap::none(grid.steps)),
-            ..Observed::default()
-        };
-        let uses_starts =
-            self.use_start_timestamps && matches!(name, "rate" | "increase" | "irate" | "resets");
-        let window =
-            Some(PreparedWindow { function, mixed, range_ms, overhang, scalars, uses_starts });
-        let (drops_name, taken) = (!keeps_name(name), Taken::Value);
+        let uses_starts = self.use_start_timestamps && looks_at_starts(name);
+        let window = Some(PreparedWindow {
+            function,
+            mixed,
+            range_ms,
+            overhang,
+            before_ms,
+            scalars,
+            uses_starts,
+        });
         let is_stored = matches!(data, SourceData::Storage(_));
         let stats_only = is_stored && self.plan.node(matrix).stats_only;
         Ok(Some(Prepared {
             data,
             times,
-            taken,
+            taken: Taken::Value,
             window,
-            drops_name,
+            drops_name: !keeps_name(name),
             one_name,
             stats_only,
-            observed,
+            observed: Observed::asked_by(name, grid),
         }))
     }
 
@@ -200,6 +218,14 @@ impl Evaluator<'_> {
         }
         Ok(scalars)
     }
+}
+
+fn is_sum(name: &str) -> bool {
+    matches!(name, "sum_over_time" | "avg_over_time")
+}
+
+fn looks_at_starts(name: &str) -> bool {
+    matches!(name, "rate" | "increase" | "irate" | "resets")
 }
 
 fn names_one_metric(selector: &Selector) -> bool {

@@ -39,6 +39,9 @@ pub(super) enum Reading<'a> {
         mixed: MixedFunction,
         range_ms: i64,
         overhang: Overhang,
+        /// How much is read before the windows, so that the first histogram of the first one can
+        /// be compared with the one before it; 0 where that does not matter.
+        before_ms: i64,
         scalars: &'a [Column],
         /// Whether it is given when counters began.
         uses_starts: bool,
@@ -170,7 +173,9 @@ impl Stream<'_> {
                 (lookback_ms, Overhang::of_instant(Some(Extension::Smoothed), lookback_ms))
             }
             Reading::LookBack { lookback_ms, .. } => (lookback_ms, Overhang::default()),
-            Reading::Window { range_ms, overhang, .. } => (range_ms, overhang),
+            Reading::Window { range_ms, overhang, before_ms, .. } => {
+                (range_ms.saturating_add(before_ms), overhang)
+            }
         };
         let Some(range) = self.times.touched(width_ms, overhang) else { return Ok(()) };
         let drops_name = self.drops_name();
@@ -298,8 +303,20 @@ impl Stream<'_> {
                 look_back(windows, &self.times, *lookback_ms, *taken, column);
                 budget.look_at(column.valid.count() as u64);
             }
-            Reading::Window { function, mixed, range_ms, overhang, scalars, uses_starts } => {
+            Reading::Window {
+                function,
+                mixed,
+                range_ms,
+                overhang,
+                before_ms,
+                scalars,
+                uses_starts,
+            } => {
                 column.reset(steps);
+                if *before_ms > 0 {
+                    windows.take_in_histograms();
+                    windows.drop_until(self.times.at(0).saturating_sub(*range_ms));
+                }
                 if !uses_starts {
                     windows.drop_starts();
                 }

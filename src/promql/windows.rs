@@ -208,6 +208,26 @@ impl Windows {
         }
     }
 
+    /// Drops the samples up to `t_ms`. Of the first one behind them it is known whether it is a
+    /// reset; what that is, a store does not tell of the first sample that is read.
+    pub fn drop_until(&mut self, t_ms: i64) {
+        let count = self.samples.timestamps.partition_point(|&at| at <= t_ms);
+        if count == 0 {
+            return;
+        }
+        self.samples.retain(|at| at > t_ms);
+        if !self.histograms.is_empty() {
+            let before = self.histograms.drain(..count).next_back().flatten();
+            let follows = before.is_some_and(|before| !is_stale(before.sum));
+            if let Some(Some(first)) = self.histograms.first_mut()
+                && (first.reset_hint == ResetHint::Reset
+                    || !follows && first.reset_hint == ResetHint::NotReset)
+            {
+                Arc::make_mut(first).reset_hint = ResetHint::Unknown;
+            }
+        }
+    }
+
     /// Whether a sample is a histogram.
     pub fn has_histograms(&self) -> bool {
         !self.histograms.is_empty()
@@ -478,6 +498,25 @@ mod tests {
         look_back(&windows, &times(0, 10, 13), 20, Taken::Value, &mut column);
         let found: Vec<_> = column.iter().collect();
         assert_eq!(found, [(0, 1.0), (1, 1.0), (5, 2.0), (10, 3.0), (11, 3.0)]);
+    }
+
+    #[test]
+    fn what_was_read_before_tells_whether_the_first_is_a_reset() {
+        let hint_after = |before: f64| {
+            let mut windows = Windows::new(true);
+            for (t_ms, count) in [(10, before), (20, 4.0), (30, 1.0)] {
+                let histogram = FloatHistogram { count, ..FloatHistogram::default() };
+                let histogram = Arc::new(Histogram::Float(histogram));
+                windows.samples_mut().push_histogram(t_ms, histogram);
+            }
+            windows.take_in_histograms();
+            windows.drop_until(10);
+            assert_eq!(windows.samples().timestamps, [20, 30]);
+            let hints = windows.histograms.iter().flatten().map(|h| h.reset_hint);
+            hints.collect::<Vec<_>>()
+        };
+        assert_eq!(hint_after(3.0), [ResetHint::NotReset, ResetHint::Reset]);
+        assert_eq!(hint_after(5.0), [ResetHint::Unknown, ResetHint::Reset]);
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! says so, so that results do not depend on the machine.
 //!
 //! COMPAT: a Prometheus on another architecture may differ in the last bit, as its own builds
-//! differ from one another. The logarithm of a subnormal number is the true one.
+//! differ from one another. Natural and decimal logarithms of subnormal numbers are those of the
+//! x86-64 build too, which takes the leading bit for one: they lie at -709.09 and above.
 
 #![allow(clippy::excessive_precision, reason = "coefficients stand as they were published")]
 
@@ -73,16 +74,16 @@ fn scale(fraction: f64, exponent: i32) -> f64 {
 pub fn ln(x: f64) -> f64 {
     const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-1;
     const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
-    if x.is_nan() || x == f64::INFINITY {
-        return x;
+    match x {
+        _ if x.is_nan() || x == f64::INFINITY => return x,
+        _ if x < 0.0 => return f64::NAN,
+        _ if x == 0.0 => return f64::NEG_INFINITY,
+        _ => {}
     }
-    if x < 0.0 {
-        return f64::NAN;
-    }
-    if x == 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    let (mut fraction, mut exponent) = split(x);
+    // The leading bit is taken for one, whether it is or not.
+    let bits = x.to_bits();
+    let mut fraction = f64::from_bits(bits & ((1 << 52) - 1) | 1022 << 52);
+    let mut exponent = (bits >> 52) as i32 - 1022;
     if fraction < SQRT_2 / 2.0 {
         fraction *= 2.0;
         exponent -= 1;
@@ -548,6 +549,9 @@ mod tests {
             (log2, 0x3fcc_0eb9_542f_03c8, 0xc001_8479_625a_5187),
             (log2, 0x406a_af47_1078_5d84, 0x401e_f3a6_772f_848b),
             (log2, 0x3fcf_05d3_8345_9f1c, 0xc000_5ba3_39cf_a3d8),
+            (ln, 0x0000_0000_0000_0001, 0xc086_28b7_6e3a_7b61),
+            (log10, 0x0000_0000_0000_0001, 0xc073_3f42_4bcb_5221),
+            (log2, 0x0000_0000_0000_0001, 0xc090_c800_0000_0000),
             (log10, 0x3fcc_0eb9_542f_03c8, 0xbfe5_17d8_4e42_5e69),
             (log10, 0x406a_af47_1078_5d84, 0x4002_a283_4727_b33d),
             (log10, 0x3fcf_05d3_8345_9f1c, 0xbfe3_b26b_099b_5530),

@@ -61,7 +61,7 @@ fn of_two(call: &mut Call<'_>, pick: fn(f64, f64) -> f64) -> Result<Operand, Que
 }
 
 /// The larger number; NaN if either is.
-fn larger(a: f64, b: f64) -> f64 {
+pub(crate) fn larger(a: f64, b: f64) -> f64 {
     match () {
         () if a == f64::INFINITY || b == f64::INFINITY => f64::INFINITY,
         () if a.is_nan() || b.is_nan() => f64::from_bits(NORMAL_NAN_BITS),
@@ -83,7 +83,7 @@ fn larger(a: f64, b: f64) -> f64 {
 }
 
 /// The smaller number; NaN if either is.
-fn smaller(a: f64, b: f64) -> f64 {
+pub(crate) fn smaller(a: f64, b: f64) -> f64 {
     -larger(-a, -b)
 }
 

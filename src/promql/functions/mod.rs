@@ -26,6 +26,8 @@ mod scalar;
 mod sort;
 pub mod window;
 
+pub(crate) use math::{larger, smaller};
+
 use super::annotations::Annotations;
 use super::ast::{Ast, Expr, NodeId, Span};
 use super::columns::{Column, Grid, Operand, Vector};

@@ -9,12 +9,14 @@ use crate::promql::budget::Budget;
 use crate::promql::columns::{Bitmap, Column, Series, Vector};
 use crate::promql::compensated::{nan_first, quantile};
 use crate::promql::engine::QueryError;
+use crate::promql::functions::{larger, smaller};
 
 /// Greatest parameter below 2^63 that a float holds.
 const INT64_MAX: f64 = 9_223_372_036_854_774_784.0;
 const INT64_MIN: f64 = -9_223_372_036_854_775_808.0;
 
-/// The parameter over the grid, and what is known of it as a whole.
+/// The parameter over the grid, and what is known of it as a whole. COMPAT: where a value is not
+/// a number, neither are the least and the greatest, unless they are infinite.
 struct Parameter<'a> {
     values: &'a [f64],
     min: f64,
@@ -26,8 +28,8 @@ impl<'a> Parameter<'a> {
     fn new(values: &'a [f64]) -> Self {
         Self {
             values,
-            min: values.iter().copied().fold(f64::MAX, f64::min),
-            max: values.iter().copied().fold(f64::MIN, f64::max),
+            min: values.iter().copied().fold(f64::MAX, smaller),
+            max: values.iter().copied().fold(f64::MIN, larger),
             any_nan: values.iter().any(|value| value.is_nan()),
         }
     }
