@@ -94,21 +94,23 @@ impl Block {
     }
 
     /// The series that satisfy `matchers` and have, or may have, a sample in `range`, in
-    /// ascending order of labels. `check` is called now and then; its error ends the work.
+    /// ascending order of labels. `check` is called now and then with the bytes that the selection
+    /// takes by then; its error ends the work.
     pub fn select<E: From<StorageError>>(
         self: &Arc<Self>,
         matchers: &[Matcher],
         range: TimeRange,
-        check: &dyn Fn() -> Result<(), E>,
+        check: &dyn Fn(u64) -> Result<(), E>,
     ) -> Result<Selection, E> {
-        let ordinals = self.with_view(|view| index::resolve(view, matchers))?;
+        let ordinals = self.with_view(|view| index::resolve(view, matchers, &|| check(0)))??;
+        let mut bytes = 0;
         let mut rows = self.index.rows();
         let mut selection = Selection::new(self);
         let is_all =
             range.min_ms <= self.meta.range.min_ms && range.max_ms >= self.meta.range.max_ms;
         for (i, ordinal) in (0_u32..).zip(&ordinals) {
             if i.is_multiple_of(SERIES_PER_CHECK) {
-                check()?;
+                check(bytes)?;
             }
             let hidden = selection.tombstones.of(ordinal);
             let before = selection.chunks.len();
@@ -126,9 +128,13 @@ impl Block {
                 }
             }
             if selection.chunks.len() > before {
-                selection.end_series(ordinal, skipped, rows.labels(ordinal)?);
+                let labels = rows.labels(ordinal)?;
+                let chunks = size_of_val(&selection.chunks[before..]);
+                bytes += (SERIES_BYTES + labels.as_bytes().len() + chunks) as u64;
+                selection.end_series(ordinal, skipped, labels);
             }
         }
+        check(bytes)?;
         Ok(selection)
     }
 
@@ -139,22 +145,28 @@ impl Block {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<RoaringBitmap, StorageError> {
-        let selection = self.select::<StorageError>(matchers, range, &|| Ok(()))?;
+        let selection = self.select::<StorageError>(matchers, range, &|_| Ok(()))?;
         Ok(selection.ordinals.into_iter().collect())
     }
 
-    /// Names of all labels of the series that satisfy `matchers`, sorted.
-    pub fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, StorageError> {
-        self.with_view(|view| index::label_names(view, matchers))
+    /// Names of all labels of the series that satisfy `matchers`, sorted. `check` is called now
+    /// and then; its error ends the work.
+    pub fn label_names<E: From<StorageError>>(
+        &self,
+        matchers: &[Matcher],
+        check: &dyn Fn() -> Result<(), E>,
+    ) -> Result<Vec<String>, E> {
+        self.with_view(|view| index::label_names(view, matchers, check))?
     }
 
     /// Values of label `name`, likewise.
-    pub fn label_values(
+    pub fn label_values<E: From<StorageError>>(
         &self,
         name: &str,
         matchers: &[Matcher],
-    ) -> Result<Vec<String>, StorageError> {
-        self.with_view(|view| index::label_values(view, name, matchers))
+        check: &dyn Fn() -> Result<(), E>,
+    ) -> Result<Vec<String>, E> {
+        self.with_view(|view| index::label_values(view, name, matchers, check))?
     }
 
     /// Walks over the whole block in ascending order of labels; for merging.
@@ -207,6 +219,9 @@ impl Block {
             .map_err(|e| self.chunks.corrupt(chunk.offset, e.to_string()))
     }
 }
+
+/// What a selected series takes besides labels and chunks.
+const SERIES_BYTES: usize = size_of::<Labels>() + 2 * size_of::<u32>() + size_of::<usize>();
 
 /// Columns that a selection keeps decoded.
 const COLUMNS_KEPT: usize = 1024;

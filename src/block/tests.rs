@@ -53,7 +53,7 @@ fn write_under(
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the check of a selection may fail")]
-fn none() -> Result<(), StorageError> {
+fn none(_bytes: u64) -> Result<(), StorageError> {
     Ok(())
 }
 

@@ -165,7 +165,7 @@ async fn serve(
     service.set_query_log(open_query_log(&process.config())?);
     // Set once, here.
     let _ = process.service.set(Arc::downgrade(&service));
-    process.metrics.set_queries_max(settings.http().queries_max);
+    settings.show_query_limits(&process.metrics, &process.config());
     for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!(%address, "Listening");
     }

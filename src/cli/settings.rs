@@ -1,6 +1,7 @@
 //! What the parts of the server take, made of the flags.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::flags::Flags;
@@ -12,11 +13,16 @@ use crate::http;
 use crate::promql::engine::{Engine, EngineOptions};
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
+use crate::select::{Limit, MemoryPool};
+use crate::telemetry::Metrics;
 
 /// How long samples are kept when nobody says.
 const RETENTION_MS: i64 = 15 * 24 * 60 * 60 * 1000;
 /// How many exemplars are kept when nobody says.
 const EXEMPLARS_MAX: i64 = 100_000;
+
+/// What queries may hold where nobody says how much memory there is.
+const QUERY_MEMORY_BYTES: u64 = 2 << 30;
 
 /// What the flags decide, once and for all.
 #[derive(Debug, Clone)]
@@ -29,6 +35,8 @@ pub struct Settings {
     pub listen: Vec<String>,
     /// Names given by `--enable-feature`.
     pub features: Vec<String>,
+    /// What all queries may hold together.
+    pub query_memory: Arc<MemoryPool>,
     /// All flags, as texts.
     pub flags: Flags,
 }
@@ -81,6 +89,7 @@ impl Settings {
             data: PathBuf::from(flags.text("storage.tsdb.path")),
             listen: flags.texts("web.listen-address").to_vec(),
             features,
+            query_memory: Arc::new(MemoryPool::new(total_memory(&flags))),
             flags,
         }
     }
@@ -141,11 +150,38 @@ impl Settings {
         Engine::new(EngineOptions {
             lookback_delta_ms: flags.duration_ms("query.lookback-delta"),
             max_samples: usize::try_from(flags.uint("query.max-samples")).unwrap_or(usize::MAX),
+            max_series: or_none(flags.uint("query.max-series")),
+            memory_bytes_max: match self.bytes("query.max-memory") {
+                0 => self.query_memory.bytes_max() / 2,
+                bytes => bytes,
+            },
+            memory: Arc::clone(&self.query_memory),
             timeout: duration(flags.duration_ms("query.timeout")),
             subquery_step_ms: config.global.evaluation_interval_ms,
             delayed_name_removal: self.has_feature("promql-delayed-name-removal"),
             use_start_timestamps: self.has_feature("use-start-timestamps"),
         })
+    }
+
+    /// Shows what bounds queries.
+    pub fn show_query_limits(&self, metrics: &Metrics, config: &Config) {
+        let engine = self.engine(config);
+        let options = engine.options();
+        let (places, timeout) = (self.http().queries_max, options.timeout);
+        metrics.set_queries_max(places);
+        metrics.set_query_limit("query.max-concurrency", places as f64);
+        metrics.set_query_limit("query.timeout", timeout.as_secs_f64());
+        let shown = |bound: u64| if bound == u64::MAX { 0.0 } else { bound as f64 };
+        for limit in Limit::ALL {
+            let bound = match limit {
+                Limit::Samples => options.max_samples as u64,
+                Limit::Series => options.max_series,
+                Limit::Memory => options.memory_bytes_max,
+                Limit::TotalMemory => self.query_memory.bytes_max(),
+            };
+            metrics.set_query_limit(limit.name(), shown(bound));
+        }
+        metrics.watch_query_memory(Arc::clone(&self.query_memory));
     }
 
     /// How much is kept under this configuration.
@@ -220,6 +256,23 @@ impl Settings {
     }
 }
 
+/// What all queries may hold together.
+fn total_memory(flags: &Flags) -> u64 {
+    let asked = flags.bytes("query.max-total-memory");
+    if asked > 0 {
+        return asked;
+    }
+    match memory_bytes_max() {
+        0 => QUERY_MEMORY_BYTES,
+        bytes => bytes / 4,
+    }
+}
+
+/// A bound of 0 is none.
+fn or_none(bound: u64) -> u64 {
+    if bound == 0 { u64::MAX } else { bound }
+}
+
 fn at_least_one(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX).clamp(1, tokio::sync::Semaphore::MAX_PERMITS)
 }
@@ -274,6 +327,25 @@ mod tests {
         let options = settings(&line).database(&empty);
         assert!(options.sync_interval.is_zero());
         assert_eq!((options.disk_reserve_bytes, options.quarantine_bytes_max), (64 << 20, 0));
+    }
+
+    #[test]
+    fn what_queries_may_take_is_set_by_flags() {
+        let empty = config::parse("", "t.yml").unwrap();
+        let usual = settings(&[]);
+        let (total, options) = (usual.query_memory.bytes_max(), usual.engine(&empty));
+        assert!(total > 0);
+        let options = options.options();
+        assert_eq!((options.memory_bytes_max, options.max_series), (total / 2, 10_000_000));
+        // A reload makes another engine; the pool stays.
+        assert!(Arc::ptr_eq(&options.memory, &usual.engine(&empty).options().memory));
+        let line =
+            ["--query.max-total-memory=64MiB", "--query.max-memory=48MiB", "--query.max-series=0"];
+        let set = settings(&line);
+        let engine = set.engine(&empty);
+        assert_eq!(set.query_memory.bytes_max(), 64 << 20);
+        assert_eq!(engine.options().memory_bytes_max, 48 << 20);
+        assert_eq!(engine.options().max_series, u64::MAX);
     }
 
     #[test]

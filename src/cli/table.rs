@@ -205,6 +205,27 @@ pub(super) const FLAGS: &[Flag] = &[
         "Samples that a query may hold in memory; one that needs more fails.",
     ),
     active(
+        "query.max-series",
+        Kind::Uint,
+        "10000000",
+        "Series that one selector of a query may find; a query that finds more fails. 0 sets no \
+         limit.",
+    ),
+    active(
+        "query.max-memory",
+        Kind::Bytes,
+        "0B",
+        "Memory that a query may take; one that needs more fails. 0 takes half of \
+         query.max-total-memory.",
+    ),
+    active(
+        "query.max-total-memory",
+        Kind::Bytes,
+        "0B",
+        "Memory that all queries together may take; one that needs more than is left fails. 0 \
+         takes a quarter of the memory that the process may use.",
+    ),
+    active(
         "enable-feature",
         Kind::Texts,
         "",

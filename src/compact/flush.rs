@@ -91,7 +91,7 @@ fn visit_series(
         for stretch in series.chunks(SERIES_PER_CAPTURE) {
             (workshop.check)()?;
             let ids: RoaringBitmap = stretch.iter().map(|(_, id)| *id).collect();
-            let captured = head.capture(&ids, window, workshop.check)?;
+            let captured = head.capture(&ids, window, &|_| (workshop.check)())?;
             for index in in_label_order(&captured) {
                 captured.read_around(index, window, &mut samples, &mut |e| (workshop.damaged)(&e));
                 visit(captured.labels(index), &samples)?;

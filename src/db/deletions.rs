@@ -72,8 +72,9 @@ impl Shared {
             result = result.and(done);
         }
         if self.head_overlaps(range) {
-            let ids = index::resolve(&self.head.index(), matchers);
-            result = result.and(self.head.delete(&ids, range));
+            let done = index::resolve(&self.head.index(), matchers, &|| self.check_open())
+                .and_then(|ids| self.head.delete(&ids, range));
+            result = result.and(done);
         }
         result
     }

@@ -1,11 +1,14 @@
 //! A database as a source of queries.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
+use roaring::RoaringBitmap;
+
 use super::{Database, Event, Shared};
-use crate::block::{Block, merge_exemplars};
+use crate::block::{Block, Selection, merge_exemplars};
 use crate::disk::StorageError;
 use crate::head::HeadIndex;
 use crate::index;
@@ -14,8 +17,73 @@ use crate::prometheus;
 use crate::promql::engine::{Engine, Query, QueryError, QueryOptions, QueryRange, QueryResult};
 use crate::promql::{ParseError, ParseOptions, parse};
 use crate::select::{
-    BlockSeries, Cancellation, DamageObserver, MergedSeries, Queryable, SelectError, SeriesSet,
+    BlockSeries, Cancellation, Charge, DamageObserver, MergedSeries, Queryable, SelectError,
+    SeriesSet,
 };
+
+/// Asks whether work is to end.
+type Check<'a> = &'a dyn Fn() -> Result<(), SelectError>;
+
+/// Watches over one selection: whether it is to end, and what it holds.
+struct Watch<'a> {
+    cancellation: &'a Cancellation,
+    charge: RefCell<Charge>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(cancellation: &'a Cancellation) -> Self {
+        Self { cancellation, charge: RefCell::new(cancellation.charge()) }
+    }
+
+    fn check(&self) -> Result<(), SelectError> {
+        Ok(self.cancellation.check()?)
+    }
+
+    fn check_series(&self, series: usize) -> Result<(), SelectError> {
+        self.cancellation.check_series(series as u64)
+    }
+
+    /// Does a part of the work, which says now and then how many bytes it holds by then.
+    fn hold<T>(
+        &self,
+        work: impl FnOnce(&dyn Fn(u64) -> Result<(), SelectError>) -> Result<T, SelectError>,
+    ) -> Result<T, SelectError> {
+        self.check()?;
+        let before = self.charge.borrow().bytes();
+        work(&|bytes| {
+            self.check()?;
+            Ok(self.charge.borrow_mut().set(before.saturating_add(bytes))?)
+        })
+    }
+
+    fn resolve(
+        &self,
+        head: HeadIndex<'_>,
+        matchers: &[Matcher],
+    ) -> Result<RoaringBitmap, SelectError> {
+        self.check()?;
+        let ids = index::resolve(&head, matchers, &|| self.check())?;
+        self.cancellation.check_series(ids.len())?;
+        Ok(ids)
+    }
+
+    /// What is held, for as long as the result is.
+    fn charge(self) -> Charge {
+        self.charge.into_inner()
+    }
+}
+
+/// Adds texts to a set that is charged for.
+fn add_texts(
+    found: &mut BTreeSet<String>,
+    texts: Vec<String>,
+    charge: &mut Charge,
+) -> Result<(), SelectError> {
+    let bytes = texts.iter().map(|text| text.len() + size_of::<String>());
+    charge.grow(bytes.sum::<usize>() as u64)?;
+    found.extend(texts);
+    Ok(())
+}
 
 impl Shared {
     /// Whether the head may have samples within `range`.
@@ -46,14 +114,15 @@ impl Shared {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
-        check: &dyn Fn() -> Result<(), SelectError>,
+        watch: &Watch<'_>,
     ) -> Result<(Vec<BlockSeries>, Vec<String>), SelectError> {
         let mut warnings = self.blocks.unreadable().to_vec();
-        let mut selections = self.select_prometheus(matchers, range, check, &mut warnings)?;
+        let mut selections = self.select_prometheus(matchers, range, watch, &mut warnings)?;
         for block in self.blocks.list().iter().filter(|b| b.meta().range.overlaps(range)) {
-            let answer = block.select(matchers, range, check);
+            let answer = watch.hold(|check| block.select(matchers, range, check));
             let selection = self.ask(block, answer, &mut warnings)?;
             let selection = selection.filter(|selection| !selection.is_empty());
+            watch.check_series(selection.as_ref().map_or(0, Selection::len))?;
             selections.extend(selection.map(BlockSeries::Own));
         }
         Ok((selections, warnings))
@@ -64,28 +133,30 @@ impl Shared {
         &self,
         range: TimeRange,
         cancellation: &Cancellation,
-        head: impl FnOnce(&HeadIndex<'_>) -> Vec<String>,
-        block: impl Fn(&Block) -> Result<Vec<String>, StorageError>,
-        prometheus: impl Fn(&prometheus::Block) -> Result<Vec<String>, StorageError>,
+        head: impl FnOnce(&HeadIndex<'_>, Check<'_>) -> Result<Vec<String>, SelectError>,
+        block: impl Fn(&Block, Check<'_>) -> Result<Vec<String>, SelectError>,
+        prometheus: impl Fn(&prometheus::Block, Check<'_>) -> Result<Vec<String>, SelectError>,
     ) -> Result<Vec<String>, SelectError> {
         self.check_open()?;
-        cancellation.check()?;
+        let check = || cancellation.check().map_err(SelectError::from);
+        check()?;
+        let mut charge = cancellation.charge();
         let mut found = BTreeSet::new();
         if self.head_overlaps(range) {
-            found.extend(head(&self.head.index()));
+            add_texts(&mut found, head(&self.head.index(), &check)?, &mut charge)?;
         }
         for each in self.blocks.list().iter().filter(|b| b.meta().range.overlaps(range)) {
-            cancellation.check()?;
-            let answer = block(each).map_err(SelectError::from);
-            found.extend(self.ask(each, answer, &mut Vec::new())?.into_iter().flatten());
+            check()?;
+            let answer = self.ask(each, block(each, &check), &mut Vec::new())?;
+            add_texts(&mut found, answer.unwrap_or_default(), &mut charge)?;
         }
         for each in self.takeover.list().iter().filter(|b| b.meta().range.overlaps(range)) {
-            cancellation.check()?;
-            match prometheus(each) {
-                Err(error @ StorageError::Corrupt { .. }) => {
+            check()?;
+            match prometheus(each, &check) {
+                Err(SelectError::Storage(error @ StorageError::Corrupt { .. })) => {
                     self.takeover.note_damage(each, &error);
                 }
-                answer => found.extend(answer?),
+                answer => add_texts(&mut found, answer?, &mut charge)?,
             }
         }
         Ok(found.into_iter().collect())
@@ -98,7 +169,7 @@ impl Shared {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
-        check: &dyn Fn() -> Result<(), SelectError>,
+        watch: &Watch<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<BlockSeries>, SelectError> {
         let mut selections = Vec::new();
@@ -107,10 +178,11 @@ impl Shared {
                 self.takeover.note_damage(block, &error);
                 warnings.push(format!("samples are missing: {error}"));
             };
-            match block.select(matchers, range, check, &mut damaged) {
+            match watch.hold(|check| block.select(matchers, range, check, &mut damaged)) {
                 Err(SelectError::Storage(error @ StorageError::Corrupt { .. })) => damaged(error),
                 selection => {
                     let selection = Some(selection?).filter(|selection| !selection.is_empty());
+                    watch.check_series(selection.as_ref().map_or(0, prometheus::Selection::len))?;
                     selections.extend(selection.map(BlockSeries::Prometheus));
                 }
             }
@@ -252,17 +324,17 @@ impl Queryable for Database {
     ) -> Result<Box<dyn SeriesSet>, SelectError> {
         let shared = &self.inner.shared;
         shared.check_open()?;
-        let check = || cancellation.check().map_err(SelectError::from);
-        check()?;
+        let watch = Watch::new(cancellation);
         // The head first: what a flush takes out of it afterwards is in the list of blocks.
         let mut head = None;
         if shared.head_overlaps(range) {
-            let ids = index::resolve(&shared.head.index(), matchers);
-            head = Some(shared.head.capture(&ids, range, &check)?);
+            let ids = watch.resolve(shared.head.index(), matchers)?;
+            head = Some(watch.hold(|check| shared.head.capture(&ids, range, check))?);
         }
-        let (selections, warnings) = shared.select_blocks(matchers, range, &check)?;
+        let (selections, warnings) = shared.select_blocks(matchers, range, &watch)?;
         let observer: Arc<dyn DamageObserver> = shared.clone();
-        Ok(Box::new(MergedSeries::new(head, selections, warnings).telling(observer)))
+        let merged = MergedSeries::merge(head, selections, warnings, cancellation, watch.charge())?;
+        Ok(Box::new(merged.telling(observer)))
     }
 
     fn series(
@@ -273,16 +345,16 @@ impl Queryable for Database {
     ) -> Result<Vec<Labels>, SelectError> {
         let shared = &self.inner.shared;
         shared.check_open()?;
-        let check = || cancellation.check().map_err(SelectError::from);
-        check()?;
+        let watch = Watch::new(cancellation);
         let mut found = Vec::new();
         if shared.head_overlaps(range) {
-            let ids = index::resolve(&shared.head.index(), matchers);
-            found = shared.head.labels_within(&ids, range, &check)?;
+            let ids = watch.resolve(shared.head.index(), matchers)?;
+            found = watch.hold(|check| shared.head.labels_within(&ids, range, check))?;
         }
-        let (selections, _) = shared.select_blocks(matchers, range, &check)?;
+        let (selections, _) = shared.select_blocks(matchers, range, &watch)?;
         if !selections.is_empty() {
-            let merged = MergedSeries::new(None, selections, Vec::new());
+            let charge = watch.charge();
+            let merged = MergedSeries::merge(None, selections, Vec::new(), cancellation, charge)?;
             found.extend((0..merged.len()).map(|index| merged.labels(index).clone()));
         }
         found.sort_unstable();
@@ -299,9 +371,9 @@ impl Queryable for Database {
         self.inner.shared.labels(
             range,
             cancellation,
-            |head| index::label_names(head, matchers),
-            |block| block.label_names(matchers),
-            |block| block.label_names(matchers),
+            |head, check| index::label_names(head, matchers, check),
+            |block, check| block.label_names(matchers, check),
+            |block, check| block.label_names(matchers, check),
         )
     }
 
@@ -315,9 +387,9 @@ impl Queryable for Database {
         self.inner.shared.labels(
             range,
             cancellation,
-            |head| index::label_values(head, name, matchers),
-            |block| block.label_values(name, matchers),
-            |block| block.label_values(name, matchers),
+            |head, check| index::label_values(head, name, matchers, check),
+            |block, check| block.label_values(name, matchers, check),
+            |block, check| block.label_values(name, matchers, check),
         )
     }
 

@@ -57,6 +57,15 @@ struct CapturedSeries {
     former: Vec<usize>,
 }
 
+impl CapturedSeries {
+    /// Bytes of what was copied of its samples.
+    fn copied_bytes(&self) -> u64 {
+        let loose = self.loose.iter().map(|(_, samples)| samples.len() * 2 * size_of::<f64>());
+        let column = self.column.as_ref().map_or(0, ColumnSnapshot::bytes);
+        (column + loose.sum::<usize>()) as u64
+    }
+}
+
 /// What the series of a group share.
 #[derive(Debug, Default)]
 struct CapturedGroup {
@@ -70,12 +79,13 @@ struct Moved;
 
 impl Head {
     /// Captures the series `ids` (unknown ones are left out) that have, or may have, a sample in
-    /// `range`. `check` is called every thousand series or so; its error ends the work.
+    /// `range`. `check` is called every thousand series or so with the bytes that the capture takes
+    /// by then; its error ends the work.
     pub fn capture<E: From<StorageError>>(
         &self,
         ids: &RoaringBitmap,
         range: TimeRange,
-        check: &dyn Fn() -> Result<(), E>,
+        check: &dyn Fn(u64) -> Result<(), E>,
     ) -> Result<Captured, E> {
         self.wait_until_replayed(ids, check)?;
         for attempt in 1.. {
@@ -87,7 +97,7 @@ impl Head {
             if let (Some(captured), false) = (captured, crossed) {
                 return Ok(captured);
             }
-            check()?;
+            check(0)?;
         }
         unreachable!("BUG: the loop has no end")
     }
@@ -96,7 +106,7 @@ impl Head {
     fn wait_until_replayed<E: From<StorageError>>(
         &self,
         ids: &RoaringBitmap,
-        check: &dyn Fn() -> Result<(), E>,
+        check: &dyn Fn(u64) -> Result<(), E>,
     ) -> Result<(), E> {
         if !self.is_recovering() {
             return Ok(());
@@ -110,6 +120,7 @@ impl Head {
             ids.iter().flat_map(of).filter(|&group| group != HOMELESS).collect()
         };
         // A series that moves meanwhile moves within its part, and the whole part is waited for.
+        let check = &|| check(0);
         groups.into_iter().try_for_each(|group| self.gate.wait(group, check).map(drop))
     }
 
@@ -117,9 +128,9 @@ impl Head {
         &self,
         ids: &RoaringBitmap,
         range: TimeRange,
-        check: &dyn Fn() -> Result<(), E>,
+        check: &dyn Fn(u64) -> Result<(), E>,
     ) -> Result<Option<Captured>, E> {
-        let (mut captured, numbers) = self.captured_series(ids, check)?;
+        let (mut captured, numbers, mut bytes) = self.captured_series(ids, check)?;
         let mut of_group: Vec<Vec<usize>> = vec![Vec::new(); numbers.len()];
         for (i, series) in captured.series.iter().enumerate() {
             of_group[series.group].push(i);
@@ -135,20 +146,27 @@ impl Head {
                 }
                 continue;
             };
-            match copy_group(&group, &of_group[index], &mut captured.series, range, check)? {
-                Ok(copy) => captured.groups[index] = copy,
+            let before = bytes;
+            let wanted = &of_group[index];
+            let check = &|copied| check(before + copied);
+            match copy_group(&group, wanted, &mut captured.series, range, check)? {
+                Ok((copy, copied)) => {
+                    captured.groups[index] = copy;
+                    bytes += copied;
+                }
                 Err(Moved) => return Ok(None),
             }
         }
         Ok(Some(captured))
     }
 
-    /// Labels and homes of the series that have one, and the numbers of the groups concerned.
+    /// Labels and homes of the series that have one, the numbers of the groups concerned, and the
+    /// bytes that all of it takes.
     fn captured_series<E>(
         &self,
         ids: &RoaringBitmap,
-        check: &dyn Fn() -> Result<(), E>,
-    ) -> Result<(Captured, Vec<u32>), E> {
+        check: &dyn Fn(u64) -> Result<(), E>,
+    ) -> Result<(Captured, Vec<u32>, u64), E> {
         let mut numbers = Vec::new();
         let mut indexes: HashMap<u32, usize> = HashMap::new();
         let mut index_of = |number: u32| {
@@ -158,13 +176,14 @@ impl Head {
             })
         };
         let mut series = Vec::new();
+        let mut bytes = 0;
         let mut register = self.register_read();
         for (n, id) in ids.iter().enumerate() {
             if n % SLOTS_PER_LOCK == 0 {
                 // Whoever waits to write comes first; everything else waits behind it. What moves
                 // meanwhile is found out when its group is copied.
                 drop(register);
-                check()?;
+                check(bytes)?;
                 register = self.register_read();
             }
             let home = register.home_of(id).filter(|home| home.group != HOMELESS);
@@ -174,6 +193,7 @@ impl Head {
             let former = register.former(id).iter().filter(|&&group| group != home.group);
             let former = former.map(|&group| index_of(group)).collect();
             let (column, loose) = (None, Vec::new());
+            bytes += (size_of::<CapturedSeries>() + labels.as_bytes().len()) as u64;
             series.push(CapturedSeries { id, labels, home, group, column, loose, former });
         }
         drop(register);
@@ -185,18 +205,18 @@ impl Head {
             series,
             columns: RwLock::default(),
         };
-        Ok((captured, numbers))
+        Ok((captured, numbers, bytes))
     }
 }
 
-/// Copies what `group` has of the series with these indexes.
+/// Copies what `group` has of the series with these indexes; gives the bytes besides.
 fn copy_group<E>(
     group: &Group,
     wanted: &[usize],
     series: &mut [CapturedSeries],
     range: TimeRange,
-    check: &dyn Fn() -> Result<(), E>,
-) -> Result<Result<CapturedGroup, Moved>, E> {
+    check: &dyn Fn(u64) -> Result<(), E>,
+) -> Result<Result<(CapturedGroup, u64), Moved>, E> {
     'attempts: for attempt in 1.. {
         let mut data = group.data();
         let disturbed = data.disturbed;
@@ -205,10 +225,11 @@ fn copy_group<E>(
             times: data.times.clone(),
             tiles: data.tiles.iter().filter(|tile| overlaps(tile, range)).cloned().collect(),
         };
+        let mut bytes = (copy.times.len() * size_of::<i64>()) as u64;
         for (n, wanted) in wanted.chunks(SLOTS_PER_LOCK).enumerate() {
             if n > 0 && attempt < ATTEMPTS {
                 drop(data);
-                check()?;
+                check(bytes)?;
                 data = group.data();
                 if data.disturbed != disturbed {
                     continue 'attempts;
@@ -218,9 +239,12 @@ fn copy_group<E>(
                 if !copy_series(group, &data, &mut series[index], range) {
                     return Ok(Err(Moved));
                 }
+                bytes += series[index].copied_bytes();
             }
         }
-        return Ok(Ok(copy));
+        drop(data);
+        check(bytes)?;
+        return Ok(Ok((copy, bytes)));
     }
     unreachable!("BUG: the loop has no end")
 }

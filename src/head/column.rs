@@ -340,6 +340,11 @@ fn emit(span: Range<u32>, value: f64, rows: &Range<u32>, visit: &mut impl FnMut(
 pub struct ColumnSnapshot(Column);
 
 impl ColumnSnapshot {
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.capacity()
+    }
+
     /// See [`Column::start_row`].
     pub fn start_row(&self) -> u32 {
         self.0.start_row

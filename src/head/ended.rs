@@ -83,7 +83,7 @@ impl Head {
         if ended.is_empty() {
             return lasts;
         }
-        let never = || Ok::<(), StorageError>(());
+        let never = |_| Ok::<(), StorageError>(());
         let Ok(captured) = self.capture(&ended, TimeRange::ALL, &never) else { return lasts };
         let mut samples = Samples::default();
         for index in 0..captured.len() {

@@ -140,6 +140,7 @@ impl LabelIndex for HeadIndex<'_> {
                     Judged::Taken => taken.push(n),
                     Judged::Refused => {}
                     Judged::RefusedPrefix(len) => walk.pass(n, len),
+                    Judged::Stop => return union,
                 }
             }
             if !taken.is_empty() {

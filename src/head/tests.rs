@@ -117,7 +117,7 @@ fn push(
 
 fn capture(head: &Head, range: TimeRange) -> super::Captured {
     let ids: RoaringBitmap = head.index().all();
-    head.capture::<StorageError>(&ids, range, &|| Ok(())).unwrap()
+    head.capture::<StorageError>(&ids, range, &|_| Ok(())).unwrap()
 }
 
 /// What a sample is, in a number: the bits of a plain float, else a hash.

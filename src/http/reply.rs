@@ -45,16 +45,27 @@ impl ErrorKind {
     }
 }
 
+/// Names of the limits that are not counted where samples and bytes are.
+pub(super) const TIMEOUT: &str = "query.timeout";
+pub(super) const CONCURRENCY: &str = "query.max-concurrency";
+
 /// An error of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub(super) kind: ErrorKind,
     pub(super) message: String,
+    /// Name of the limit on queries that was reached.
+    pub(super) limit: Option<&'static str>,
 }
 
 impl ApiError {
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), limit: None }
+    }
+
+    /// The same, because a limit was reached.
+    pub(super) fn at_limit(self, name: &'static str) -> Self {
+        Self { limit: Some(name), ..self }
     }
 
     pub(super) fn bad_data(message: impl Into<String>) -> Self {
@@ -75,7 +86,12 @@ impl From<QueryError> for ApiError {
             QueryError::Select(_) => ErrorKind::Internal,
             _ => ErrorKind::Execution,
         };
-        Self::new(kind, error.to_string())
+        let reached = match &error {
+            QueryError::Limit(reached) => Some(reached.limit.name()),
+            QueryError::TimedOut => Some(TIMEOUT),
+            _ => None,
+        };
+        Self { limit: reached, ..Self::new(kind, error.to_string()) }
     }
 }
 
@@ -86,7 +102,12 @@ impl From<SelectError> for ApiError {
             SelectError::Stopped(Stopped::TimedOut) => ErrorKind::Timeout,
             _ => ErrorKind::Execution,
         };
-        Self::new(kind, error.to_string())
+        let reached = match &error {
+            SelectError::Limit(reached) => Some(reached.limit.name()),
+            SelectError::Stopped(Stopped::TimedOut) => Some(TIMEOUT),
+            _ => None,
+        };
+        Self { limit: reached, ..Self::new(kind, error.to_string()) }
     }
 }
 

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use super::api::{admin, exemplars, query, series, status, syntax, targets, write};
 use super::params::Params;
 use super::query_log::Origin;
-use super::reply::{self, ApiError, ErrorKind};
+use super::reply::{self, ApiError, CONCURRENCY, ErrorKind};
 use super::service::{Lifecycle, Service};
 use super::stream::{Sink, answer};
 use super::{cors, counted::Counted, health, page};
@@ -183,9 +183,10 @@ fn json_handler(
                 Err(error) => reply::error(&error),
                 Ok((params, gzip)) => {
                     let timeout = service.engine().options().timeout;
-                    let cancellation = Cancellation::at(Instant::now() + timeout);
+                    let cancellation = service.cancellation(Instant::now() + timeout);
                     answer(JSON, gzip, cancellation, move |sink, cancellation| {
                         work(&service, &params, sink, cancellation)
+                            .inspect_err(|error| count_limit(&service, error))
                     })
                     .await
                 }
@@ -246,15 +247,24 @@ async fn run_query(service: Arc<Service>, request: Request, work: Query) -> Resp
     let place = service.query_places().acquire_owned();
     let Ok(Ok(place)) = tokio::time::timeout_at(deadline.into(), place).await else {
         let error = ApiError::new(ErrorKind::Timeout, "query timed out in query queue");
+        count_limit(&service, &error.clone().at_limit(CONCURRENCY));
         return reply::error(&error);
     };
     service.control.counts().observe_query_slice(QuerySlice::QueueTime, queued.elapsed());
-    answer(JSON, gzip, Cancellation::at(deadline), move |sink, cancellation| {
+    answer(JSON, gzip, service.cancellation(deadline), move |sink, cancellation| {
         let active = service.active_queries().and_then(|all| all.begin(params.text("query")));
         let _held = (place, running, active);
         work(&service, &params, &origin, sink, cancellation)
+            .inspect_err(|error| count_limit(&service, error))
     })
     .await
+}
+
+/// Counts work that ended at a limit.
+fn count_limit(service: &Service, error: &ApiError) {
+    if let Some(limit) = error.limit {
+        service.control.counts().query_refused(limit);
+    }
 }
 
 async fn metrics(State(service): Shared, headers: HeaderMap) -> Response {

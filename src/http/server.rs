@@ -20,6 +20,10 @@ use super::service::Service;
 
 /// How long requests under way may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long queries may go on; they end with an error then, which their clients still get.
+const WORK_GRACE: Duration = Duration::from_millis(200);
+/// How long connections may take after that.
+const END_GRACE: Duration = Duration::from_millis(300);
 /// Greatest size of a request's head.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
@@ -79,7 +83,10 @@ pub async fn serve(
     }
     // All places free means that all connections have ended.
     let all = service.settings.connections_max as u32;
-    let _ = tokio::time::timeout(GRACE, places.acquire_many(all)).await;
+    if tokio::time::timeout(WORK_GRACE, places.acquire_many(all)).await.is_err() {
+        service.cancel_all();
+        let _ = tokio::time::timeout(END_GRACE, places.acquire_many(all)).await;
+    }
 }
 
 async fn accept_loop(

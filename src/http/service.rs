@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -15,6 +15,7 @@ use crate::promql::engine::Engine;
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
 use crate::remote::KnownSeries;
+use crate::select::Cancellation;
 use crate::telemetry::Metrics;
 
 /// What the flags decide.
@@ -81,6 +82,8 @@ pub struct Service {
     engine: RwLock<Arc<Engine>>,
     state: AtomicU8,
     queries: Arc<Semaphore>,
+    /// Ends whatever runs when the process stops.
+    stop: Cancellation,
     /// What pushes have named so far.
     pub(super) pushed_series: KnownSeries,
     active: OnceLock<Arc<ActiveQueries>>,
@@ -98,6 +101,7 @@ impl Service {
             database: OnceLock::new(),
             engine: RwLock::new(Arc::new(engine)),
             state: AtomicU8::new(0),
+            stop: Cancellation::new(),
             queries: Arc::new(Semaphore::new(settings.queries_max)),
             pushed_series: KnownSeries::default(),
             active: OnceLock::new(),
@@ -117,6 +121,17 @@ impl Service {
     /// From now on `/-/ready` says no.
     pub fn set_stopping(&self) {
         self.state.store(2, Ordering::Release);
+    }
+
+    /// What work that may last until `deadline` is to look at: it ends with the process too, and
+    /// its memory is counted.
+    pub(super) fn cancellation(&self, deadline: Instant) -> Cancellation {
+        Cancellation::at(deadline).under(&self.stop).within(self.engine().account())
+    }
+
+    /// Ends all work that reads.
+    pub(super) fn cancel_all(&self) {
+        self.stop.cancel();
     }
 
     /// Takes another engine: the default step of subqueries follows the configuration.

@@ -17,6 +17,7 @@ mod tests;
 pub mod units;
 mod verify;
 mod view;
+mod watch;
 mod writer;
 
 use roaring::{MultiOps, RoaringBitmap};
@@ -52,6 +53,8 @@ pub enum Judged {
     Refused,
     /// They are not, nor are those of any value that begins with this many bytes of this one.
     RefusedPrefix(usize),
+    /// They are not, and no further value is looked at.
+    Stop,
 }
 
 /// Label pairs and the series that carry them. Series are numbers: ids in the head, ordinals in a
@@ -98,6 +101,7 @@ pub trait LabelIndex {
             }
             Judged::Refused => Visit::Next,
             Judged::RefusedPrefix(len) => Visit::Past(len),
+            Judged::Stop => Visit::Stop,
         });
         union | lists.union()
     }
@@ -142,12 +146,12 @@ pub trait LabelIndex {
     }
 
     /// What `make` gives for `matcher`, or gave before, where the index never changes and
-    /// remembers it.
+    /// remembers it. Nothing where `make` gives nothing, which is not remembered.
     fn remembered(
         &self,
         _matcher: &Matcher,
-        make: &mut dyn FnMut() -> RoaringBitmap,
+        make: &mut dyn FnMut() -> Option<RoaringBitmap>,
     ) -> RoaringBitmap {
-        make()
+        make().unwrap_or_default()
     }
 }

@@ -11,12 +11,24 @@ use std::collections::BTreeSet;
 
 use roaring::{MultiOps, RoaringBitmap};
 
+use super::watch::Watched;
 use super::{Judged, LabelIndex, Visit};
 use crate::model::{MatchOp, Matcher};
 use crate::regex::{Regex, Seeking, Shortcut};
 
-/// The series that satisfy all matchers; all series where there is none.
-pub fn resolve(index: &impl LabelIndex, matchers: &[Matcher]) -> RoaringBitmap {
+/// The series that satisfy all matchers; all series where there is none. `check` is called every
+/// few hundred values that are looked at; its error ends the work.
+pub fn resolve<E>(
+    index: &impl LabelIndex,
+    matchers: &[Matcher],
+    check: &dyn Fn() -> Result<(), E>,
+) -> Result<RoaringBitmap, E> {
+    let watched = Watched::new(index, check);
+    let series = satisfying(&watched, matchers);
+    watched.finish(series)
+}
+
+fn satisfying(index: &impl LabelIndex, matchers: &[Matcher]) -> RoaringBitmap {
     let (mut narrowing, mut subtracting): (Vec<&Matcher>, Vec<&Matcher>) =
         matchers.iter().partition(|matcher| !matcher.matches_empty());
     narrowing.sort_by_cached_key(|matcher| cost(index, matcher));
@@ -48,13 +60,23 @@ pub fn resolve(index: &impl LabelIndex, matchers: &[Matcher]) -> RoaringBitmap {
     result
 }
 
-/// Names of all labels of the series that satisfy `matchers`, sorted.
-pub fn label_names(index: &impl LabelIndex, matchers: &[Matcher]) -> Vec<String> {
+/// Names of all labels of the series that satisfy `matchers`, sorted; `check` as in [`resolve`].
+pub fn label_names<E>(
+    index: &impl LabelIndex,
+    matchers: &[Matcher],
+    check: &dyn Fn() -> Result<(), E>,
+) -> Result<Vec<String>, E> {
+    let watched = Watched::new(index, check);
+    let names = names(&watched, matchers);
+    watched.finish(names)
+}
+
+fn names(index: &impl LabelIndex, matchers: &[Matcher]) -> Vec<String> {
     let mut names = Vec::new();
     if matchers.is_empty() {
         index.visit_names(&mut |name| names.push(name.to_owned()));
     } else {
-        let series = resolve(index, matchers);
+        let series = satisfying(index, matchers);
         if !series.is_empty() {
             names = index.names_of(&series);
         }
@@ -64,8 +86,20 @@ pub fn label_names(index: &impl LabelIndex, matchers: &[Matcher]) -> Vec<String>
     names
 }
 
-/// Values of label `name` among the series that satisfy `matchers`, sorted.
-pub fn label_values(index: &impl LabelIndex, name: &str, matchers: &[Matcher]) -> Vec<String> {
+/// Values of label `name` among the series that satisfy `matchers`, sorted; `check` as in
+/// [`resolve`].
+pub fn label_values<E>(
+    index: &impl LabelIndex,
+    name: &str,
+    matchers: &[Matcher],
+    check: &dyn Fn() -> Result<(), E>,
+) -> Result<Vec<String>, E> {
+    let watched = Watched::new(index, check);
+    let values = values(&watched, name, matchers);
+    watched.finish(values)
+}
+
+fn values(index: &impl LabelIndex, name: &str, matchers: &[Matcher]) -> Vec<String> {
     let mut values = Vec::new();
     if matchers.is_empty() {
         index.visit_values(name, "", &mut |value| {
@@ -76,7 +110,7 @@ pub fn label_values(index: &impl LabelIndex, name: &str, matchers: &[Matcher]) -
         values.dedup();
         return values;
     }
-    let series = resolve(index, matchers);
+    let series = satisfying(index, matchers);
     if series.is_empty() {
         return values;
     }
@@ -206,7 +240,7 @@ fn with_value(
     let matched = wanted == matches!(matcher.op, MatchOp::Regex | MatchOp::Equal);
     index.remembered(matcher, &mut || {
         let mut seeker = matcher.regex().filter(|_| matched).and_then(Regex::seeker);
-        index.union(&matcher.name, prefix, &mut |value| {
+        Some(index.union(&matcher.name, prefix, &mut |value| {
             let sought = seeker.as_mut().map_or(Seeking::Unknown, |seeker| seeker.seek(value));
             match sought {
                 Seeking::Dead(len) => Judged::RefusedPrefix(len),
@@ -214,7 +248,7 @@ fn with_value(
                 Seeking::Unknown if matcher.matches(value) == wanted => Judged::Taken,
                 Seeking::NoMatch | Seeking::Unknown => Judged::Refused,
             }
-        })
+        }))
     })
 }
 
@@ -271,6 +305,30 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "a check may fail")]
+    fn never() -> Result<(), ()> {
+        Ok(())
+    }
+
+    #[test]
+    fn work_on_many_values_is_broken_off() {
+        let many = |i: u32| Labels::from_pairs([("a", format!("v{i}"))]);
+        let index = Naive((0..2000).map(many).collect());
+        let calls = std::cell::Cell::new(0);
+        let second_time = || {
+            calls.set(calls.get() + 1);
+            if calls.get() == 2 { Err("enough") } else { Ok(()) }
+        };
+        for text in ["v.*[13579]", "(v1|v2).*|v3"] {
+            let matcher = Matcher::new("a", MatchOp::Regex, text).unwrap();
+            calls.set(0);
+            assert_eq!(resolve(&index, &[matcher], &second_time), Err("enough"), "{text}");
+            assert_eq!(calls.get(), 2);
+        }
+        calls.set(0);
+        assert_eq!(label_values(&index, "a", &[], &second_time), Err("enough"));
+    }
+
     fn satisfies(labels: &Labels, matchers: &[Matcher]) -> bool {
         matchers.iter().all(|m| m.matches(labels.get(&m.name).unwrap_or("")))
     }
@@ -305,16 +363,17 @@ mod tests {
                 .filter(|(_, labels)| satisfies(labels, &matchers))
                 .map(|(i, _)| i)
                 .collect();
-            prop_assert_eq!(resolve(&index, &matchers).iter().collect::<Vec<_>>(), hits.clone());
+            let found = resolve(&index, &matchers, &never).unwrap();
+            prop_assert_eq!(found.iter().collect::<Vec<_>>(), hits.clone());
             let hits = || hits.iter().map(|&i| &index.0[i as usize]);
             let mut names: Vec<&str> = hits().flatten().map(|(name, _)| name).collect();
             names.sort_unstable();
             names.dedup();
-            prop_assert_eq!(label_names(&index, &matchers), names);
+            prop_assert_eq!(label_names(&index, &matchers, &never).unwrap(), names);
             let mut values: Vec<&str> = hits().filter_map(|l| l.get("a")).collect();
             values.sort_unstable();
             values.dedup();
-            prop_assert_eq!(label_values(&index, "a", &matchers), values);
+            prop_assert_eq!(label_values(&index, "a", &matchers, &never).unwrap(), values);
         }
     }
 }

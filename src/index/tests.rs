@@ -14,6 +14,11 @@ use crate::model::{Labels, MatchOp, Matcher};
 
 const PATH: &str = "/index";
 
+#[expect(clippy::unnecessary_wraps, reason = "a check may fail")]
+fn never() -> Result<(), StorageError> {
+    Ok(())
+}
+
 fn chunks_of(i: usize, offset: &mut u64) -> Vec<ChunkRef> {
     (0..=i % 3)
         .map(|part| {
@@ -239,7 +244,7 @@ fn index_of_a_cluster_is_small() {
     let index = IndexReader::open(&disk, Path::new(PATH)).unwrap();
     index.verify().unwrap();
     let view = index.view();
-    let hits = resolve(&view, &[Matcher::equal("__name__", "container_metric_7")]);
+    let hits = resolve(&view, &[Matcher::equal("__name__", "container_metric_7")], &never).unwrap();
     view.finish().unwrap();
     assert_eq!(hits.len(), 150);
     let mut rows = index.rows();
@@ -293,7 +298,8 @@ fn matchers_find_what_a_look_at_every_series_finds() {
             (0..).zip(&series).filter(|(_, labels)| is_hit(labels)).map(|hit| hit.0).collect();
         assert!(!hits.is_empty(), "{set:?} finds something");
         let view = index.view();
-        assert_eq!(resolve(&view, &matchers).iter().collect::<Vec<_>>(), hits, "{set:?}");
+        let found = resolve(&view, &matchers, &never).unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>(), hits, "{set:?}");
         let pairs = || hits.iter().flat_map(|&hit| series[hit as usize].iter());
         let sorted = |mut texts: Vec<&str>| {
             texts.sort_unstable();
@@ -301,10 +307,11 @@ fn matchers_find_what_a_look_at_every_series_finds() {
             texts.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         let names = sorted(pairs().map(|pair| pair.0).collect());
-        assert_eq!(label_names(&view, &matchers), names, "{set:?}");
+        assert_eq!(label_names(&view, &matchers, &never).unwrap(), names, "{set:?}");
         for label in ["pod", "zone", "nothing"] {
             let values = pairs().filter(|pair| pair.0 == label).map(|pair| pair.1).collect();
-            assert_eq!(label_values(&view, label, &matchers), sorted(values), "{set:?}");
+            let found = label_values(&view, label, &matchers, &never).unwrap();
+            assert_eq!(found, sorted(values), "{set:?}");
         }
         view.finish().unwrap();
     }

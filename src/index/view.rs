@@ -53,11 +53,15 @@ impl<'a> IndexView<'a> {
     }
 
     /// What `make` gives, or gave before. What an error stands behind is not kept.
-    fn cached(&self, asked: Asked, make: &mut dyn FnMut() -> RoaringBitmap) -> RoaringBitmap {
+    fn cached(
+        &self,
+        asked: Asked,
+        make: &mut dyn FnMut() -> Option<RoaringBitmap>,
+    ) -> RoaringBitmap {
         if let Some(known) = self.index.cache.find(&asked) {
             return (*known).clone();
         }
-        let made = make();
+        let Some(made) = make() else { return RoaringBitmap::new() };
         if self.error.borrow().is_none() {
             self.index.cache.keep(asked, made.clone().into());
         }
@@ -80,6 +84,7 @@ impl<'a> IndexView<'a> {
                 Judged::Taken => {}
                 Judged::Refused => return Visit::Next,
                 Judged::RefusedPrefix(len) => return Visit::Past(len),
+                Judged::Stop => return Visit::Stop,
             }
             match self.index.read_list(list) {
                 Ok(list) => lists.push(list),
@@ -211,7 +216,7 @@ impl LabelIndex for IndexView<'_> {
 
     fn carriers(&self, name: &str) -> RoaringBitmap {
         let Some(number) = self.index.name(name) else { return RoaringBitmap::new() };
-        let mut all = || self.keep(self.unite(number, "", &mut |_| Judged::Taken));
+        let mut all = || Some(self.keep(self.unite(number, "", &mut |_| Judged::Taken)));
         self.cached(Asked::Carriers(number), &mut all)
     }
 
@@ -230,7 +235,7 @@ impl LabelIndex for IndexView<'_> {
     fn remembered(
         &self,
         matcher: &Matcher,
-        make: &mut dyn FnMut() -> RoaringBitmap,
+        make: &mut dyn FnMut() -> Option<RoaringBitmap>,
     ) -> RoaringBitmap {
         self.cached(Asked::Matcher(matcher.to_string()), make)
     }

@@ -18,6 +18,8 @@ use crate::{block, index};
 
 /// How many series are looked at between two looks at whether anybody waits.
 const SERIES_PER_CHECK: u32 = 256;
+/// What a selected series takes besides labels and chunks.
+const SERIES_BYTES: usize = size_of::<Selected>();
 
 /// An open block.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl Block {
         range: TimeRange,
     ) -> Result<RoaringBitmap, StorageError> {
         let mut damage = None;
-        let selection = self.select(matchers, range, &|| Ok(()), &mut |error| {
+        let selection = self.select(matchers, range, &|_| Ok(()), &mut |error| {
             damage.get_or_insert(error);
         })?;
         let numbers = selection.series.iter().map(|series| series.number).collect();
@@ -91,7 +93,8 @@ impl Block {
 
     /// Numbers of the series that satisfy `matchers`, ascending as their labels do.
     pub fn resolve(&self, matchers: &[Matcher]) -> Result<RoaringBitmap, StorageError> {
-        self.with_view(|view| index::resolve(view, matchers))
+        let never = || Ok::<(), StorageError>(());
+        self.with_view(|view| index::resolve(view, matchers, &never))?
     }
 
     /// The series that satisfy `matchers` and have, or may have, a sample in `range`, in
@@ -101,10 +104,11 @@ impl Block {
         self: &Arc<Self>,
         matchers: &[Matcher],
         range: TimeRange,
-        check: &dyn Fn() -> Result<(), E>,
+        check: &dyn Fn(u64) -> Result<(), E>,
         damaged: &mut dyn FnMut(StorageError),
     ) -> Result<Selection, E> {
-        self.select_numbers(self.resolve(matchers)?.iter(), range, check, damaged)
+        let numbers = self.with_view(|view| index::resolve(view, matchers, &|| check(0)))??;
+        self.select_numbers(numbers.iter(), range, check, damaged)
     }
 
     /// The same for series given by their numbers, ascending.
@@ -112,20 +116,24 @@ impl Block {
         self: &Arc<Self>,
         numbers: impl Iterator<Item = u32>,
         range: TimeRange,
-        check: &dyn Fn() -> Result<(), E>,
+        check: &dyn Fn(u64) -> Result<(), E>,
         damaged: &mut dyn FnMut(StorageError),
     ) -> Result<Selection, E> {
         let mut rows = self.index.rows();
         let mut selection = Selection::new(self);
+        let mut bytes = 0;
         for (i, number) in (0_u32..).zip(numbers) {
             if i.is_multiple_of(SERIES_PER_CHECK) {
-                check()?;
+                check(bytes)?;
             }
             let read = rows.read(number).and_then(|()| {
                 let wanted = rows.chunks().iter().filter(|chunk| chunk.range.overlaps(range));
                 let wanted: Vec<ChunkRow> = wanted.copied().collect();
                 if !wanted.is_empty() {
-                    selection.push(number, rows.labels()?, &wanted);
+                    let labels = rows.labels()?;
+                    let chunks = size_of_val(wanted.as_slice());
+                    bytes += (SERIES_BYTES + labels.as_bytes().len() + chunks) as u64;
+                    selection.push(number, labels, &wanted);
                 }
                 Ok(())
             });
@@ -134,22 +142,29 @@ impl Block {
                 other => other?,
             }
         }
+        check(bytes)?;
         selection.sort();
         Ok(selection)
     }
 
-    /// Names of all labels of the series that satisfy `matchers`, sorted.
-    pub fn label_names(&self, matchers: &[Matcher]) -> Result<Vec<String>, StorageError> {
-        self.with_view(|view| index::label_names(view, matchers))
+    /// Names of all labels of the series that satisfy `matchers`, sorted. `check` is called now
+    /// and then; its error ends the work.
+    pub fn label_names<E: From<StorageError>>(
+        &self,
+        matchers: &[Matcher],
+        check: &dyn Fn() -> Result<(), E>,
+    ) -> Result<Vec<String>, E> {
+        self.with_view(|view| index::label_names(view, matchers, check))?
     }
 
     /// Values of label `name`, likewise.
-    pub fn label_values(
+    pub fn label_values<E: From<StorageError>>(
         &self,
         name: &str,
         matchers: &[Matcher],
-    ) -> Result<Vec<String>, StorageError> {
-        self.with_view(|view| index::label_values(view, name, matchers))
+        check: &dyn Fn() -> Result<(), E>,
+    ) -> Result<Vec<String>, E> {
+        self.with_view(|view| index::label_values(view, name, matchers, check))?
     }
 
     fn with_view<T>(&self, read: impl FnOnce(&View<'_>) -> T) -> Result<T, StorageError> {

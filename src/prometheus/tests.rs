@@ -61,7 +61,7 @@ fn open(disk: &Arc<dyn Disk>, ulid: Ulid) -> Arc<Block> {
 }
 
 fn select(block: &Arc<Block>, matchers: &[Matcher], range: TimeRange) -> Selection {
-    let check = &|| Ok::<(), StorageError>(());
+    let check = &|_| Ok::<(), StorageError>(());
     block.select(matchers, range, check, &mut |error| panic!("{error}")).unwrap()
 }
 
@@ -95,8 +95,14 @@ fn what_is_written_is_found() {
     let range = TimeRange { min_ms: 1_800_000, max_ms: 1_830_000 };
     let some = select(&block, &[Matcher::equal("__name__", "a")], range);
     assert_eq!(read(&some, 0, range).timestamps, [1_800_000, 1_815_000, 1_830_000]);
-    assert_eq!(block.label_names(&[]).unwrap(), ["__name__", "job"]);
-    assert_eq!(block.label_values("__name__", &[]).unwrap(), ["a", "b", "c"]);
+    assert_eq!(
+        block.label_names(&[], &|| Ok::<(), StorageError>(())).unwrap(),
+        ["__name__", "job"]
+    );
+    assert_eq!(
+        block.label_values("__name__", &[], &|| Ok::<(), StorageError>(())).unwrap(),
+        ["a", "b", "c"]
+    );
     let late = TimeRange { min_ms: 5_000_000, max_ms: 6_000_000 };
     assert!(select(&block, &[], late).is_empty());
 }
@@ -145,7 +151,7 @@ fn damage_is_told_and_never_answered() {
             disk.create(&dir.join(name)).unwrap().append(&damaged).unwrap();
             let Ok(block) = Block::open(&*disk, &dir) else { continue };
             let (block, mut told) = (Arc::new(block), 0);
-            let check = &|| Ok::<(), StorageError>(());
+            let check = &|_| Ok::<(), StorageError>(());
             let selected = block.select(&[], TimeRange::ALL, check, &mut |_| told += 1);
             let Ok(selection) = selected else { continue };
             let mut found = 0;

@@ -1,74 +1,107 @@
 //! What a query may hold in memory, and how long it may run.
 //!
-//! Slots of columns and samples of windows count alike; they are charged before they are
-//! allocated.
+//! Two counts are kept. Samples are Prometheus's measure: slots of columns and samples of windows
+//! alike, bounded by `query.max-samples`. Bytes are ours: the same slots and samples, and what
+//! labels and series take besides, bounded for the query and for all queries together by the
+//! account that comes with the [`Cancellation`]. Both are charged before they are allocated.
 
-use std::cell::Cell;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::engine::QueryError;
-use crate::select::{Cancellation, Stopped};
+use crate::select::{Cancellation, Limit, LimitReached, SAMPLE_BYTES};
 
 /// The budget of one query.
 #[derive(Debug)]
 pub(super) struct Budget<'a> {
     max_samples: usize,
-    held: Cell<usize>,
-    peak: Cell<usize>,
-    looked_at: Cell<u64>,
-    samples_read: Cell<u64>,
+    held: AtomicUsize,
+    peak: AtomicUsize,
+    /// Bytes taken from the account.
+    bytes: AtomicU64,
+    looked_at: AtomicU64,
+    samples_read: AtomicU64,
     /// Calls of [`Budget::check_time`] left until it looks at the clock.
-    calls_left: Cell<u32>,
+    calls_left: AtomicU32,
     /// What `looked_at` was when the clock was looked at.
-    checked_at: Cell<u64>,
-    deadline: Option<Instant>,
+    checked_at: AtomicU64,
     cancellation: &'a Cancellation,
 }
 
 impl<'a> Budget<'a> {
-    /// A budget of `max_samples` that ends at `deadline`.
-    pub(super) fn new(
-        max_samples: usize,
-        deadline: Option<Instant>,
-        cancellation: &'a Cancellation,
-    ) -> Self {
+    /// A budget of `max_samples`, and of the account and the time that `cancellation` gives.
+    pub(super) fn new(max_samples: usize, cancellation: &'a Cancellation) -> Self {
         Self {
             max_samples,
-            held: Cell::new(0),
-            peak: Cell::new(0),
-            looked_at: Cell::new(0),
-            samples_read: Cell::new(0),
-            calls_left: Cell::new(0),
-            checked_at: Cell::new(0),
-            deadline,
+            held: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            looked_at: AtomicU64::new(0),
+            samples_read: AtomicU64::new(0),
+            calls_left: AtomicU32::new(0),
+            checked_at: AtomicU64::new(0),
             cancellation,
         }
     }
 
     /// Takes `samples` until [`Budget::release`].
     pub(super) fn charge(&self, samples: usize) -> Result<(), QueryError> {
-        let held = self.held.get().saturating_add(samples);
+        let held = self.held.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
         if held > self.max_samples {
-            return Err(QueryError::TooManySamples);
+            self.held.fetch_sub(samples, Ordering::Relaxed);
+            return Err(self.too_many(held));
         }
-        self.held.set(held);
-        self.peak.set(self.peak.get().max(held));
+        self.charge_bytes((samples as u64).saturating_mul(SAMPLE_BYTES)).inspect_err(|_| {
+            self.held.fetch_sub(samples, Ordering::Relaxed);
+        })?;
+        self.peak.fetch_max(held, Ordering::Relaxed);
         Ok(())
     }
 
     /// Gives back what was charged.
     pub(super) fn release(&self, samples: usize) {
-        self.held.set(self.held.get().saturating_sub(samples));
+        let held = self.held.load(Ordering::Relaxed);
+        let samples = samples.min(held);
+        self.held.fetch_sub(samples, Ordering::Relaxed);
+        self.release_bytes((samples as u64).saturating_mul(SAMPLE_BYTES));
+    }
+
+    /// Takes `bytes` that are no samples until [`Budget::release_bytes`].
+    pub(super) fn charge_bytes(&self, bytes: u64) -> Result<(), QueryError> {
+        if let Some(account) = self.cancellation.account() {
+            account.take(bytes)?;
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Gives back bytes that were charged.
+    pub(super) fn release_bytes(&self, bytes: u64) {
+        if let Some(account) = self.cancellation.account() {
+            let bytes = bytes.min(self.bytes.load(Ordering::Relaxed));
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            account.give_back(bytes);
+        }
     }
 
     /// An error where `columns` columns of `steps` could not be charged now.
     pub(super) fn ensure(&self, columns: usize, steps: usize) -> Result<(), QueryError> {
-        let held = self.held.get().saturating_add(columns.saturating_mul(steps));
+        let samples = columns.saturating_mul(steps);
+        let held = self.held.load(Ordering::Relaxed).saturating_add(samples);
         if held > self.max_samples {
-            return Err(QueryError::TooManySamples);
+            return Err(self.too_many(held));
         }
-        self.peak.set(self.peak.get().max(held));
+        if let Some(account) = self.cancellation.account() {
+            let bytes = (samples as u64).saturating_mul(SAMPLE_BYTES);
+            account.take(bytes)?;
+            account.give_back(bytes);
+        }
+        self.peak.fetch_max(held, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn too_many(&self, asked: usize) -> QueryError {
+        let (asked, max) = (asked as u64, self.max_samples as u64);
+        LimitReached { limit: Limit::Samples, asked, max }.into()
     }
 
     /// An error once the query should end. Cheap enough for once per series: the clock, which
@@ -76,18 +109,16 @@ impl<'a> Budget<'a> {
     pub(super) fn check_time(&self) -> Result<(), QueryError> {
         const CALLS: u32 = 16;
         const SAMPLES: u64 = 20_000;
-        let long = self.looked_at.get() - self.checked_at.get() >= SAMPLES;
-        if self.calls_left.get() > 0 && !long && !self.cancellation.is_canceled() {
-            self.calls_left.set(self.calls_left.get() - 1);
+        let looked_at = self.looked_at.load(Ordering::Relaxed);
+        let long = looked_at.saturating_sub(self.checked_at.load(Ordering::Relaxed)) >= SAMPLES;
+        let calls_left = self.calls_left.load(Ordering::Relaxed);
+        if calls_left > 0 && !long && !self.cancellation.is_canceled() {
+            self.calls_left.store(calls_left - 1, Ordering::Relaxed);
             return Ok(());
         }
-        self.calls_left.set(CALLS - 1);
-        self.checked_at.set(self.looked_at.get());
-        self.cancellation.check()?;
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Stopped::TimedOut.into()),
-            _ => Ok(()),
-        }
+        self.calls_left.store(CALLS - 1, Ordering::Relaxed);
+        self.checked_at.store(looked_at, Ordering::Relaxed);
+        Ok(self.cancellation.check()?)
     }
 
     /// Counts samples that a selector looked at, each of which it read.
@@ -97,8 +128,8 @@ impl<'a> Budget<'a> {
 
     /// Counts samples that a selector looked at in windows, and how many it read for that.
     pub(super) fn look_at_windows(&self, samples: u64, read: u64) {
-        self.samples_read.set(self.samples_read.get().saturating_add(read));
-        self.looked_at.set(self.looked_at.get().saturating_add(samples));
+        self.samples_read.fetch_add(read, Ordering::Relaxed);
+        self.looked_at.fetch_add(samples, Ordering::Relaxed);
     }
 
     /// What the caller uses to stop the query.
@@ -108,35 +139,67 @@ impl<'a> Budget<'a> {
 
     /// Most samples held at a time so far.
     pub(super) fn peak(&self) -> usize {
-        self.peak.get()
+        self.peak.load(Ordering::Relaxed)
     }
 
     /// Samples read so far.
     pub(super) fn samples_read(&self) -> u64 {
-        self.samples_read.get()
+        self.samples_read.load(Ordering::Relaxed)
     }
 
     /// Samples looked at so far.
     pub(super) fn looked_at(&self) -> u64 {
-        self.looked_at.get()
+        self.looked_at.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Budget<'_> {
+    fn drop(&mut self) {
+        self.release_bytes(u64::MAX);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::select::{Account, MemoryPool};
 
     #[test]
     fn what_is_too_much_is_refused_before_it_is_held() {
         let cancellation = Cancellation::new();
-        let budget = Budget::new(10, None, &cancellation);
+        let budget = Budget::new(10, &cancellation);
         budget.charge(8).unwrap();
-        assert!(matches!(budget.charge(3), Err(QueryError::TooManySamples)));
-        assert!(matches!(budget.ensure(usize::MAX, 2), Err(QueryError::TooManySamples)));
+        let reached = |asked| LimitReached { limit: Limit::Samples, asked, max: 10 };
+        let error = budget.charge(3).unwrap_err();
+        assert!(matches!(error, QueryError::Limit(found) if found == reached(11)));
+        let error = budget.ensure(usize::MAX, 2).unwrap_err();
+        assert!(matches!(error, QueryError::Limit(found) if found == reached(u64::MAX)));
         budget.release(8);
         budget.charge(10).unwrap();
         assert_eq!(budget.peak(), 10);
         cancellation.cancel();
         assert!(matches!(budget.check_time(), Err(QueryError::Canceled)));
+    }
+
+    #[test]
+    fn samples_are_charged_as_bytes_and_all_of_them_are_given_back() {
+        let pool = Arc::new(MemoryPool::new(1000));
+        let account = Arc::new(Account::new(Arc::clone(&pool), 200, 1));
+        let cancellation = Cancellation::new().within(Arc::clone(&account));
+        let budget = Budget::new(1000, &cancellation);
+        budget.charge(10).unwrap();
+        budget.charge_bytes(30).unwrap();
+        assert_eq!((account.held(), pool.held()), (190, 190));
+        let error = budget.charge(1).unwrap_err();
+        assert!(matches!(error, QueryError::Limit(found) if found.limit == Limit::Memory));
+        assert!(budget.ensure(1, 1).is_err());
+        budget.release(4);
+        assert_eq!(account.held(), 126);
+        budget.charge(1).unwrap();
+        budget.release_bytes(30);
+        drop(budget);
+        assert_eq!((account.held(), pool.held()), (0, 0));
     }
 }

@@ -14,7 +14,12 @@ use super::evaluator::Evaluator;
 use super::plan::Plan;
 use super::windows::Windows;
 use crate::model::{FloatHistogram, Labels, Samples};
-use crate::select::{Cancellation, Queryable, SelectError, Stopped};
+use crate::select::{
+    Account, Cancellation, LimitReached, MemoryPool, Queryable, SAMPLE_BYTES, SelectError, Stopped,
+};
+
+/// Bytes that a series of a result counts as besides its labels and samples.
+pub(super) const SERIES_BYTES: usize = 128;
 
 /// What holds for all queries.
 #[derive(Debug, Clone)]
@@ -23,6 +28,12 @@ pub struct EngineOptions {
     pub lookback_delta_ms: i64,
     /// Most samples that one query may hold in memory at a time.
     pub max_samples: usize,
+    /// Most series that one selector of a query may select.
+    pub max_series: u64,
+    /// Most bytes that one query may hold in memory at a time.
+    pub memory_bytes_max: u64,
+    /// What all queries may hold together.
+    pub memory: Arc<MemoryPool>,
     /// Longest time that one query may take.
     pub timeout: Duration,
     /// Step of a subquery without one, in milliseconds: the global evaluation interval.
@@ -39,6 +50,9 @@ impl Default for EngineOptions {
         Self {
             lookback_delta_ms: 5 * 60 * 1000,
             max_samples: 50_000_000,
+            max_series: 10_000_000,
+            memory_bytes_max: 2 << 30,
+            memory: Arc::default(),
             timeout: Duration::from_mins(2),
             subquery_step_ms: 60 * 1000,
             delayed_name_removal: false,
@@ -110,6 +124,31 @@ impl Value {
             Self::String { .. } => ValueType::String,
             Self::Vector(_) => ValueType::Vector,
             Self::Matrix(_) => ValueType::Matrix,
+        }
+    }
+
+    /// Bytes that it counts as where memory is bounded.
+    pub fn bytes(&self) -> u64 {
+        let histogram = |histogram: &Arc<FloatHistogram>| histogram.samples() as u64;
+        let labels = |labels: &Labels| (labels.as_bytes().len() + SERIES_BYTES) as u64;
+        match self {
+            Self::Scalar { .. } => SAMPLE_BYTES,
+            Self::String { value, .. } => value.len() as u64,
+            Self::Vector(vector) => {
+                let of = |sample: &VectorSample| {
+                    let samples = 1 + sample.histogram.as_ref().map_or(0, histogram);
+                    labels(&sample.labels) + samples * SAMPLE_BYTES
+                };
+                vector.iter().map(of).sum()
+            }
+            Self::Matrix(matrix) => {
+                let of = |series: &MatrixSeries| {
+                    let histograms = series.histograms.iter().map(|(_, h)| 1 + histogram(h));
+                    let samples = series.samples.len() as u64 + histograms.sum::<u64>();
+                    labels(&series.labels) + samples * SAMPLE_BYTES
+                };
+                matrix.iter().map(of).sum()
+            }
         }
     }
 }
@@ -184,8 +223,8 @@ pub struct QueryStats {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum QueryError {
-    /// It would hold more samples than allowed.
-    TooManySamples,
+    /// It would take more than it may.
+    Limit(LimitReached),
     /// Its time is over.
     TimedOut,
     /// Nobody waits for it.
@@ -209,9 +248,7 @@ impl QueryError {
 impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooManySamples => f.write_str(
-                "query processing would load too many samples into memory in query execution",
-            ),
+            Self::Limit(reached) => fmt::Display::fmt(reached, f),
             Self::TimedOut => f.write_str("query timed out in expression evaluation"),
             Self::Canceled => f.write_str("query was canceled in expression evaluation"),
             Self::Select(error) => write!(f, "expanding series: {error}"),
@@ -231,6 +268,12 @@ impl From<Stopped> for QueryError {
     }
 }
 
+impl From<LimitReached> for QueryError {
+    fn from(reached: LimitReached) -> Self {
+        Self::Limit(reached)
+    }
+}
+
 impl From<SameLabelset> for QueryError {
     fn from(SameLabelset: SameLabelset) -> Self {
         Self::execution("vector cannot contain metrics with the same labelset")
@@ -241,6 +284,7 @@ impl From<SelectError> for QueryError {
     fn from(error: SelectError) -> Self {
         match error {
             SelectError::Stopped(stopped) => stopped.into(),
+            SelectError::Limit(reached) => reached.into(),
             error @ SelectError::Storage(_) => Self::Select(error),
         }
     }
@@ -276,7 +320,8 @@ impl Engine {
         // A query of one time has no step.
         let ast = query.ast.resolve(range, 0).map_err(QueryError::Duration)?;
         let query = Query { ast: &ast, ..query };
-        let mut evaluator = self.evaluator(source, query.ast, range, options, cancellation);
+        let cancellation = self.bounded(options, cancellation);
+        let mut evaluator = self.evaluator(source, query.ast, range, options, &cancellation);
         evaluator.run()?;
         let root = query.ast.root;
         let value = if query.ast.node(root).value_type == ValueType::Matrix {
@@ -330,7 +375,8 @@ impl Engine {
         }
         let ast = query.ast.resolve(range, range.step_ms).map_err(QueryError::Duration)?;
         let query = Query { ast: &ast, ..query };
-        let mut evaluator = self.evaluator(source, query.ast, range, options, cancellation);
+        let cancellation = self.bounded(options, cancellation);
+        let mut evaluator = self.evaluator(source, query.ast, range, options, &cancellation);
         evaluator.run()?;
         let grid = Grid::new(range.start_ms, range.end_ms, range.step_ms);
         let mut vector = match evaluator.take(root, grid)? {
@@ -349,6 +395,19 @@ impl Engine {
         Ok(finish(&evaluator, query, value))
     }
 
+    /// An account for one query, or for other work that holds series.
+    pub fn account(&self) -> Arc<Account> {
+        let EngineOptions { memory, memory_bytes_max, max_series, .. } = &self.options;
+        Arc::new(Account::new(Arc::clone(memory), *memory_bytes_max, *max_series))
+    }
+
+    /// What ends when the time of a query does, and has an account if there was none.
+    fn bounded(&self, options: &QueryOptions, cancellation: &Cancellation) -> Cancellation {
+        let timeout = options.timeout.unwrap_or(Duration::MAX).min(self.options.timeout);
+        let bounded = cancellation.until(Instant::now().checked_add(timeout));
+        if bounded.account().is_some() { bounded } else { bounded.within(self.account()) }
+    }
+
     fn evaluator<'a>(
         &self,
         source: &'a dyn Queryable,
@@ -357,8 +416,6 @@ impl Engine {
         options: &QueryOptions,
         cancellation: &'a Cancellation,
     ) -> Evaluator<'a> {
-        let timeout = options.timeout.unwrap_or(Duration::MAX).min(self.options.timeout);
-        let deadline = Instant::now().checked_add(timeout);
         let lookback_ms = options
             .lookback_delta_ms
             .filter(|lookback_ms| *lookback_ms > 0)
@@ -367,7 +424,7 @@ impl Engine {
             ast,
             Plan::new(ast, range, self.options.subquery_step_ms),
             source,
-            Budget::new(self.options.max_samples, deadline, cancellation),
+            Budget::new(self.options.max_samples, cancellation),
             lookback_ms,
             &self.options,
         )

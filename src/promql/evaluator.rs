@@ -9,7 +9,7 @@ use super::ast::{Ast, BinaryOp, Expr, NodeId, Selector, ValueType, VectorMatchin
 use super::budget::Budget;
 use super::calls::taken_by;
 use super::columns::{Column, Grid, Operand, Series, Vector, without_name};
-use super::engine::{EngineOptions, QueryError};
+use super::engine::{EngineOptions, QueryError, SERIES_BYTES};
 use super::extended::Overhang;
 use super::operators::binary::VectorBinary;
 use super::operators::set::{self, Union};
@@ -34,8 +34,8 @@ pub(super) struct Evaluator<'a> {
     /// What was selected so far: equal selectors over equal times share a selection.
     selections: Vec<Selection>,
     results: Vec<Option<Kept>>,
-    /// Charges of operands that the current node has taken.
-    taken: usize,
+    /// Charges of operands that the current node has taken: samples, and bytes besides.
+    taken: (usize, u64),
 }
 
 struct Selection {
@@ -47,7 +47,8 @@ struct Selection {
 /// A result that waits for its parent.
 struct Kept {
     value: KeptValue,
-    charged: usize,
+    /// Samples, and bytes besides.
+    charged: (usize, u64),
 }
 
 enum KeptValue {
@@ -76,7 +77,7 @@ impl<'a> Evaluator<'a> {
             use_start_timestamps: options.use_start_timestamps,
             selections: Vec::new(),
             results: ast.nodes.iter().map(|_| None).collect(),
-            taken: 0,
+            taken: (0, 0),
         }
     }
 
@@ -93,9 +94,12 @@ impl<'a> Evaluator<'a> {
             // Whatever the node is, it needs a column; no operator has to ask for its first.
             self.budget.ensure(1, steps)?;
             let value = self.evaluate(id)?;
-            let charged = value.slots(steps);
-            self.budget.release(std::mem::take(&mut self.taken));
-            self.budget.charge(charged)?;
+            let charged = (value.slots(steps), value.label_bytes());
+            let (samples, bytes) = std::mem::take(&mut self.taken);
+            self.budget.release(samples);
+            self.budget.release_bytes(bytes);
+            self.budget.charge(charged.0)?;
+            self.budget.charge_bytes(charged.1)?;
             self.results[index] = Some(Kept { value, charged });
         }
         Ok(())
@@ -139,7 +143,7 @@ impl<'a> Evaluator<'a> {
     /// Takes the result of `id` for a parent evaluated at `grid`.
     pub(super) fn take(&mut self, id: NodeId, grid: Grid) -> Result<Operand, QueryError> {
         let kept = self.results[id.0 as usize].take().expect("BUG: a child is evaluated first");
-        self.taken += kept.charged;
+        self.note_taken(kept.charged);
         let mut operand = match kept.value {
             KeptValue::Operand(operand) => operand,
             KeptValue::Union(union) => Operand::Vector(union.into_vector()),
@@ -160,6 +164,11 @@ impl<'a> Evaluator<'a> {
             }
         }
         Ok(operand)
+    }
+
+    fn note_taken(&mut self, charged: (usize, u64)) {
+        self.taken.0 += charged.0;
+        self.taken.1 += charged.1;
     }
 
     pub(super) fn take_vector(&mut self, id: NodeId, grid: Grid) -> Result<Vector, QueryError> {
@@ -331,7 +340,7 @@ impl<'a> Evaluator<'a> {
         let kept = if continues { self.results[lhs.0 as usize].take() } else { None };
         let mut union = match kept {
             Some(Kept { value: KeptValue::Union(union), charged }) => {
-                self.taken += charged;
+                self.note_taken(charged);
                 union
             }
             Some(Kept { value: KeptValue::Operand(_), .. }) => {
@@ -368,8 +377,19 @@ impl KeptValue {
             Self::Operand(Operand::Scalar(column)) => column.steps(),
             Self::Operand(Operand::String(_)) => 0,
             Self::Operand(Operand::Vector(vector)) => vector.cost(steps),
-            Self::Union(union) => union.cost(steps),
+            Self::Union(union) => union.cost(),
         }
+    }
+
+    /// What its series take besides their values.
+    fn label_bytes(&self) -> u64 {
+        let vector = match self {
+            Self::Operand(Operand::Vector(vector)) => vector,
+            Self::Operand(_) => return 0,
+            Self::Union(union) => return union.label_bytes(),
+        };
+        let of = |series: &Series| SERIES_BYTES + series.labels.as_bytes().len();
+        vector.series.iter().map(of).sum::<usize>() as u64
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{SelectError, SeriesSet, Stretch};
+use super::{Cancellation, Charge, SAMPLE_BYTES, SelectError, SeriesSet, Stretch, sort_by};
 use crate::disk::StorageError;
 use crate::head::Captured;
 use crate::model::{Labels, Samples, TimeRange};
@@ -22,6 +22,9 @@ pub trait DamageObserver: fmt::Debug + Send + Sync {
     /// Called once for each place and set, from whichever thread reads.
     fn found_damage(&self, error: &StorageError);
 }
+
+/// What a merged series takes besides what its sources hold.
+const SERIES_BYTES: usize = size_of::<Labels>() + size_of::<Part>() + 2 * size_of::<u32>();
 
 /// Where a part of a series lies.
 #[derive(Debug, Clone, Copy)]
@@ -81,13 +84,24 @@ pub struct MergedSeries {
     /// Where the parts of each series end.
     ends: Vec<u32>,
     warnings: Mutex<BTreeSet<String>>,
+    /// Whether whoever reads is to go on.
+    pub(super) cancellation: Cancellation,
+    /// What all of it takes.
+    charge: Charge,
     observer: Option<Arc<dyn DamageObserver>>,
 }
 
 impl MergedSeries {
     /// Merges `blocks`, those of Prometheus and then the oldest first, and the head, which comes
-    /// last. `warnings` is what the selection has to say already.
-    pub fn new(head: Option<Captured>, blocks: Vec<BlockSeries>, warnings: Vec<String>) -> Self {
+    /// last. `warnings` is what the selection has to say already; `charge` what it holds so far.
+    /// `cancellation` ends the merging, and reading later on.
+    pub fn merge(
+        head: Option<Captured>,
+        blocks: Vec<BlockSeries>,
+        warnings: Vec<String>,
+        cancellation: &Cancellation,
+        charge: Charge,
+    ) -> Result<Self, SelectError> {
         let mut merged = Self {
             head,
             blocks,
@@ -95,10 +109,12 @@ impl MergedSeries {
             parts: Vec::new(),
             ends: Vec::new(),
             warnings: Mutex::new(warnings.into_iter().collect()),
+            cancellation: cancellation.clone(),
+            charge,
             observer: None,
         };
-        merged.merge();
-        merged
+        merged.put_in_order()?;
+        Ok(merged)
     }
 
     /// Has `observer` told of damage too.
@@ -109,14 +125,19 @@ impl MergedSeries {
     }
 
     /// Fills labels and parts.
-    fn merge(&mut self) {
+    fn put_in_order(&mut self) -> Result<(), SelectError> {
+        const SERIES_PER_CHECK: usize = 4096;
         let mut orders: Vec<Vec<u32>> =
             self.blocks.iter().map(|block| (0..block.len() as u32).collect()).collect();
+        let check = || self.cancellation.check().map_err(SelectError::from);
         if let Some(head) = &self.head {
             let mut order: Vec<u32> = (0..head.len() as u32).collect();
-            order.sort_unstable_by(|&a, &b| head.labels(a as usize).cmp(head.labels(b as usize)));
+            let labels = |index: &u32| head.labels(*index as usize);
+            sort_by(&mut order, &check, |a, b| labels(a).cmp(labels(b)))?;
             orders.push(order);
         }
+        let count: usize = orders.iter().map(Vec::len).sum();
+        self.charge.grow((count * SERIES_BYTES) as u64)?;
         let labels_of = |source: usize, index: u32| match self.blocks.get(source) {
             Some(block) => block.labels(index as usize),
             None => {
@@ -132,6 +153,9 @@ impl MergedSeries {
         }
         let (mut labels, mut parts, mut ends) = (Vec::<Labels>::new(), Vec::new(), Vec::new());
         while let Some(Reverse((smallest, source))) = heap.pop() {
+            if parts.len().is_multiple_of(SERIES_PER_CHECK) {
+                check()?;
+            }
             let index = orders[source][nexts[source]];
             if labels.last() != Some(smallest) {
                 if !labels.is_empty() {
@@ -149,6 +173,18 @@ impl MergedSeries {
             ends.push(parts.len() as u32);
         }
         (self.labels, self.parts, self.ends) = (labels, parts, ends);
+        self.cancellation.check_series(self.labels.len() as u64)
+    }
+
+    /// Looks, after a part of a series was read, whether to go on: a long series takes a while.
+    pub(super) fn check_read(&self, samples: usize) -> Result<(), SelectError> {
+        const SAMPLES: usize = 20_000;
+        if samples < SAMPLES && !self.cancellation.is_canceled() {
+            return Ok(());
+        }
+        self.cancellation.check()?;
+        // They are the reader's; here is only seen to it that there are not too many.
+        Ok(self.cancellation.charge().set(samples as u64 * SAMPLE_BYTES)?)
     }
 
     pub(super) fn parts_of(&self, index: usize) -> &[Part] {
@@ -195,12 +231,14 @@ impl SeriesSet for MergedSeries {
         out.clear();
         let parts = self.parts_of(index);
         if let &[part] = parts {
-            return Ok(self.read_part(part, range, out)?);
+            self.read_part(part, range, out)?;
+            return self.check_read(out.len());
         }
         let mut part_samples = Samples::default();
         for &part in parts {
             self.read_part(part, range, &mut part_samples)?;
             merge_samples(out, &mut part_samples);
+            self.check_read(out.len())?;
         }
         Ok(())
     }

@@ -3,18 +3,22 @@
 //! [`Queryable`] is the one door upwards: `db` implements it, `promql` and the HTTP API consume
 //! it. Sources are known here as concrete types; no trait object stands on the hot path inside.
 
+mod cancellation;
+mod memory;
 mod merge;
+mod sorting;
 mod stretches;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
 
 use crate::disk::StorageError;
 use crate::model::{Labels, Matcher, Samples, SeriesExemplars, TimeRange};
 
 pub use crate::block::Stretch;
+pub use cancellation::{Cancellation, Stopped};
+pub use memory::{Account, Charge, Limit, LimitReached, MemoryPool, SAMPLE_BYTES};
 pub use merge::{BlockSeries, DamageObserver, MergedSeries, merge_samples};
+pub use sorting::sort_by;
 
 /// Something that holds series.
 pub trait Queryable: Send + Sync {
@@ -118,6 +122,8 @@ pub enum SelectError {
     Storage(StorageError),
     /// Nobody waits for the answer any more.
     Stopped(Stopped),
+    /// It would take more than it may.
+    Limit(LimitReached),
 }
 
 impl fmt::Display for SelectError {
@@ -126,6 +132,7 @@ impl fmt::Display for SelectError {
             Self::Storage(error) => fmt::Display::fmt(error, f),
             Self::Stopped(Stopped::Canceled) => f.write_str("canceled"),
             Self::Stopped(Stopped::TimedOut) => f.write_str("timed out"),
+            Self::Limit(reached) => fmt::Display::fmt(reached, f),
         }
     }
 }
@@ -144,54 +151,8 @@ impl From<Stopped> for SelectError {
     }
 }
 
-/// Why work was ended early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stopped {
-    /// The client went away, or the process stops.
-    Canceled,
-    /// The deadline passed.
-    TimedOut,
-}
-
-/// Tells running work to stop: by hand from another thread, or at a deadline.
-///
-/// Work calls [`Cancellation::check`] at least every few hundred microseconds.
-#[derive(Debug, Default)]
-pub struct Cancellation {
-    canceled: AtomicU8,
-    deadline: Option<Instant>,
-}
-
-impl Cancellation {
-    /// Never stops by itself.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Stops at `deadline`.
-    pub fn at(deadline: Instant) -> Self {
-        Self { canceled: AtomicU8::new(0), deadline: Some(deadline) }
-    }
-
-    /// Stops the work.
-    pub fn cancel(&self) {
-        self.canceled.store(1, Ordering::Relaxed);
-    }
-
-    /// Whether it was stopped by hand; the deadline is not looked at.
-    #[inline]
-    pub fn is_canceled(&self) -> bool {
-        self.canceled.load(Ordering::Relaxed) != 0
-    }
-
-    /// `Err` once the work should end.
-    pub fn check(&self) -> Result<(), Stopped> {
-        if self.canceled.load(Ordering::Relaxed) != 0 {
-            return Err(Stopped::Canceled);
-        }
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Stopped::TimedOut),
-            _ => Ok(()),
-        }
+impl From<LimitReached> for SelectError {
+    fn from(reached: LimitReached) -> Self {
+        Self::Limit(reached)
     }
 }

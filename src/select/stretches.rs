@@ -31,6 +31,7 @@ impl MergedSeries {
             return Ok(());
         };
         for Stretched { part, samples, .. } in parts {
+            self.check_read(samples.as_ref().map_or(0, Samples::len))?;
             match (self.blocks.get(part.source as usize), samples) {
                 (_, Some(samples)) => visit_samples(&samples, visit),
                 (Some(BlockSeries::Own(block)), None) => {
@@ -84,6 +85,7 @@ mod tests {
     use crate::chunk::Coder;
     use crate::disk::{Disk, SimulatedDisk, StorageError};
     use crate::model::Labels;
+    use crate::select::{Cancellation, Charge};
 
     const NOW: i64 = 1_700_000_000_000;
 
@@ -98,14 +100,15 @@ mod tests {
         writer.add(&Labels::from_pairs([("__name__", "m")]), &samples).unwrap();
         writer.finish(1, Vec::new()).unwrap();
         let block = Arc::new(Block::open(&**disk, &dir.join(ulid.to_string())).unwrap());
-        let none = || -> Result<(), StorageError> { Ok(()) };
+        let none = |_| -> Result<(), StorageError> { Ok(()) };
         block.select(&[], TimeRange::ALL, &none).unwrap()
     }
 
     /// Samples, those of them in whole chunks, and the sum of all.
     fn fold(blocks: Vec<Selection>, range: TimeRange) -> (u64, u64, f64) {
         let blocks = blocks.into_iter().map(BlockSeries::Own).collect();
-        let merged = MergedSeries::new(None, blocks, Vec::new());
+        let (stop, charge) = (Cancellation::new(), Charge::default());
+        let merged = MergedSeries::merge(None, blocks, Vec::new(), &stop, charge).unwrap();
         let (mut count, mut whole, mut sum) = (0, 0, 0.0);
         let mut last_ms = i64::MIN;
         let visit = &mut |stretch: Stretch<'_>| match stretch {

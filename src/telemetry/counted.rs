@@ -2,7 +2,7 @@
 //!
 //! COMPAT: names, labels and bounds of `prometheus_` families are Prometheus's.
 
-use super::registry::{CounterVec, HistogramVec, Registry, SummaryVec};
+use super::registry::{CounterVec, GaugeVec, HistogramVec, Registry, SummaryVec};
 use super::value::{Counter, Gauge, Histogram, Summary};
 
 const REQUEST_SECONDS: &[f64] = &[0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0];
@@ -58,6 +58,8 @@ pub(super) struct QueryMetrics {
     pub(super) samples: Counter,
     pub(super) log_failures: Counter,
     pub(super) log_enabled: Gauge,
+    pub(super) limits: GaugeVec,
+    pub(super) refused: CounterVec,
 }
 
 impl QueryMetrics {
@@ -82,6 +84,16 @@ impl QueryMetrics {
             log_enabled: r.gauge(
                 "prometheus_engine_query_log_enabled",
                 "1 while queries are written to a log, otherwise 0.",
+            ),
+            limits: r.gauge_vec(
+                "narthex_query_limit",
+                "Bound of each limit on queries; 0 sets none.",
+                &["limit"],
+            ),
+            refused: r.counter_vec(
+                "narthex_query_refused_total",
+                "Queries that ended at a limit.",
+                &["limit"],
             ),
         }
     }

@@ -17,6 +17,7 @@ use super::process;
 use super::registry::Registry;
 use super::value::Gauge;
 use crate::exposition::{Family, MetricType};
+use crate::select::MemoryPool;
 
 /// What is said of the build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +158,28 @@ impl Metrics {
     /// How many queries may run at the same time.
     pub fn set_queries_max(&self, queries_max: usize) {
         self.query.running_max.set(queries_max as f64);
+    }
+
+    /// Shows the bound of a limit on queries, and that nothing ended at it so far.
+    pub fn set_query_limit(&self, limit: &str, bound: f64) {
+        self.query.limits.with(&[limit]).set(bound);
+        self.query.refused.with(&[limit]).add(0);
+    }
+
+    /// A query ended at a limit.
+    pub fn query_refused(&self, limit: &str) {
+        self.query.refused.with(&[limit]).inc();
+    }
+
+    /// Shows what queries hold.
+    pub fn watch_query_memory(&self, pool: Arc<MemoryPool>) {
+        self.registry.collect(move |families| {
+            let help = "Memory that queries hold, as their limits count it.";
+            let gauge = |name, help, bytes: u64| plain(MetricType::Gauge, name, help, bytes as f64);
+            families.push(gauge("narthex_query_memory_bytes", help, pool.held()));
+            let help = "Most memory that queries held at a time.";
+            families.push(gauge("narthex_query_memory_peak_bytes", help, pool.peak()));
+        });
     }
 
     /// Whether queries are written to a log.

@@ -185,7 +185,7 @@ impl Shared {
         add: &mut dyn FnMut(&Labels, &Samples) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
         let numbers: Vec<u32> = block.resolve(&[])?.iter().collect();
-        let check = || self.check_open();
+        let check = |_| self.check_open();
         let observer = &self.options.observer;
         let mut samples = Samples::default();
         let mut last: Option<Labels> = None;

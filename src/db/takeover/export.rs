@@ -15,7 +15,9 @@ use crate::disk::StorageError;
 use crate::index;
 use crate::model::{Samples, TimeRange};
 use crate::prometheus::{BlockMeta, BlockWriter};
-use crate::select::{BlockSeries, Cancellation, MergedSeries, Queryable, SelectError, SeriesSet};
+use crate::select::{
+    BlockSeries, Cancellation, Charge, MergedSeries, Queryable, SelectError, SeriesSet,
+};
 
 /// End of the name of a directory that is being removed, as Prometheus has it.
 const DOOMED: &str = ".tmp-for-deletion";
@@ -24,7 +26,7 @@ const DOOMED: &str = ".tmp-for-deletion";
 fn storage_error(error: SelectError) -> StorageError {
     match error {
         SelectError::Storage(error) => error,
-        SelectError::Stopped(_) => StorageError::Closed,
+        SelectError::Stopped(_) | SelectError::Limit(_) => StorageError::Closed,
     }
 }
 
@@ -166,15 +168,17 @@ impl Shared {
 
     fn export_window(&self, window: TimeRange) -> Result<(), StorageError> {
         let began = self.clock.monotonic();
-        let check = || self.check_open().map_err(SelectError::from);
-        let ids = index::resolve(&self.head.index(), &[]);
+        let check = |_| self.check_open().map_err(SelectError::from);
+        let ids = index::resolve(&self.head.index(), &[], &|| check(0)).map_err(storage_error)?;
         let head = self.head.capture(&ids, window, &check).map_err(storage_error)?;
         let mut selections = Vec::new();
         for block in self.blocks.list().iter().filter(|b| b.meta().range.overlaps(window)) {
             let selection = block.select(&[], window, &check).map_err(storage_error)?;
             selections.push(BlockSeries::Own(selection));
         }
-        let series = MergedSeries::new(Some(head), selections, Vec::new());
+        let (stop, charge) = (Cancellation::new(), Charge::default());
+        let series = MergedSeries::merge(Some(head), selections, Vec::new(), &stop, charge)
+            .map_err(storage_error)?;
         let last = lock(&self.takeover.state).exported.keys().next_back().copied();
         let ulid = Ulid::new(self.clock.now_ms(), last);
         // Remembered before it is there: a block that nobody remembers would be read back.

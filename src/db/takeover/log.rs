@@ -469,7 +469,7 @@ impl Shared {
             let mut matchers: Vec<Matcher> =
                 labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
             // None but these labels.
-            let names = block.label_names(&matchers)?;
+            let names = block.label_names(&matchers, &|| self.check_open())?;
             let others = names.iter().filter(|name| labels.get(name).is_none());
             matchers.extend(others.map(|name| Matcher::equal(name, "")).collect::<Vec<_>>());
             let ordinals = block.ordinals(&matchers, range)?;

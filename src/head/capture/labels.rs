@@ -7,15 +7,16 @@ use crate::model::{Labels, TimeRange};
 
 impl Head {
     /// Labels of those of `ids` that have, or may have, a sample in `range`, in no order. `check`
-    /// is called every thousand series or so; its error ends the work.
+    /// is called every thousand series or so with the bytes that the labels take by then; its error
+    /// ends the work.
     pub fn labels_within<E: From<StorageError>>(
         &self,
         ids: &RoaringBitmap,
         range: TimeRange,
-        check: &dyn Fn() -> Result<(), E>,
+        check: &dyn Fn(u64) -> Result<(), E>,
     ) -> Result<Vec<Labels>, E> {
         self.wait_until_replayed(ids, check)?;
-        let (captured, numbers) = self.captured_series(ids, check)?;
+        let (captured, numbers, bytes) = self.captured_series(ids, check)?;
         let mut of_group: Vec<Vec<usize>> = vec![Vec::new(); numbers.len()];
         for (i, series) in captured.series.iter().enumerate() {
             for &group in series.former.iter().chain([&series.group]) {
@@ -26,7 +27,7 @@ impl Head {
         for (number, wanted) in numbers.into_iter().zip(of_group) {
             let Some(group) = self.group(number) else { continue };
             for wanted in wanted.chunks(SLOTS_PER_LOCK) {
-                check()?;
+                check(bytes)?;
                 let data = group.data();
                 for &i in wanted {
                     let series = &captured.series[i];

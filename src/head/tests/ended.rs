@@ -45,7 +45,7 @@ fn an_ended_series_keeps_labels_and_chunks_only() {
     assert_eq!(all.len(), 140 + 40 + 40);
     let of = |head: &Head, range: TimeRange| {
         let ids = head.index().all();
-        let mut labels = head.labels_within::<StorageError>(&ids, range, &|| Ok(())).unwrap();
+        let mut labels = head.labels_within::<StorageError>(&ids, range, &|_| Ok(())).unwrap();
         labels.sort();
         labels.iter().map(|labels| labels.get("i").unwrap().to_owned()).collect::<Vec<_>>()
     };

@@ -8,6 +8,11 @@ use crate::model::{MatchOp, Matcher};
 
 const COUNT: u32 = 6000;
 
+#[expect(clippy::unnecessary_wraps, reason = "a check may fail")]
+fn never() -> Result<(), StorageError> {
+    Ok(())
+}
+
 fn many(i: u32) -> Labels {
     let pod = i / 5;
     let mut pairs = vec![
@@ -59,7 +64,7 @@ fn check(head: &Head, all: &[Labels]) {
             matchers.iter().all(|matcher| matcher.matches(labels.get(&matcher.name).unwrap_or("")))
         });
         let hits: Vec<&Labels> = hits.collect();
-        let found = resolve(&head.index(), &matchers);
+        let found = resolve(&head.index(), &matchers, &never).unwrap();
         let mut found: Vec<Labels> =
             found.iter().map(|id| head.labels(super::super::SeriesId(id)).unwrap()).collect();
         let mut expected: Vec<Labels> = hits.iter().map(|&labels| labels.clone()).collect();
@@ -71,13 +76,17 @@ fn check(head: &Head, all: &[Labels]) {
         let mut names: Vec<&str> = pairs().map(|(name, _)| name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(label_names(&head.index(), &matchers), names, "{matchers:?}");
+        assert_eq!(label_names(&head.index(), &matchers, &never).unwrap(), names, "{matchers:?}");
         for label in ["pod", "zone", "job"] {
             let of_label = pairs().filter(|(name, _)| *name == label);
             let mut values: Vec<&str> = of_label.map(|(_, value)| value).collect();
             values.sort_unstable();
             values.dedup();
-            assert_eq!(label_values(&head.index(), label, &matchers), values, "{matchers:?}");
+            assert_eq!(
+                label_values(&head.index(), label, &matchers, &never).unwrap(),
+                values,
+                "{matchers:?}"
+            );
         }
     }
 }
@@ -145,12 +154,12 @@ fn what_is_there_is_found_while_series_come() {
         let expected: Vec<&Labels> = all.iter().filter(there).collect();
         loop {
             let last = is_done.load(Ordering::Acquire);
-            let found = resolve(&head.index(), &matchers);
+            let found = resolve(&head.index(), &matchers, &never).unwrap();
             for labels in &expected {
                 let id = head.find(labels).unwrap().id.0;
                 assert!(found.contains(id), "{labels}");
             }
-            let values = label_values(&head.index(), "pod", &[]);
+            let values = label_values(&head.index(), "pod", &[], &never).unwrap();
             assert!(values.len() >= 400 && values.windows(2).all(|pair| pair[0] < pair[1]));
             if last {
                 break;

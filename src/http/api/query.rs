@@ -15,7 +15,7 @@ use crate::promql::engine::{
     Query, QueryError, QueryOptions, QueryRange, QueryResult, QueryStats, Value,
 };
 use crate::promql::parse::parse;
-use crate::select::Cancellation;
+use crate::select::{Cancellation, Charge, SelectError};
 
 /// COMPAT: most points of one series that a range query may give.
 const POINTS_MAX: i64 = 11_000;
@@ -118,6 +118,7 @@ pub(in crate::http) fn instant(
     let result = service.engine().instant(source, query, t_ms, &options, cancellation);
     let asked = Asked { text, start_ms: t_ms, end_ms: t_ms, step_ms: 0, origin };
     let (result, stats) = finish(service, &asked, result, began)?;
+    let _held = hold(&result, cancellation)?;
     print(sink, result, limit, params.text("stats"), &stats)
 }
 
@@ -176,7 +177,15 @@ pub(in crate::http) fn range(
     let result = engine.range(source, query, range, &options, cancellation);
     let asked = Asked { text, start_ms, end_ms, step_ms, origin };
     let (result, stats) = finish(service, &asked, result, began)?;
+    let _held = hold(&result, cancellation)?;
     print(sink, result, limit, params.text("stats"), &stats)
+}
+
+/// Charges for a result while it is printed, which takes as long as its client wants.
+fn hold(result: &QueryResult, cancellation: &Cancellation) -> Result<Charge, ApiError> {
+    let mut charge = cancellation.charge();
+    charge.set(result.value.bytes()).map_err(SelectError::from)?;
+    Ok(charge)
 }
 
 fn print(

@@ -10,6 +10,7 @@ use super::signature::Signatures;
 use crate::model::Labels;
 use crate::promql::ast::VectorMatching;
 use crate::promql::columns::{Bitmap, SameLabelset, Series, Vector};
+use crate::promql::engine::SERIES_BYTES;
 
 /// `and`, or `unless` if `negate`.
 pub(crate) fn filter(
@@ -51,6 +52,8 @@ pub(crate) struct Union {
     /// Series by their labels: those of both sides may be equal at different steps.
     places: HashMap<Labels, usize>,
     steps: usize,
+    cost: usize,
+    label_bytes: u64,
 }
 
 impl Union {
@@ -66,6 +69,8 @@ impl Union {
             present: Vec::new(),
             places: HashMap::new(),
             steps,
+            cost: 0,
+            label_bytes: 0,
         };
         this.add(vector)?;
         Ok(this)
@@ -99,9 +104,15 @@ impl Union {
         self.vector
     }
 
-    /// How much of a query's budget it takes.
-    pub(crate) fn cost(&self, steps: usize) -> usize {
-        self.vector.cost(steps)
+    /// How much of a query's budget it takes. Kept as it grows: a chain asks for it as often as it
+    /// is long.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Bytes of its labels.
+    pub(crate) fn label_bytes(&self) -> u64 {
+        self.label_bytes
     }
 
     fn push(&mut self, series: Series) -> Result<(), SameLabelset> {
@@ -110,9 +121,13 @@ impl Union {
             if known.valid.first_common(&series.column.valid).is_some() {
                 return Err(SameLabelset);
             }
+            let before = known.cost();
             known.merge(&series.column);
+            self.cost = self.cost.saturating_add(known.cost()).saturating_sub(before);
             return Ok(());
         }
+        self.cost = self.cost.saturating_add(series.column.cost());
+        self.label_bytes += (SERIES_BYTES + series.labels.as_bytes().len()) as u64;
         self.places.insert(series.labels.clone(), self.vector.series.len());
         self.vector.series.push(series);
         Ok(())
