@@ -8,43 +8,6 @@ use super::schema::{
 use super::url;
 use crate::model::go_quote;
 
-/// How a request is made. Options that the client does not know yet make a job
-/// [`super::ScrapeConfig::unsupported`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpClientConfig {
-    /// Redirects are followed.
-    pub follow_redirects: bool,
-    /// HTTP/2 is offered over TLS.
-    pub enable_http2: bool,
-}
-
-impl HttpClientConfig {
-    pub(super) fn of(record: &Record) -> Self {
-        Self {
-            follow_redirects: record.flag("follow_redirects"),
-            enable_http2: record.flag("enable_http2"),
-        }
-    }
-}
-
-/// Options that need what the client does not have yet.
-const NOT_BUILT_IN: [&str; 9] = [
-    "basic_auth",
-    "authorization",
-    "oauth2",
-    "tls_config",
-    "proxy_url",
-    "no_proxy",
-    "proxy_from_environment",
-    "proxy_connect_header",
-    "http_headers",
-];
-
-/// The first option that is set and that the client does not know yet.
-pub(super) fn unsupported_option(record: &Record) -> Option<&'static str> {
-    NOT_BUILT_IN.into_iter().find(|key| record.is_set(key))
-}
-
 /// The fields with HTTP/2 on.
 pub(super) static HTTP_CLIENT: Section = Section {
     name: "http_client_config",

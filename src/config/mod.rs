@@ -15,6 +15,7 @@ mod environment;
 mod error;
 mod global;
 mod http_client;
+mod http_options;
 mod load;
 mod record;
 mod render;
@@ -30,7 +31,10 @@ mod yaml;
 pub use bytes::{format as format_bytes, parse as parse_bytes};
 pub use error::ConfigError;
 pub use global::GlobalConfig;
-pub use http_client::HttpClientConfig;
+pub use http_options::{
+    Authorization, BasicAuth, HttpClientConfig, HttpHeader, JwtAssertion, OAuth2, ProxyOptions,
+    SecretSource, TlsOptions,
+};
 pub use load::{Config, embedded_default, load, matching_files, parse, parse_targets};
 pub use scrape::{FileDiscovery, ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;

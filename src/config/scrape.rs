@@ -2,7 +2,6 @@
 
 use super::HttpClientConfig;
 use super::discovery::unsupported_mechanism;
-use super::http_client::unsupported_option;
 use super::load::static_targets;
 use super::record::{Record, Value};
 use crate::model::{EscapingScheme, Labels, NameScheme};
@@ -218,12 +217,6 @@ impl FileDiscovery {
 fn unsupported(job: &Record) -> Option<String> {
     if let Some(key) = unsupported_mechanism(job) {
         return Some(format!("{key}: this discovery mechanism is not built in yet"));
-    }
-    if let Some(key) = unsupported_option(job) {
-        return Some(format!("{key}: this option of the HTTP client is not built in yet"));
-    }
-    if job.text("scheme") == "https" {
-        return Some("scheme: https is not built in yet".to_owned());
     }
     None
 }

@@ -201,7 +201,7 @@ fn what_is_not_built_in_is_named_and_the_rest_runs() {
     assert_eq!(
         why,
         [
-            Some("basic_auth: this option of the HTTP client is not built in yet"),
+            None,
             Some("dns_sd_configs: this discovery mechanism is not built in yet"),
             Some("kubernetes_sd_configs: this discovery mechanism is not built in yet"),
             Some("consul_sd_configs: this discovery mechanism is not built in yet"),

@@ -1,57 +1,27 @@
-//! Why a page could not be fetched. Texts are those that users of Prometheus know from the
-//! targets page; limits name themselves and their value.
+//! Why a request failed. Texts are those that users of Prometheus know from the targets page;
+//! limits name themselves and their value.
 
 use std::fmt;
 use std::io;
 
-/// Why a page could not be fetched.
+use http::Method;
+
+/// Why a request failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// The URL cannot be used, and why.
-    Url {
-        /// The URL.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The name could not be resolved.
-    Resolve {
-        /// The URL.
-        url: String,
-        /// Host and port.
-        authority: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// No address took the connection; the last one's error.
-    Connect {
-        /// The URL.
-        url: String,
-        /// The address tried last.
-        address: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The connection broke before or within the response's head, or the head is not HTTP.
-    Exchange {
-        /// The URL.
+    /// There is no response.
+    Request {
+        /// The method.
+        method: Method,
+        /// The URL, that of the last redirect where there were some.
         url: String,
         /// What happened.
-        reason: String,
+        reason: Reason,
     },
-    /// More redirects than are followed.
-    Redirects {
-        /// The URL of the last one.
-        url: String,
-        /// How many are followed.
-        redirects_max: usize,
-    },
-    /// The time was up before the head had come; the URL.
-    Timeout(String),
     /// The time was up within the body.
     BodyTimeout,
-    /// Any status but 200, with its text.
+    /// Any status but the one that was wanted, with its text.
     Status(String),
     /// The body broke off or cannot be decompressed.
     Body(String),
@@ -62,22 +32,71 @@ pub enum FetchError {
     },
 }
 
+/// Why there is no response.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The URL cannot be used, or that of a redirect.
+    Url(String),
+    /// The name could not be resolved.
+    Resolve {
+        /// The host.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// No address took the connection; the last one's error.
+    Connect {
+        /// The address tried last, or the path of the socket.
+        address: String,
+        /// `tcp` or `unix`.
+        network: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The handshake of TLS failed, or its files cannot be used.
+    Tls(String),
+    /// The proxy refused, or cannot be used.
+    Proxy(String),
+    /// The credentials or headers cannot be had.
+    Credentials(String),
+    /// The connection broke before or within the response's head, or the head is not HTTP.
+    Exchange(String),
+    /// More redirects than are followed.
+    Redirects(usize),
+    /// The time was up before the head had come.
+    Timeout,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve { host, source } => {
+                write!(f, "dial tcp: lookup {host}: {}", system_text(source))
+            }
+            Self::Connect { address, network, source } => {
+                write!(f, "dial {network} {address}: connect: {}", system_text(source))
+            }
+            Self::Url(text)
+            | Self::Tls(text)
+            | Self::Proxy(text)
+            | Self::Credentials(text)
+            | Self::Exchange(text) => f.write_str(text),
+            Self::Redirects(redirects_max) => {
+                write!(f, "stopped after {redirects_max} redirects")
+            }
+            Self::Timeout => f.write_str("context deadline exceeded"),
+        }
+    }
+}
+
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resolve { url, authority, source } => {
-                write!(f, "Get \"{url}\": dial tcp: lookup {authority}: {}", system_text(source))
+            Self::Request { method, url, reason } => {
+                let (first, rest) = method.as_str().split_at(1);
+                write!(f, "{first}{} \"{url}\": {reason}", rest.to_ascii_lowercase())
             }
-            Self::Connect { url, address, source } => {
-                write!(f, "Get \"{url}\": dial tcp {address}: connect: {}", system_text(source))
-            }
-            Self::Url { url, reason } | Self::Exchange { url, reason } => {
-                write!(f, "Get \"{url}\": {reason}")
-            }
-            Self::Redirects { url, redirects_max } => {
-                write!(f, "Get \"{url}\": stopped after {redirects_max} redirects")
-            }
-            Self::Timeout(url) => write!(f, "Get \"{url}\": context deadline exceeded"),
             Self::BodyTimeout => f.write_str("context deadline exceeded"),
             Self::Status(status) => write!(f, "server returned HTTP status {status}"),
             Self::Body(reason) => f.write_str(reason),
@@ -91,14 +110,29 @@ impl fmt::Display for FetchError {
 impl std::error::Error for FetchError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Resolve { source, .. } | Self::Connect { source, .. } => Some(source),
+            Self::Request {
+                reason: Reason::Resolve { source, .. } | Reason::Connect { source, .. },
+                ..
+            } => Some(source),
             _ => None,
         }
     }
 }
 
+/// Why a client cannot be built from its configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientError(pub(super) String);
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ClientError {}
+
 /// The system's text without its number, beginning in lower case.
-fn system_text(error: &io::Error) -> String {
+pub(super) fn system_text(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(text);

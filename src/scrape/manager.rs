@@ -77,27 +77,46 @@ impl Manager {
         let mut before = std::mem::take(&mut state.pools);
         for config in configs {
             let job = config.job_name.clone();
-            if let Some(reason) = &config.unsupported {
-                self.shared.metrics.pools_failed.inc();
-                tracing::error!(scrape_pool = %job, %reason, "The job cannot run");
-                state.failed.push(FailedJob { job, reason: reason.clone() });
-                continue;
-            }
-            let pool = if let Some(mut pool) = before.remove(&job) {
-                pool.reload(config, seed);
-                pool
-            } else {
-                let mut pool =
-                    Pool::new(Arc::clone(&self.shared), alive.clone(), config.clone(), seed);
-                pool.sync(state.sets.get(&job).map_or(&[], Vec::as_slice));
-                pool
+            let pool = match &config.unsupported {
+                Some(reason) => Err(reason.clone()),
+                None => self.pool(config, seed, before.remove(&job), &alive, &state.sets),
             };
-            state.pools.insert(job, pool);
+            match pool {
+                Ok(pool) => {
+                    state.pools.insert(job, pool);
+                }
+                Err(reason) => {
+                    self.shared.metrics.pools_failed.inc();
+                    tracing::error!(scrape_pool = %job, %reason, "The job cannot run");
+                    state.failed.push(FailedJob { job, reason });
+                }
+            }
         }
         // Pools that are left end with their handles; their loops write the staleness markers.
         for job in before.keys() {
             self.shared.metrics.remove_job(job);
         }
+    }
+
+    /// The pool that runs `config` from now on: the one that ran before, if there was one.
+    fn pool(
+        &self,
+        config: &ScrapeConfig,
+        seed: u64,
+        before: Option<Pool>,
+        alive: &mpsc::Sender<()>,
+        sets: &TargetSets,
+    ) -> Result<Pool, String> {
+        let pool = if let Some(mut pool) = before {
+            pool.reload(config, seed).map(|()| pool)
+        } else {
+            let shared = Arc::clone(&self.shared);
+            Pool::new(shared, alive.clone(), config.clone(), seed).map(|mut pool| {
+                pool.sync(sets.get(&config.job_name).map_or(&[], Vec::as_slice));
+                pool
+            })
+        };
+        pool.map_err(|error| error.to_string())
     }
 
     /// Follows discovery until the server stops.

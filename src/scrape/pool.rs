@@ -14,6 +14,7 @@ use super::target::{Target, discovered_labels};
 use crate::config::ScrapeConfig;
 use crate::discovery::TargetGroup;
 use crate::exposition::ShapePool;
+use crate::http_client::{Client, ClientError};
 use crate::model::Labels;
 
 type TargetId = (Labels, Arc<str>);
@@ -24,6 +25,7 @@ pub(super) struct Pool {
     shared: Arc<Shared>,
     alive: mpsc::Sender<()>,
     config: Arc<ScrapeConfig>,
+    client: Arc<Client>,
     seed: u64,
     shapes: ShapePool,
     groups: Vec<Arc<TargetGroup>>,
@@ -44,9 +46,11 @@ impl Pool {
         alive: mpsc::Sender<()>,
         config: ScrapeConfig,
         seed: u64,
-    ) -> Self {
+    ) -> Result<Self, ClientError> {
         shared.metrics.pools.inc();
-        Self {
+        let client = Arc::new(Client::new(&config.http_client)?);
+        Ok(Self {
+            client,
             shared,
             alive,
             config: Arc::new(config),
@@ -56,15 +60,18 @@ impl Pool {
             active: HashMap::new(),
             dropped: Vec::new(),
             dropped_count: 0,
-        }
+        })
     }
 
     /// Goes on under another configuration. Loops that it does not concern run on; the others are
     /// restarted and keep what they remember where it still holds.
-    pub(super) fn reload(&mut self, config: &ScrapeConfig, seed: u64) {
+    pub(super) fn reload(&mut self, config: &ScrapeConfig, seed: u64) -> Result<(), ClientError> {
         self.seed = seed;
         if *self.config == *config {
-            return;
+            return Ok(());
+        }
+        if self.config.http_client != config.http_client {
+            self.client = Arc::new(Client::new(&config.http_client)?);
         }
         self.shared.metrics.reloads.inc();
         let restarts_all = !is_alike_for_loops(&self.config, config);
@@ -75,6 +82,7 @@ impl Pool {
             self.shapes = ShapePool::new();
         }
         self.update(restarts_all, hands_over);
+        Ok(())
     }
 
     /// Takes over what discovery found.
@@ -133,6 +141,7 @@ impl Pool {
         let start = Start {
             shared: Arc::clone(&self.shared),
             config: Arc::clone(&self.config),
+            client: Arc::clone(&self.client),
             shapes: self.shapes.clone(),
             target: Arc::clone(&target),
             seed: self.seed,

@@ -27,7 +27,9 @@ use super::target::Target;
 use crate::config::ScrapeConfig;
 use crate::disk::StorageError;
 use crate::exposition::ShapePool;
-use crate::http_client::{BufferPool, Connection, FetchError, Page, Request, Url};
+use crate::http_client::{
+    BufferPool, Client, Connection, FetchError, Page, Request, USER_AGENT as AGENT, Url,
+};
 use crate::model::format_duration;
 use crate::telemetry::Summary;
 
@@ -80,6 +82,7 @@ impl Handle {
 pub(super) struct Start {
     pub(super) shared: Arc<Shared>,
     pub(super) config: Arc<ScrapeConfig>,
+    pub(super) client: Arc<Client>,
     pub(super) shapes: ShapePool,
     pub(super) target: Arc<Target>,
     pub(super) seed: u64,
@@ -134,6 +137,7 @@ impl Start {
         let mut scraper = Scraper {
             shared: self.shared,
             request: request(&self.config, &self.target),
+            client: self.client,
             config: self.config,
             target: self.target,
             connection: Connection::new(),
@@ -188,9 +192,6 @@ fn wall_clock_ns() -> i64 {
 
 /// The request of every scrape, or why there can be none.
 fn request(config: &ScrapeConfig, target: &Target) -> Result<Request, String> {
-    if let Some(reason) = target.unsupported {
-        return Err(reason.to_owned());
-    }
     let url = Url::parse(&target.url).map_err(|error| format!("Get {:?}: {error}", target.url))?;
     let timeout_ms = u64::try_from(target.timeout_ms).unwrap_or(0);
     let header = |name: HeaderName, value: String| {
@@ -199,22 +200,23 @@ fn request(config: &ScrapeConfig, target: &Target) -> Result<Request, String> {
     let compression = if config.enable_compression { "gzip" } else { "identity" };
     let seconds = Duration::from_millis(timeout_ms).as_secs_f64();
     Ok(Request {
-        url,
         headers: vec![
             header(ACCEPT, accept_header(&config.scrape_protocols, config.escaping_scheme))?,
             header(ACCEPT_ENCODING, compression.to_owned())?,
-            header(USER_AGENT, format!("Narthex/{}", env!("CARGO_PKG_VERSION")))?,
+            (USER_AGENT, HeaderValue::from_static(AGENT)),
             header(
                 HeaderName::from_static("x-prometheus-scrape-timeout-seconds"),
                 seconds.to_string(),
             )?,
-        ],
+        ]
+        .into(),
+        unix_socket: target.unix_socket.clone(),
         timeout: Duration::from_millis(timeout_ms),
         body_bytes_max: match config.body_size_limit {
             0 => BODY_BYTES_MAX,
             limit => limit,
         },
-        follow_redirects: config.http_client.follow_redirects,
+        ..Request::get(url)
     })
 }
 
@@ -223,6 +225,7 @@ struct Scraper {
     config: Arc<ScrapeConfig>,
     target: Arc<Target>,
     request: Result<Request, String>,
+    client: Arc<Client>,
     connection: Connection,
     ingest: Box<Ingest>,
     last: Arc<Mutex<LastScrape>>,
@@ -276,7 +279,7 @@ impl Scraper {
         }
         let failure = |text: String| Failure { text, body_bytes: 0.0 };
         let request = self.request.as_ref().map_err(|error| failure(error.clone()))?;
-        let fetched = self.connection.fetch(request, &self.shared.buffers).await;
+        let fetched = self.connection.fetch(&self.client, request, &self.shared.buffers).await;
         let page = fetched.map_err(|error| {
             let is_too_large = matches!(error, FetchError::BodyTooLarge { .. });
             self.shared.metrics.exceeded_body_size_limit.add(u64::from(is_too_large));

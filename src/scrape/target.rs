@@ -41,8 +41,8 @@ pub struct Target {
     pub interval_ms: i64,
     /// When a scrape is given up.
     pub timeout_ms: i64,
-    /// Why it cannot be scraped by this server although its labels are in order.
-    pub unsupported: Option<&'static str>,
+    /// The socket through which it is scraped, whatever its address is.
+    pub unix_socket: Option<Box<str>>,
     /// Labels after relabelling, reserved ones included, the interval and the timeout not: with
     /// the URL they tell targets apart.
     identity: Labels,
@@ -154,15 +154,14 @@ impl Target {
         if public.is_empty() {
             return Ok(None);
         }
-        let unsupported =
-            all.get(UNIX_SOCKET).map(|_| "scraping over a unix socket is not supported yet");
+        let unix_socket = all.get(UNIX_SOCKET).filter(|path| !path.is_empty()).map(Box::from);
         Ok(Some(Self {
             discovered,
             url: url(config, &all, &address).into(),
             labels: public,
             interval_ms,
             timeout_ms,
-            unsupported,
+            unix_socket,
             identity: all.without(|name| name == SCRAPE_INTERVAL || name == SCRAPE_TIMEOUT),
         }))
     }

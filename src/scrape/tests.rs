@@ -39,7 +39,7 @@ pub(super) fn job(name: &str) -> ScrapeConfig {
         keep_dropped_targets: 0,
         name_scheme: NameScheme::Utf8,
         escaping_scheme: EscapingScheme::AllowUtf8,
-        http_client: HttpClientConfig { follow_redirects: true, enable_http2: true },
+        http_client: HttpClientConfig::default(),
         static_configs: Vec::new(),
         file_sd_configs: Vec::new(),
         relabel_configs: Vec::new(),

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::config::HttpClientConfig;
 
 /// Answers each request with what `answer` gives for (connection, request) numbers and the
 /// request's text; `None` closes the connection.
@@ -53,17 +55,26 @@ fn ok(body: &[u8]) -> Vec<u8> {
 
 fn request(url: &str) -> Request {
     Request {
-        url: Url::parse(url).unwrap(),
-        headers: vec![(header::ACCEPT, HeaderValue::from_static("text/plain"))],
+        headers: vec![(header::ACCEPT, HeaderValue::from_static("text/plain"))].into(),
         timeout: Duration::from_secs(5),
         body_bytes_max: 1000,
-        follow_redirects: true,
+        ..Request::get(Url::parse(url).unwrap())
     }
 }
 
 async fn fetch(connection: &mut Connection, request: &Request) -> Result<String, String> {
+    let client = Client::new(&HttpClientConfig::default()).unwrap();
+    fetch_by(&client, connection, request).await
+}
+
+async fn fetch_by(
+    client: &Client,
+    connection: &mut Connection,
+    request: &Request,
+) -> Result<String, String> {
     let buffers = BufferPool::new();
-    let page = connection.fetch(request, &buffers).await.map_err(|error| error.to_string())?;
+    let page = connection.fetch(client, request, &buffers).await;
+    let page = page.map_err(|error| error.to_string())?;
     Ok(String::from_utf8(page.body.to_vec()).unwrap())
 }
 
@@ -150,7 +161,7 @@ async fn endless_bodies_and_heads_are_cut_off() {
     })
     .await;
     let error = fetch(&mut connection, &request(&format!("http://{address}/"))).await.unwrap_err();
-    assert!(error.contains("response head exceeds 16384 bytes"), "{error}");
+    assert!(error.contains("response head exceeds 65536 bytes"), "{error}");
 }
 
 #[tokio::test]
@@ -189,7 +200,19 @@ async fn failures_are_told_as_prometheus_tells_them() {
             "server returned HTTP status 404 Not Found",
         ),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", "unexpected EOF"),
-        (b"SSH-2.0-x\r\n\r\n", "Get \"URL\": "),
+        (
+            b"SSH-2.0-x\r\n\r\n",
+            "Get \"URL\": net/http: HTTP/1.x transport connection broken: malformed HTTP \
+             response \"SSH-2.0-x",
+        ),
+        (
+            b"SSH-2.0-x\r\n",
+            "Get \"URL\": net/http: HTTP/1.x transport connection broken: malformed HTTP \
+             response \"SSH-2.0-x",
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "Get \"URL\": unexpected EOF"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "unexpected EOF"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "malformed chunked"),
     ] {
         // The first answer is followed by the end of the connection.
         let address = serve_once(answer).await;
@@ -235,11 +258,72 @@ async fn redirects_are_followed_up_to_ten() {
     request.url = Url::parse(&format!("http://{address}/hop/11")).unwrap();
     let error = fetch(&mut connection, &request).await.unwrap_err();
     assert!(error.ends_with("stopped after 10 redirects"), "{error}");
-    request.follow_redirects = false;
-    let error = fetch(&mut connection, &request).await.unwrap_err();
+    let config = HttpClientConfig { follow_redirects: false, ..HttpClientConfig::default() };
+    let client = Client::new(&config).unwrap();
+    let error = fetch_by(&client, &mut connection, &request).await.unwrap_err();
     assert_eq!(error, "server returned HTTP status 302 Found");
     request.url = Url::parse(&format!("http://{address}/nowhere")).unwrap();
-    request.follow_redirects = true;
     let error = fetch(&mut connection, &request).await.unwrap_err();
     assert_eq!(error, "server returned HTTP status 302 Found");
+}
+
+#[tokio::test]
+async fn chunks_interim_heads_and_trailers_are_read() {
+    let address = serve(|connection, request, _| {
+        let tail = format!("4\r\n {connection} {request}\r\n0\r\nX-T: 1\r\n\r\n");
+        let head = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\
+                    Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n";
+        Some(format!("{head}{tail}").into_bytes())
+    })
+    .await;
+    let mut connection = Connection::new();
+    let request = request(&format!("http://{address}/"));
+    for expected in ["abc 0 0", "abc 0 1"] {
+        assert_eq!(fetch(&mut connection, &request).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_ends_the_connection() {
+    let address = serve(|connection, _, _| {
+        Some([ok(format!("{connection}").as_bytes()), b"HTTP/1.1 200 OK\r\n\r\n".to_vec()].concat())
+    })
+    .await;
+    let mut connection = Connection::new();
+    let request = request(&format!("http://{address}/"));
+    for expected in ["0", "1"] {
+        assert_eq!(fetch(&mut connection, &request).await.unwrap(), expected);
+        assert!(!connection.is_open());
+    }
+}
+
+#[tokio::test]
+async fn a_client_posts_and_keeps_its_connection() {
+    let address = serve(|connection, request, text| {
+        let line = text.lines().next().unwrap();
+        let length = text.contains("Content-Length: 0\r\n");
+        Some(ok(format!("{connection} {request} {line} {length}").as_bytes()))
+    })
+    .await;
+    let client = Client::new(&HttpClientConfig::default()).unwrap();
+    let request = Request { method: Method::POST, ..request(&format!("http://{address}/p")) };
+    for expected in ["0 0 POST /p HTTP/1.1 true", "0 1 POST /p HTTP/1.1 true"] {
+        let response = client.send(&request).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&response.body), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_read_as_it_comes() {
+    let address = serve(|_, _, _| {
+        Some(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n".to_vec())
+    })
+    .await;
+    let client = Client::new(&HttpClientConfig::default()).unwrap();
+    let mut streaming = client.stream(&request(&format!("http://{address}/"))).await.unwrap();
+    let mut out = Vec::new();
+    assert!(streaming.read_some(&mut out).await.unwrap());
+    assert_eq!(out, b"abc");
+    let brief = Duration::from_millis(20);
+    assert!(tokio::time::timeout(brief, streaming.read_some(&mut out)).await.is_err());
 }

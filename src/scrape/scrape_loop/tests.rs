@@ -270,17 +270,21 @@ async fn too_many_targets_are_all_failed() {
 #[tokio::test]
 async fn jobs_and_targets_that_cannot_run_say_so() {
     let bench = Bench::start(ScrapeConfig {
-        unsupported: Some("tls_config is not supported yet".to_owned()),
+        unsupported: Some("gce_sd_configs is not built in".to_owned()),
         ..fast_job(&["127.0.0.1:1"])
     });
     assert!(bench.manager.active_targets().is_empty());
-    assert_eq!(bench.manager.failed_jobs()[0].reason, "tls_config is not supported yet");
-    bench.apply(ScrapeConfig { scheme: "https".to_owned(), ..fast_job(&["127.0.0.1:1"]) });
+    assert_eq!(bench.manager.failed_jobs()[0].reason, "gce_sd_configs is not built in");
+    let mut wrong = fast_job(&["127.0.0.1:1"]);
+    wrong.http_client.tls.max_version = "TLS10".to_owned();
+    bench.apply(wrong);
+    assert!(bench.manager.failed_jobs()[0].reason.contains("TLS10 is insecure"));
+    bench.apply(ScrapeConfig { scheme: "ftp".to_owned(), ..fast_job(&["127.0.0.1:1"]) });
     assert!(bench.manager.failed_jobs().is_empty());
     bench.wait("report", |bench| !bench.samples("up", "127.0.0.1:1").is_empty()).await;
     bench.wait("status", |bench| bench.only_target().health == Health::Down).await;
     let error = bench.only_target().last_error;
-    assert!(error.ends_with("https is not supported yet"), "{error}");
+    assert!(error.ends_with("unsupported protocol scheme \"ftp\""), "{error}");
     bench.manager.shutdown().await;
 }
 

@@ -138,8 +138,8 @@ fn identity_is_free_of_the_interval() {
 }
 
 #[test]
-fn what_cannot_be_scraped_says_so() {
+fn a_socket_may_lead_to_a_target() {
     let labels = [("__address__", "a"), ("__unix_socket__", "/run/x")];
     let target = target(&job("j"), &labels, &[]).unwrap().unwrap();
-    assert!(target.unsupported.is_some_and(|reason| reason.contains("unix socket")));
+    assert_eq!(target.unix_socket.as_deref(), Some("/run/x"));
 }
