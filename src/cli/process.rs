@@ -145,7 +145,6 @@ impl Process {
                 return Err(error);
             }
         };
-        self.log_fixed(&config);
         log_remarks(&config);
         if let Some(service) = self.service() {
             service.set_engine(self.settings.engine(&config));
@@ -153,6 +152,7 @@ impl Process {
             if let Some(database) = service.database() {
                 database.set_retention(self.settings.retention(&config));
                 database.set_exemplars_max(self.settings.exemplars_max(&config));
+                database.set_out_of_order_window_ms(config.storage.out_of_order_window_ms);
             }
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
@@ -160,13 +160,6 @@ impl Process {
         self.note_reload(true);
         tracing::info!("Configuration reloaded");
         Ok(())
-    }
-
-    /// What the database takes at its opening only.
-    fn log_fixed(&self, config: &Config) {
-        if self.config().storage.out_of_order_window_ms != config.storage.out_of_order_window_ms {
-            tracing::warn!("A change of out_of_order_time_window takes effect at the next start");
-        }
     }
 
     fn figures(&self) -> Figures {

@@ -311,6 +311,12 @@ impl Database {
         self.inner.shared.head.set_exemplars_max(max);
     }
 
+    /// Takes late samples as far below the newest data as `window_ms` says, 0 or less: none. Holds
+    /// for commits that begin from now on; what was taken stays.
+    pub fn set_out_of_order_window_ms(&self, window_ms: i64) {
+        self.inner.shared.head.set_out_of_order_window_ms(window_ms);
+    }
+
     /// Figures of the exemplars.
     pub fn exemplar_stats(&self) -> ExemplarStats {
         self.inner.shared.head.exemplar_stats()

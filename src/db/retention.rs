@@ -1,9 +1,9 @@
 //! Which blocks go, because of their age or because all together takes too much room.
 //!
-//! Age is measured against the newest data. Size counts what stands below `narthex/`: blocks,
-//! log, checkpoints and head files, and what a flush or a merge is about to add; the oldest block
-//! goes first, and never one that reaches into the open window. Snapshots and what stands in
-//! `quarantine/` do not count: the latter has a limit of its own.
+//! Age is measured against the newest data. Size counts blocks, log, checkpoints, head files and
+//! the blocks that were exported for others, and what a flush or a merge is about to add; the
+//! oldest goes first, and never a block that reaches into the open window. Snapshots and what stands
+//! in `quarantine/` do not count: the latter has a limit of its own.
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -91,7 +91,14 @@ impl Shared {
         let used = self.stored_bytes().saturating_add(output_bytes);
         let window_ms = self.options.block_duration_min_ms;
         let open_ms = newest_ms.div_euclid(window_ms).saturating_mul(window_ms);
-        let gone = oversized(&self.blocks.candidates(), open_ms, used, limit);
+        let mut candidates = self.blocks.candidates();
+        let exports = self.export_candidates();
+        candidates.extend(&exports);
+        let gone = oversized(&candidates, open_ms, used, limit);
+        let is_export = |ulid: &Ulid| exports.iter().any(|export| export.ulid == *ulid);
+        let (exports, gone): (Vec<Ulid>, Vec<Ulid>) = gone.into_iter().partition(is_export);
+        // It was told and counted, and is tried again.
+        let _ = self.told("removal of exports", self.let_exports_go(&exports));
         self.counters.blocks_oversized.fetch_add(gone.len() as u64, Ordering::Relaxed);
         self.let_go(&gone, true);
         !gone.is_empty()
@@ -122,11 +129,12 @@ impl Shared {
         (bytes > 0).then_some(bytes)
     }
 
-    /// Bytes that count: blocks, log, checkpoints, head files.
+    /// Bytes that count: blocks, log, checkpoints, head files, exports.
     pub(super) fn stored_bytes(&self) -> u64 {
         let blocks: u64 = self.blocks.list().iter().map(|block| block.bytes()).sum();
         let checkpoints = bytes_below(&*self.disk, &self.root().join("checkpoint"));
-        blocks + self.head.stored_bytes() + checkpoints
+        let exports: u64 = self.export_candidates().iter().map(|export| export.bytes).sum();
+        blocks + self.head.stored_bytes() + checkpoints + exports
     }
 
     fn root(&self) -> PathBuf {

@@ -58,7 +58,8 @@ pub struct Stats {
     pub blocks_expired: u64,
     /// Blocks removed because all together took too many bytes.
     pub blocks_oversized: u64,
-    /// Bytes that count towards the limit of size: blocks, log, checkpoints, head files.
+    /// Bytes that count towards the limit of size: blocks, log, checkpoints, head files, and
+    /// blocks that were exported.
     pub stored_bytes: u64,
 }
 

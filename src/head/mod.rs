@@ -231,9 +231,24 @@ struct Bounds {
     lower_ms: AtomicI64,
     /// Border of a flush that began and has not ended in a truncation.
     flushing_ms: AtomicI64,
+    /// How far below the newest time late samples are taken; 0: not at all.
+    late_window_ms: AtomicI64,
 }
 
 impl Head {
+    /// Takes late samples as far below the newest time as `window_ms` says, 0 or less: none. Holds
+    /// for appenders that are opened from now on; what was taken stays.
+    pub fn set_out_of_order_window_ms(&self, window_ms: i64) {
+        let window_ms = window_ms.max(0);
+        self.bounds.late_window_ms.store(window_ms, Ordering::Release);
+        self.ring().set_window_ms(window_ms);
+    }
+
+    /// How far below the newest time late samples are taken; 0: not at all.
+    pub fn out_of_order_window_ms(&self) -> i64 {
+        self.bounds.late_window_ms.load(Ordering::Acquire)
+    }
+
     /// The series with these labels, if the head has it.
     pub fn find(&self, labels: &Labels) -> Option<SeriesRef> {
         self.register_read().find(labels)

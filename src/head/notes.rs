@@ -63,7 +63,7 @@ pub struct ExemplarStats {
 }
 
 impl Head {
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    pub(super) fn ring(&self) -> MutexGuard<'_, Ring> {
         self.exemplars.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -19,7 +19,8 @@ pub struct HeadOptions {
     /// Directory of the database (`<data>/narthex`); the head keeps `wal/`, `head/`,
     /// `checkpoint/` and `quarantine/` in it.
     pub dir: PathBuf,
-    /// How far below the newest time late samples are taken; 0: not at all.
+    /// How far below the newest time late samples are taken, until
+    /// [`super::Head::set_out_of_order_window_ms`] says otherwise; 0: not at all.
     pub out_of_order_window_ms: i64,
     /// How far ahead of the clock a sample may lie.
     pub future_limit_ms: i64,

@@ -117,7 +117,8 @@ impl Head {
         };
         let (disk, clock) = (Arc::clone(&options.disk), Arc::clone(&options.clock));
         let log = Arc::new(Log::open(disk, &options.log_dir(), log_options, clock, after)?);
-        let exemplars = Ring::new(options.exemplars_max, options.out_of_order_window_ms);
+        let late_window_ms = options.out_of_order_window_ms.max(0);
+        let exemplars = Ring::new(options.exemplars_max, late_window_ms);
         Ok(Self {
             syncer: Syncer::new(Arc::clone(&log)),
             log,
@@ -132,6 +133,7 @@ impl Head {
                 newest_ms: AtomicI64::new(NO_TIME),
                 lower_ms: AtomicI64::new(NO_TIME),
                 flushing_ms: AtomicI64::new(NO_TIME),
+                late_window_ms: AtomicI64::new(late_window_ms),
             },
             counters: Counters::default(),
             limit_counts: LimitCounts::default(),

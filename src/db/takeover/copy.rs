@@ -109,12 +109,9 @@ impl Shared {
                 progress(ImportProgress::Series { done, total });
             })?;
             done = before + block.meta().series;
-            let state = {
-                let mut state = lock(&self.takeover.state);
+            self.remember(|state| {
                 state.imported.insert(block.meta().ulid);
-                state.clone()
-            };
-            state.write(&*self.disk, &self.path.join(ROOT))?;
+            })?;
             self.takeover.forget(block.meta().ulid);
             import.blocks += 1;
         }

@@ -5,12 +5,14 @@
 //! samples any more is written to the data path, by a rename, remembered, never read back, and
 //! removed when it is past retention.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::lock;
 use crate::block::Ulid;
-use crate::db::{Database, Event, ROOT, Shared};
+use crate::compact::Candidate;
+use crate::db::snapshot::bytes_below;
+use crate::db::{Database, Event, Shared};
 use crate::disk::StorageError;
 use crate::index;
 use crate::model::{Samples, TimeRange};
@@ -142,11 +144,12 @@ impl Shared {
         let Some(newest_ms) = self.head.time_range().map(|range| range.max_ms) else {
             return Ok(());
         };
-        let closed_ms = newest_ms.saturating_sub(self.options.out_of_order_window_ms);
-        let (exported, imported) = {
+        let closed_ms = newest_ms.saturating_sub(self.head.out_of_order_window_ms());
+        let (exported, imported, begin_ms) = {
             let state = lock(&self.takeover.state);
             let exported = state.exported.values().map(|range| range.min_ms);
-            (exported.collect::<BTreeSet<i64>>(), state.imported.clone())
+            let begin_ms = state.exports_begin_ms.unwrap_or(i64::MIN);
+            (exported.collect::<BTreeSet<i64>>(), state.imported.clone(), begin_ms)
         };
         let foreign = self.takeover.list();
         let mut windows = BTreeSet::new();
@@ -155,11 +158,12 @@ impl Shared {
         }
         for start_ms in windows.difference(&exported) {
             let window = self.window_at(*start_ms);
-            let is_open = window.max_ms >= closed_ms
+            let is_not_due = window.min_ms < begin_ms
+                || window.max_ms >= closed_ms
                 || self.head.time_range().is_some_and(|head| head.min_ms <= window.max_ms);
             // Two blocks of one time would stop Thanos's compactor.
             let is_there = foreign.iter().any(|block| block.meta().range.overlaps(window));
-            if !is_open && !is_there {
+            if !is_not_due && !is_there {
                 self.export_window(window)?;
             }
         }
@@ -200,37 +204,65 @@ impl Shared {
 
     fn remember_export<T>(
         &self,
-        change: impl FnOnce(&mut std::collections::BTreeMap<Ulid, TimeRange>) -> T,
+        change: impl FnOnce(&mut BTreeMap<Ulid, TimeRange>) -> T,
     ) -> Result<(), StorageError> {
-        let state = {
-            let mut state = lock(&self.takeover.state);
+        self.remember(|state| {
             change(&mut state.exported);
-            state.clone()
-        };
-        state.write(&*self.disk, &self.path.join(ROOT))
+        })
     }
 
     /// Removes exports that end below `border_ms`, and forgets those that somebody else removed.
     pub(in crate::db) fn expire_exports(&self, border_ms: i64) -> Result<(), StorageError> {
         let exported = lock(&self.takeover.state).exported.clone();
-        for (ulid, range) in exported {
-            let dir = self.path.join(ulid.to_string());
-            let is_there = self.disk.exists(&dir);
-            if range.max_ms >= border_ms {
-                continue;
-            }
-            if is_there {
-                let doomed = self.path.join(format!("{ulid}{DOOMED}"));
-                let renamed = self.disk.rename(&dir, &doomed);
-                renamed.map_err(|e| StorageError::io("rename", &dir, e))?;
-                let removed = self.disk.remove_dir_all(&doomed);
-                removed.map_err(|e| StorageError::io("remove", &doomed, e))?;
-                self.options
-                    .observer
-                    .event(&Event::Expired { block: ulid.to_string(), for_size: false });
-            }
-            self.remember_export(|exported| exported.remove(&ulid))?;
+        for (ulid, _) in exported.iter().filter(|(_, range)| range.max_ms < border_ms) {
+            self.remove_export(*ulid, false)?;
+            self.remember_export(|exported| exported.remove(ulid))?;
         }
+        Ok(())
+    }
+
+    /// The exports that are there, as the plans want blocks. Each stands at the beginning of its
+    /// window: it goes before what it was made of.
+    pub(in crate::db) fn export_candidates(&self) -> Vec<Candidate> {
+        let exported = lock(&self.takeover.state).exported.clone();
+        let candidate = |(ulid, range): (Ulid, TimeRange)| Candidate {
+            ulid,
+            order: ulid,
+            range: TimeRange { min_ms: range.min_ms, max_ms: range.min_ms },
+            bytes: bytes_below(&*self.disk, &self.path.join(ulid.to_string())),
+            series: 0,
+            series_hidden: 0,
+            is_damaged: false,
+        };
+        exported.into_iter().map(candidate).collect()
+    }
+
+    /// Removes exports because all together takes too much room. Their windows are not exported
+    /// again.
+    pub(in crate::db) fn let_exports_go(&self, gone: &[Ulid]) -> Result<(), StorageError> {
+        for ulid in gone {
+            // First: what is there in spite of it goes at the next look.
+            self.remember(|state| {
+                let begin_ms = state.exported.get(ulid).map(|range| range.max_ms.saturating_add(1));
+                state.exports_begin_ms = state.exports_begin_ms.max(begin_ms);
+            })?;
+            self.remove_export(*ulid, true)?;
+            self.remember_export(|exported| exported.remove(ulid))?;
+        }
+        Ok(())
+    }
+
+    fn remove_export(&self, ulid: Ulid, for_size: bool) -> Result<(), StorageError> {
+        let dir = self.path.join(ulid.to_string());
+        if !self.disk.exists(&dir) {
+            return Ok(());
+        }
+        let doomed = self.path.join(format!("{ulid}{DOOMED}"));
+        let renamed = self.disk.rename(&dir, &doomed);
+        renamed.map_err(|e| StorageError::io("rename", &dir, e))?;
+        let removed = self.disk.remove_dir_all(&doomed);
+        removed.map_err(|e| StorageError::io("remove", &doomed, e))?;
+        self.options.observer.event(&Event::Expired { block: ulid.to_string(), for_size });
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{HEAD_DIRS, Takeover, block_names, lock};
 use crate::block::Ulid;
-use crate::db::{Database, ROOT, Shared};
+use crate::db::{Database, Shared};
 use crate::disk::StorageError;
 use crate::prometheus::BlockMeta;
 
@@ -120,12 +120,9 @@ impl Shared {
         let removed = self.disk.remove_dir_all(&doomed);
         removed.map_err(|e| StorageError::io("remove", &doomed, e))?;
         if let Some(ulid) = Ulid::parse(name) {
-            let state = {
-                let mut state = lock(&self.takeover.state);
+            self.remember(|state| {
                 state.imported.remove(&ulid);
-                state.clone()
-            };
-            state.write(&*self.disk, &self.path.join(ROOT))?;
+            })?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! Damage is told and costs what it touches. A medium that does not read ends the import; the next
 //! start tries again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,7 +20,7 @@ use roaring::RoaringBitmap;
 use super::overflow::{Held, Overflow};
 use super::state::Position;
 use super::{HEAD_DIRS, lock};
-use crate::db::{Event, ROOT, Shared};
+use crate::db::{Event, Shared};
 use crate::disk::StorageError;
 use crate::head::{AppendError, GroupKey, SeriesRef};
 use crate::model::{Labels, Matcher, Samples, TimeRange};
@@ -90,6 +91,7 @@ impl Shared {
             batch: Vec::new(),
             overflow: Overflow::default(),
             done: LogImport::default(),
+            read_to: BTreeMap::new(),
             is_first: true,
             is_late: false,
         };
@@ -134,6 +136,8 @@ struct Import<'a> {
     batch: Vec<Sample>,
     overflow: Overflow,
     done: LogImport,
+    /// Where reading ended, as far as it is not remembered.
+    read_to: BTreeMap<(String, String), Position>,
     /// Whether nothing of this log was imported before.
     is_first: bool,
     /// Whether the log of late samples is being read.
@@ -177,11 +181,9 @@ impl Import<'_> {
         }
         self.head_chunks()?;
         self.spill()?;
-        self.shared.head.sync()?;
         progress(total, total);
         self.done.series = self.known.values().filter(|k| k.series.is_some()).count() as u64;
-        let state = lock(&self.shared.takeover.state).clone();
-        state.write(&*self.shared.disk, &self.shared.path.join(ROOT))
+        self.remember_all()
     }
 
     /// Where reading ended, if this is still the log that was read.
@@ -212,8 +214,8 @@ impl Import<'_> {
         Ok(Some(crc32c(&bytes)))
     }
 
-    /// Remembers that a segment was read. Samples that wait for a block are not durable yet, so
-    /// with some of them only memory knows.
+    /// Notes that a segment was read, and remembers it unless samples wait for a block: these are
+    /// not durable yet.
     fn remember(
         &mut self,
         kind: &str,
@@ -223,16 +225,15 @@ impl Import<'_> {
     ) -> Result<(), StorageError> {
         let crc = self.mark(path, offset)?.unwrap_or_default();
         let key = (kind.to_owned(), self.name.clone());
-        let state = {
-            let mut state = lock(&self.shared.takeover.state);
-            state.positions.insert(key, Position { segment, offset, crc });
-            state.clone()
-        };
-        if self.overflow.is_empty() {
-            self.shared.head.sync()?;
-            state.write(&*self.shared.disk, &self.shared.path.join(ROOT))?;
-        }
-        Ok(())
+        self.read_to.insert(key, Position { segment, offset, crc });
+        if self.overflow.is_empty() { self.remember_all() } else { Ok(()) }
+    }
+
+    /// Remembers how far all was read, once that is durable.
+    fn remember_all(&mut self) -> Result<(), StorageError> {
+        self.shared.head.sync()?;
+        let read_to = std::mem::take(&mut self.read_to);
+        self.shared.remember(|state| state.positions.extend(read_to))
     }
 
     /// Reads a segment; samples count only behind byte `skipped`. Gives the end of the last record
@@ -427,7 +428,7 @@ impl Import<'_> {
             last = Some(Position { segment: number, ..Position::default() });
         }
         if let Some(last) = last {
-            lock(&self.shared.takeover.state).positions.insert(key, last);
+            self.read_to.insert(key, last);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::{Event, Observer};
+use super::{Event, Observer, ROOT, Shared};
 use crate::block::Ulid;
 use crate::disk::{Disk, LockGuard, StorageError};
 use crate::prometheus::{Block, BlockMeta};
@@ -239,6 +239,16 @@ impl Takeover {
             let _ = self.disk.remove_file(&self.data.join(LOCK_FILE));
         }
         drop(guard);
+    }
+}
+
+impl Shared {
+    /// Changes what is remembered; durable on return.
+    fn remember(&self, change: impl FnOnce(&mut State)) -> Result<(), StorageError> {
+        // Held until it is written, so that nothing older is written after it.
+        let mut state = lock(&self.takeover.state);
+        change(&mut state);
+        state.write(&*self.disk, &self.path.join(ROOT))
     }
 }
 

@@ -37,6 +37,8 @@ pub(in crate::db) struct State {
     pub(in crate::db) imported: BTreeSet<Ulid>,
     /// Blocks at the data path that we wrote, and what they cover.
     pub(in crate::db) exported: BTreeMap<Ulid, TimeRange>,
+    /// Windows that begin below this time are not exported: their exports went for their size.
+    pub(in crate::db) exports_begin_ms: Option<i64>,
 }
 
 impl State {
@@ -83,6 +85,9 @@ impl State {
         }
         for (ulid, range) in &self.exported {
             put(format_args!("exported {ulid} {} {}", range.min_ms, range.max_ms));
+        }
+        if let Some(begin_ms) = self.exports_begin_ms {
+            put(format_args!("exports-begin {begin_ms}"));
         }
         let crc = crc32fast::hash(text.as_bytes());
         writeln!(text, "crc {crc}").expect("BUG: writing to memory succeeds");
@@ -137,6 +142,7 @@ impl State {
                 let max_ms = fields.next()?.parse().ok()?;
                 self.exported.insert(ulid, TimeRange { min_ms, max_ms });
             }
+            "exports-begin" => self.exports_begin_ms = Some(fields.next()?.parse().ok()?),
             // A later version may remember more.
             _ => {}
         }
@@ -159,6 +165,7 @@ mod tests {
         state.imported.insert(Ulid::new(1, None));
         let range = TimeRange { min_ms: -5, max_ms: 9 };
         state.exported.insert(Ulid::new(2, None), range);
+        state.exports_begin_ms = Some(-7);
         let disk = SimulatedDisk::new(1);
         let root = Path::new("/data/narthex");
         disk.create_dir_all(root).unwrap();

@@ -54,7 +54,7 @@ impl Limits {
             min_valid_ms
         };
         let newest_ms = newest_ms.unwrap_or(first_ms);
-        let window_ms = options.out_of_order_window_ms;
+        let window_ms = head.out_of_order_window_ms();
         Self {
             min_valid_ms,
             late_min_ms: (window_ms > 0).then(|| newest_ms.saturating_sub(window_ms)),

@@ -32,6 +32,11 @@ impl Ring {
         Self { max, window_ms, ..Self::default() }
     }
 
+    /// Takes exemplars so far below a series' newest one from now on.
+    pub(in crate::head) fn set_window_ms(&mut self, window_ms: i64) {
+        self.window_ms = window_ms;
+    }
+
     /// Takes an exemplar. `false`: it is there already, or none are kept.
     pub(super) fn take(
         &mut self,

@@ -72,6 +72,28 @@ fn verdicts_are_prometheus_s() {
 }
 
 #[test]
+fn the_window_for_late_samples_changes_at_once() {
+    let bench = Bench::new(1);
+    let head = bench.open();
+    let t = T0 + 3_000_000;
+    let pushed = |times: &[i64]| {
+        let samples: Vec<_> = times.iter().map(|&t| ("1", t, t as f64)).collect();
+        push(&head, "a", &samples).unwrap().rejected
+    };
+    assert_eq!(pushed(&[t]), []);
+    assert_eq!(pushed(&[t - 1000]), [(0, AppendError::OutOfOrder)]);
+    head.set_out_of_order_window_ms(60_000);
+    assert_eq!(pushed(&[t - 1000, t - 60_001]), [(1, AppendError::TooOld)]);
+    head.set_out_of_order_window_ms(-5);
+    assert_eq!(head.out_of_order_window_ms(), 0);
+    assert_eq!(pushed(&[t - 2000]), [(0, AppendError::OutOfOrder)]);
+    // What was taken meanwhile stays, and a replay asks nobody.
+    drop(head);
+    let expected = [t - 1000, t].map(|t| (t - T0, t as f64));
+    assert_eq!(values(&bench.open(), "1"), expected);
+}
+
+#[test]
 fn late_samples_are_merged_where_a_window_allows_them() {
     let mut bench = Bench::new(3);
     bench.late_ms = 1_800_000;

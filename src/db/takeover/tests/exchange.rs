@@ -214,3 +214,53 @@ fn closed_windows_are_exported_once_and_expire() {
     db.maintain().unwrap();
     assert_eq!(blocks_at(&bench), left);
 }
+
+/// What was exported counts in the retention by size, goes oldest first, and is not exported
+/// again.
+#[test]
+fn exports_go_when_all_takes_too_much() {
+    let mut bench = Bench::new();
+    bench.options.export_windows = true;
+    bench.options.block_duration_max_ms = Some(2 * HOUR);
+    let db = bench.open();
+    for minute in 0..13 * 60 {
+        let t_ms = START + minute * 60_000;
+        bench.clock.set_now_ms(t_ms);
+        let mut appender = db.appender(GroupKey::Embedded("a".to_owned())).unwrap();
+        for i in 0..3 {
+            let series = appender.series(&labels(i)).unwrap();
+            appender.append(series, t_ms, value(t_ms, i));
+        }
+        appender.commit().unwrap();
+    }
+    db.maintain().unwrap();
+    db.maintain().unwrap();
+    let before = blocks_at(&bench);
+    assert_eq!(before.len(), 5);
+    let used = db.stats().stored_bytes;
+    let exports: u64 = db.inner.shared.export_candidates().iter().map(|c| c.bytes).sum();
+    let own: u64 = db.inner.shared.blocks.list().iter().map(|block| block.bytes()).sum();
+    assert!(exports > 5 * 500 && used >= exports + own, "{used} {exports} {own}");
+    // One byte too much: the oldest export, and nothing that can be queried.
+    let keep = |bytes| db.set_retention(crate::db::Retention { bytes, ..Default::default() });
+    keep(used - 1);
+    db.maintain().unwrap();
+    let ulids = |metas: &[BlockMeta]| metas.iter().map(|meta| meta.ulid).collect::<Vec<_>>();
+    let after = blocks_at(&bench);
+    assert!(db.stats().stored_bytes < used);
+    assert_eq!(ulids(&after), ulids(&before[1..]));
+    assert_eq!(count(&db, TimeRange::ALL).0, 13 * 60 * 3);
+    // The window is not exported again, at the next start neither.
+    db.maintain().unwrap();
+    db.close().unwrap();
+    drop(db);
+    let db = bench.open();
+    db.maintain().unwrap();
+    assert_eq!(ulids(&blocks_at(&bench)), ulids(&after));
+    // In the end both go.
+    db.set_retention(crate::db::Retention { bytes: 1, ..Default::default() });
+    db.maintain().unwrap();
+    assert!(blocks_at(&bench).is_empty() && db.stats().blocks.is_empty());
+    db.maintain().unwrap();
+    assert!(blocks_at(&bench).is_empty());
+}
