@@ -54,7 +54,7 @@ pub mod select;
 pub mod wal;
 
 pub use db::{
-    Appender, Database, Event, Observer, Options, QueryTextError, Retention, Silent, Stats,
+    Appender, Cleaned, Database, Event, Observer, Options, QueryTextError, Retention, Silent, Stats,
 };
 pub use disk::StorageError;
 pub use head::{AppendError, CommitOutcome, GroupKey, SeriesRef};

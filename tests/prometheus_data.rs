@@ -142,6 +142,32 @@ fn a_directory_is_taken_over_and_stays_as_it_was() {
 }
 
 #[test]
+fn deletions_hold_over_a_restart_and_leave_the_directory_as_it_was() {
+    let (folder, data) = folder_with_data();
+    let before = foreign_files(&data);
+    let flag = format!("--storage.tsdb.path={}", path_text(&data));
+    let flags = [&flag, "--config.file=empty.yml", "--web.enable-admin-api"];
+    let server = Server::start(folder.path(), &flags);
+    let post = |path: &str| server.request("POST", &format!("/api/v1/admin/tsdb/{path}"));
+    let nothing = post("clean_tombstones");
+    assert!(nothing.starts_with("HTTP/1.1 204 "), "{nothing}");
+    // Minutes 100 to 249: parts of both blocks and of the log.
+    let (start, end) = (START / 1000 + 100 * 60, START / 1000 + 250 * 60 - 1);
+    let answer = post(&format!("delete_series?match[]=up&start={start}&end={end}"));
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    let answer = post("clean_tombstones");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let begin = "{\"status\":\"success\",\"warnings\":[\"2 blocks of Prometheus still have";
+    assert!(body.starts_with(begin) && body.ends_with("]}"), "{body}");
+    server.signal("-TERM");
+    assert_eq!(server.exit_code(), Some(0));
+    let sum: i64 = (0..100).chain(250..270).sum();
+    assert_eq!(count_and_sum(folder.path(), &data), ("120".to_owned(), sum.to_string()));
+    assert_eq!(foreign_files(&data), before);
+}
+
+#[test]
 fn import_export_and_drop() {
     let (folder, old) = folder_with_data();
     let folder = folder.path();

@@ -14,13 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use roaring::RoaringBitmap;
 
-use super::tombstones::TombstoneStore;
+use super::tombstones::{Owner, TombstoneStore};
 use super::{Event, Observer};
-use crate::block::{Block, Meta, TEMPORARY, Tombstones, Ulid};
+use crate::block::{Block, Meta, TEMPORARY, Ulid};
 use crate::compact::Candidate;
 use crate::disk::{Disk, StorageError};
 use crate::model::TimeRange;
-use crate::prometheus;
 
 /// The blocks of one database.
 #[derive(Debug)]
@@ -52,7 +51,7 @@ impl BlockStore {
         root: &Path,
         observer: Arc<dyn Observer>,
     ) -> Result<Self, StorageError> {
-        let (tombstones, unread) = TombstoneStore::open(Arc::clone(&disk), root)?;
+        let (tombstones, unread) = TombstoneStore::open(Arc::clone(&disk), root, Owner::Narthex)?;
         let mut store = Self {
             tombstones,
             disk,
@@ -98,21 +97,20 @@ impl BlockStore {
             store.unreadable.push(format!("deleted samples may show: {error}"));
             store.put_aside(&path, &error);
         }
-        store.attach_tombstones(root);
+        store.attach_tombstones();
         Ok(store)
     }
 
     /// Gives each block its tombstones, and removes those of blocks that are nowhere.
-    fn attach_tombstones(&self, root: &Path) {
+    fn attach_tombstones(&self) {
         let list = self.list();
         for block in list.iter() {
             block.set_tombstones(self.tombstones.of(block.meta().ulid));
         }
         for ulid in self.tombstones.blocks() {
             let name = ulid.to_string();
-            let foreign = root.parent().map(|data| data.join(&name));
-            let places = [Some(self.dir.join(&name)), Some(self.quarantine.join(&name)), foreign];
-            if !places.iter().flatten().any(|place| self.disk.exists(place)) {
+            let places = [self.dir.join(&name), self.quarantine.join(&name)];
+            if !places.iter().any(|place| self.disk.exists(place)) {
                 self.remove_tombstones(ulid);
             }
         }
@@ -129,29 +127,6 @@ impl BlockStore {
         if let Err(error) = self.tombstones.remove(ulid) {
             self.warn(format!("the tombstones of block {ulid} stay: {error}"));
         }
-    }
-
-    /// The file of tombstones of a block, whoever wrote it.
-    pub(super) fn tombstone_file_of(&self, block: Ulid) -> PathBuf {
-        self.tombstones.path(block)
-    }
-
-    /// Gives blocks of Prometheus what is hidden of them.
-    pub(super) fn hide_in(&self, blocks: &[Arc<prometheus::Block>]) {
-        for block in blocks {
-            block.set_tombstones(self.tombstones.of(block.meta().ulid));
-        }
-    }
-
-    /// Hides `range` of `series` of a block, whoever wrote it; durable on return. Gives all that
-    /// is hidden of it now.
-    pub(super) fn hide_of(
-        &self,
-        block: Ulid,
-        series: &RoaringBitmap,
-        range: TimeRange,
-    ) -> Result<Arc<Tombstones>, StorageError> {
-        self.tombstones.hide(block, series, range)
     }
 
     /// Hides `range` of `series` of a block, durable on return.

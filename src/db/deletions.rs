@@ -5,11 +5,36 @@
 //! the way (a flush, the last step of a merge, a snapshot) is waited for, so no sample moves from
 //! one place to another meanwhile.
 
+use std::path::PathBuf;
+
 use super::compaction::Pace;
-use super::{Database, Shared};
+use super::{Database, Event, Shared};
 use crate::disk::StorageError;
 use crate::index;
 use crate::model::{Matcher, TimeRange};
+
+/// What [`Database::clean_tombstones`] did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Blocks that were written anew.
+    pub blocks: usize,
+    /// Blocks of Prometheus that still have what was deleted from them, hidden.
+    pub left: Vec<PathBuf>,
+}
+
+impl Cleaned {
+    /// What has to be told, if anything has.
+    pub fn warning(&self) -> Option<String> {
+        (!self.left.is_empty()).then(|| {
+            format!(
+                "{} blocks of Prometheus still have on the disk what was deleted from them: they \
+                 are not written; `narthex tool tsdb import` copies them without it, and \
+                 `narthex tool tsdb drop-prometheus` removes them then",
+                self.left.len()
+            )
+        })
+    }
+}
 
 impl Database {
     /// Deletes the samples within `range` of the series that satisfy `matchers` (none: of all
@@ -42,7 +67,10 @@ impl Database {
 
     /// Writes every block anew from which something was deleted, without it. Blocks that cannot
     /// be read are left as they are; the first error is returned after all were tried.
-    pub fn clean_tombstones(&self) -> Result<(), StorageError> {
+    ///
+    /// Blocks of a Prometheus that was taken over are never written: what was deleted from them
+    /// stays hidden, and its bytes stay. The answer says how many these are.
+    pub fn clean_tombstones(&self) -> Result<Cleaned, StorageError> {
         self.inner.shared.clean_tombstones()
     }
 }
@@ -63,14 +91,7 @@ impl Shared {
                 .and_then(|series| self.blocks.hide(block, &series, hidden));
             result = result.and(done);
         }
-        for block in self.takeover.list().iter().filter(|b| b.meta().range.overlaps(range)) {
-            let done = block.numbers(matchers, range).and_then(|series| {
-                self.blocks.hide_of(block.meta().ulid, &series, range).map(|tombstones| {
-                    block.set_tombstones(tombstones);
-                })
-            });
-            result = result.and(done);
-        }
+        result = result.and(self.takeover.delete(matchers, range));
         if self.head_overlaps(range) {
             let done = index::resolve(&self.head.index(), matchers, &|| self.check_open())
                 .and_then(|ids| self.head.delete(&ids, range));
@@ -79,15 +100,22 @@ impl Shared {
         result
     }
 
-    fn clean_tombstones(&self) -> Result<(), StorageError> {
+    fn clean_tombstones(&self) -> Result<Cleaned, StorageError> {
         let _maintenance = self.maintenance_lock();
         self.check_open()?;
+        let left = self.takeover.marked();
+        let mut cleaned =
+            Cleaned { blocks: 0, left: left.iter().map(|b| b.dir().to_owned()).collect() };
+        if let Some(text) = cleaned.warning() {
+            self.options.observer.event(&Event::Warning(text));
+        }
         let mut result = Ok(());
         for block in self.blocks.list().iter().filter(|block| !block.tombstones().is_empty()) {
-            let cleaned =
-                self.merge(&[block.meta().ulid], Pace::Hurried).map_err(|(error, _)| error);
-            result = result.and(self.told("cleaning of tombstones", cleaned));
+            let done = self.merge(&[block.meta().ulid], Pace::Hurried).map_err(|(error, _)| error);
+            let is_done = self.told("cleaning of tombstones", done);
+            cleaned.blocks += usize::from(is_done.is_ok());
+            result = result.and(is_done);
         }
-        result
+        result.map(|()| cleaned)
     }
 }

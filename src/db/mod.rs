@@ -41,6 +41,7 @@ use crate::head::{
 };
 use crate::model::{Exemplar, Histogram, Labels, Metadata};
 
+pub use deletions::Cleaned;
 pub use options::{Event, Observer, Options, Silent};
 pub use query::QueryTextError;
 pub use retention::Retention;
@@ -171,9 +172,8 @@ impl Database {
         for text in Shared::sweep_snapshots(&disk, path.as_ref()) {
             observer.event(&Event::Warning(text));
         }
-        let takeover = Takeover::open(&disk, path.as_ref(), &root, &observer)?;
+        let takeover = Takeover::open(&disk, path.as_ref(), &root, true, &observer)?;
         let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer))?;
-        blocks.hide_in(&takeover.list());
         let mut head_options = HeadOptions::new(
             Arc::clone(&disk),
             Arc::clone(&clock),

@@ -2,8 +2,8 @@
 //!
 //! Age is measured against the newest data. Size counts blocks, log, checkpoints, head files and
 //! the blocks that were exported for others, and what a flush or a merge is about to add; the
-//! oldest goes first, and never a block that reaches into the open window. Snapshots and what stands
-//! in `quarantine/` do not count: the latter has a limit of its own.
+//! oldest goes first, and never a block that reaches into the open window. Snapshots and what
+//! stands in `quarantine/` do not count: the latter has a limit of its own.
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -64,14 +64,9 @@ impl Shared {
 
     /// Serves blocks of Prometheus that others put to the data path meanwhile.
     fn look_for_blocks(&self) {
-        match self.takeover.scan() {
-            Ok(true) => self.blocks.hide_in(&self.takeover.list()),
-            Ok(false) => {}
-            Err(error) => {
-                // It was told and counted, and is tried again.
-                let _ = self.told("a look for blocks of Prometheus", Err(error));
-            }
-        }
+        let _still = self.moving_lock();
+        // It was told and counted, and is tried again.
+        let _ = self.told("a look for blocks of Prometheus", self.takeover.scan());
     }
 
     /// Time of the newest data.

@@ -107,7 +107,7 @@ impl Shared {
         let mut files = self.blocks.tombstone_files();
         let foreign = self.takeover.list();
         let marked = foreign.iter().filter(|block| !block.tombstones().is_empty());
-        files.extend(marked.map(|block| self.blocks.tombstone_file_of(block.meta().ulid)));
+        files.extend(marked.map(|block| self.takeover.tombstone_file_of(block.meta().ulid)));
         if files.is_empty() {
             return Ok(());
         }

@@ -1,8 +1,8 @@
-//! What was deleted from blocks, on disk: `narthex/tombstones/<ULID>.tomb`, one file a block.
+//! What was deleted from blocks, on disk: `narthex/tombstones/<ULID>.tomb`, one file a block, and
+//! `<ULID>.prometheus.tomb` for a block that Prometheus wrote: a copy of ours has the same name and
+//! other numbers of series.
 //!
-//! A file is replaced as a whole, by a rename, and durable before the deletion is answered. The
-//! blocks need not be ours: whatever has a ULID and numbers its series the same way at each start
-//! can have tombstones here, so that nothing need be written where a block is only read.
+//! A file is replaced as a whole, by a rename, and durable before the deletion is answered.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,35 @@ use crate::block::{TEMPORARY, TOMBSTONES_VERSION, Tombstones, Ulid};
 use crate::disk::{Disk, StorageError};
 use crate::model::TimeRange;
 
-const ENDING: &str = ".tomb";
+/// Who wrote the blocks, and with that numbered their series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// This program.
+    Narthex,
+    /// Prometheus.
+    Prometheus,
+}
+
+impl Owner {
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Narthex => ".tomb",
+            Self::Prometheus => ".prometheus.tomb",
+        }
+    }
+
+    /// The block that a file of this name speaks of.
+    pub(super) fn ulid(self, name: &str) -> Option<Ulid> {
+        name.strip_suffix(self.ending()).and_then(Ulid::parse)
+    }
+}
 
 /// Tombstones by block.
 #[derive(Debug)]
 pub(super) struct TombstoneStore {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    owner: Owner,
     by_block: RwLock<BTreeMap<Ulid, Arc<Tombstones>>>,
 }
 
@@ -28,11 +50,12 @@ pub(super) struct TombstoneStore {
 pub(super) type Unread = (PathBuf, StorageError);
 
 impl TombstoneStore {
-    /// Reads what lies in `<root>/tombstones`, and gives the files that do not read. A newer
-    /// format is an error.
+    /// Reads what lies in `<root>/tombstones` for blocks of `owner`, and gives the files that do
+    /// not read. A newer format is an error.
     pub(super) fn open(
         disk: Arc<dyn Disk>,
         root: &Path,
+        owner: Owner,
     ) -> Result<(Self, Vec<Unread>), StorageError> {
         let dir = root.join("tombstones");
         let (mut found, mut unread) = (BTreeMap::new(), Vec::new());
@@ -47,9 +70,7 @@ impl TombstoneStore {
                 // What cannot be removed is replaced by the next write of its name.
                 let _ = disk.remove_file(&path);
             }
-            let Some(ulid) = entry.name.strip_suffix(ENDING).and_then(Ulid::parse) else {
-                continue;
-            };
+            let Some(ulid) = owner.ulid(&entry.name) else { continue };
             match read(&*disk, &path) {
                 Ok(tombstones) => {
                     found.insert(ulid, Arc::new(tombstones));
@@ -58,7 +79,7 @@ impl TombstoneStore {
                 Err(error) => unread.push((path, error)),
             }
         }
-        Ok((Self { disk, dir, by_block: RwLock::new(found) }, unread))
+        Ok((Self { disk, dir, owner, by_block: RwLock::new(found) }, unread))
     }
 
     /// What is hidden of a block.
@@ -106,7 +127,7 @@ impl TombstoneStore {
 
     /// Where the tombstones of a block stand.
     pub(super) fn path(&self, block: Ulid) -> PathBuf {
-        self.dir.join(format!("{block}{ENDING}"))
+        self.dir.join(format!("{block}{}", self.owner.ending()))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), StorageError> {

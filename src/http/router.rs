@@ -293,8 +293,14 @@ fn administer(work: Administer) -> MethodRouter<Arc<Service>> {
             Err(error) => return reply::error(&error),
         };
         match tokio::task::spawn_blocking(move || work(&service, &params)).await {
-            Ok(Ok(None)) => reply::empty(204),
-            Ok(Ok(Some(data))) => {
+            Ok(Ok(admin::Answer::Nothing)) => reply::empty(204),
+            Ok(Ok(admin::Answer::Warning(text))) => {
+                let mut body = b"{\"status\":\"success\",\"warnings\":[".to_vec();
+                super::json::push_str(&mut body, &text);
+                body.extend_from_slice(b"]}");
+                reply::bytes(200, JSON, body)
+            }
+            Ok(Ok(admin::Answer::Data(data))) => {
                 let body = [b"{\"status\":\"success\",\"data\":", data.as_slice(), b"}"].concat();
                 reply::bytes(200, JSON, body)
             }

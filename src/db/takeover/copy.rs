@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::log::AT_DATA_PATH;
 use super::{LogImport, Takeover, lock};
 use crate::block::{BlockWriter, Ulid};
 use crate::chunk::Coder;
@@ -17,6 +18,8 @@ use crate::prometheus::Block;
 
 /// Longest copy: a block of ours holds times as 32 bits of milliseconds above its first.
 const PART_MS: i64 = 31 * 24 * 3_600_000;
+/// Attempts at a copy after which deletions wait for it.
+const ATTEMPTS: u32 = 3;
 /// Series whose labels are held at once.
 const SERIES_PER_STRETCH: usize = 1024;
 
@@ -78,11 +81,11 @@ impl Shared {
     ) -> Result<PrometheusImport, StorageError> {
         self.check_open()?;
         if source == self.path {
-            return self.import_from(&self.takeover, ".", progress);
+            return self.import_from(&self.takeover, AT_DATA_PATH, progress);
         }
         let observer = &self.options.observer;
         let root = self.path.join(ROOT);
-        let other = Takeover::open(&self.disk, source, &root, observer)?;
+        let other = Takeover::open(&self.disk, source, &root, false, observer)?;
         let imported = self.import_from(&other, &source.to_string_lossy(), progress);
         other.close();
         imported
@@ -147,6 +150,8 @@ impl Shared {
         }
     }
 
+    /// Copies a part. Where something is deleted from the block meanwhile it is done again; from
+    /// the third time on deletions wait.
     fn copy_part(
         &self,
         block: &Arc<Block>,
@@ -155,6 +160,33 @@ impl Shared {
         import: &mut PrometheusImport,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), StorageError> {
+        for attempt in 1.. {
+            let still = (attempt >= ATTEMPTS).then(|| self.moving_lock());
+            let hidden = block.tombstones();
+            let before = *import;
+            let writer = self.write_copy(block, ulid, part, import, progress)?;
+            let _still = still.unwrap_or_else(|| self.moving_lock());
+            if *block.tombstones() != *hidden {
+                writer.abandon()?;
+                *import = before;
+                continue;
+            }
+            return match writer.finish(block.meta().level, Vec::new())? {
+                Some(meta) => self.blocks.publish(&meta),
+                None => Ok(()),
+            };
+        }
+        unreachable!("BUG: the loop has no end")
+    }
+
+    fn write_copy(
+        &self,
+        block: &Arc<Block>,
+        ulid: Ulid,
+        part: TimeRange,
+        import: &mut PrometheusImport,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<BlockWriter, StorageError> {
         let window_ms = self.options.block_duration_min_ms;
         let dir = self.blocks.dir();
         let (min_ms, coder) = (part.min_ms, Coder::Dense);
@@ -167,10 +199,7 @@ impl Shared {
             let _ = writer.abandon();
             return Err(error);
         }
-        match writer.finish(block.meta().level, Vec::new())? {
-            Some(meta) => self.blocks.publish(&meta),
-            None => Ok(()),
-        }
+        Ok(writer)
     }
 
     fn copy_series(

@@ -31,6 +31,8 @@ use crate::prometheus::log::{
     read_record,
 };
 
+/// What the data path is called among the directories of logs.
+pub(super) const AT_DATA_PATH: &str = ".";
 /// Bytes at the beginning of a segment by which it is known again.
 const MARK_BYTES: u64 = 32 << 10;
 /// Damaged places that are told of by themselves.
@@ -63,7 +65,7 @@ impl Shared {
             self.options.observer.event(&Event::Warning(text));
         }
         if HEAD_DIRS.iter().any(|dir| self.disk.exists(&self.path.join(dir))) {
-            match self.import_log(&self.path, ".", &mut |_, _| {}) {
+            match self.import_log(&self.path, AT_DATA_PATH, &mut |_, _| {}) {
                 Ok(_) => self.takeover.is_log_read.store(true, Ordering::Release),
                 Err(error) => {
                     let text = format!("{error}; the log of Prometheus is not imported whole");
@@ -92,10 +94,13 @@ impl Shared {
             overflow: Overflow::default(),
             done: LogImport::default(),
             read_to: BTreeMap::new(),
+            seen: None,
             is_first: true,
             is_late: false,
         };
-        import.run(progress)?;
+        let run = import.run(progress);
+        import.note_seen();
+        run?;
         let done = import.done;
         if done != LogImport::default() {
             let took = self.clock.monotonic().saturating_sub(began);
@@ -114,6 +119,8 @@ struct Known {
     group: u32,
     /// Earliest sample in the log of samples in order.
     first_ms: i64,
+    /// What was deleted here, of what the log has.
+    hidden: Vec<TimeRange>,
 }
 
 /// A sample on its way.
@@ -138,6 +145,8 @@ struct Import<'a> {
     done: LogImport,
     /// Where reading ended, as far as it is not remembered.
     read_to: BTreeMap<(String, String), Position>,
+    /// Times of the samples that were read.
+    seen: Option<TimeRange>,
     /// Whether nothing of this log was imported before.
     is_first: bool,
     /// Whether the log of late samples is being read.
@@ -229,8 +238,21 @@ impl Import<'_> {
         if self.overflow.is_empty() { self.remember_all() } else { Ok(()) }
     }
 
+    /// Widens what is known to be imported from the log at the data path; deletions have to know.
+    fn note_seen(&mut self) {
+        if let Some(seen) = self.seen.filter(|_| self.name == AT_DATA_PATH) {
+            let range = &mut lock(&self.shared.takeover.state).log_range;
+            *range = Some(around(*range, seen));
+        }
+    }
+
+    fn saw(&mut self, range: TimeRange) {
+        self.seen = Some(around(self.seen, range));
+    }
+
     /// Remembers how far all was read, once that is durable.
     fn remember_all(&mut self) -> Result<(), StorageError> {
+        self.note_seen();
         self.shared.head.sync()?;
         let read_to = std::mem::take(&mut self.read_to);
         self.shared.remember(|state| state.positions.extend(read_to))
@@ -303,13 +325,26 @@ impl Import<'_> {
             self.keys.push(GroupKey::Push { job: job.clone(), instance: instance.clone() });
             next
         });
-        let known = Known { labels, series: None, group, first_ms: i64::MAX };
+        let hidden = self.hidden(&labels);
+        let known = Known { labels, series: None, group, first_ms: i64::MAX, hidden };
         self.known.entry(series).or_insert(known);
     }
 
+    /// What is hidden of a series of a log that is read once more.
+    fn hidden(&self, labels: &Labels) -> Vec<TimeRange> {
+        if self.name != AT_DATA_PATH {
+            return Vec::new();
+        }
+        lock(&self.shared.takeover.state).hidden_in_log(labels)
+    }
+
     fn add(&mut self, series: u64, t_ms: i64, held: Held) {
+        self.saw(TimeRange { min_ms: t_ms, max_ms: t_ms });
         // A series that was deleted, or whose record was damaged.
         let Some(known) = self.known.get_mut(&series) else { return };
+        if known.hidden.iter().any(|range| range.contains(t_ms)) {
+            return;
+        }
         if !self.is_late {
             known.first_ms = known.first_ms.min(t_ms);
         }
@@ -434,6 +469,7 @@ impl Import<'_> {
     }
 
     fn head_chunk(&mut self, head: &HeadChunk<'_>, path: &Path) {
+        self.saw(head.range);
         let Some(known) = self.known.get(&head.series) else { return };
         // In order, and with an unbroken log: what it has need not be taken from here.
         let until_ms = match (head.is_late || self.done.damages > 0, self.is_first) {
@@ -444,6 +480,7 @@ impl Import<'_> {
         if head.range.min_ms >= until_ms {
             return;
         }
+        let hidden = known.hidden.clone();
         let mut samples = Samples::default();
         let decoded = match head.encoding {
             Some(encoding) => chunk::decode(encoding, head.payload, &mut samples),
@@ -454,13 +491,19 @@ impl Import<'_> {
         }
         for i in 0..samples.len() {
             let t_ms = samples.timestamps[i];
-            if t_ms < until_ms {
+            if t_ms < until_ms && !hidden.iter().any(|range| range.contains(t_ms)) {
                 let histogram = samples.histogram(i).cloned();
                 let (value, start_ms) = (samples.values[i], samples.start_ms(i));
                 self.hold(head.series, t_ms, Held { value, start_ms, histogram });
             }
         }
     }
+}
+
+/// The least range that has both.
+fn around(before: Option<TimeRange>, more: TimeRange) -> TimeRange {
+    let before = before.unwrap_or(more);
+    TimeRange { min_ms: before.min_ms.min(more.min_ms), max_ms: before.max_ms.max(more.max_ms) }
 }
 
 impl Shared {

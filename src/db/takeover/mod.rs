@@ -4,9 +4,11 @@
 //! of it is deleted, moved, repaired or rewritten, so Prometheus can be started on it again; as
 //! long as we are there, we hold its lock. What does not read is told, left out, and left where
 //! it is. What is known of it (how far its log is imported, which blocks were copied, which blocks
-//! at the data path are exports of ours) stands in `narthex/prometheus` (`state.rs`).
+//! at the data path are exports of ours, what was deleted) stands in `narthex/prometheus`
+//! (`state.rs`), and what is hidden of each block in `narthex/tombstones` (`deletions.rs`).
 
 mod copy;
+mod deletions;
 mod export;
 mod free;
 mod log;
@@ -21,7 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use super::{Event, Observer, ROOT, Shared};
+use super::tombstones::{Owner, TombstoneStore};
+use super::{Event, Observer, Shared};
 use crate::block::Ulid;
 use crate::disk::{Disk, LockGuard, StorageError};
 use crate::prometheus::{Block, BlockMeta};
@@ -41,19 +44,32 @@ const HEAD_DIRS: [&str; 3] = ["wal", "wbl", "chunks_head"];
 pub(super) struct Takeover {
     disk: Arc<dyn Disk>,
     data: PathBuf,
+    /// Our own directory.
+    root: PathBuf,
+    /// Whether its blocks are served, and not only read for an import.
+    is_served: bool,
     observer: Arc<dyn Observer>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
     is_lock_ours: bool,
     state: Mutex<State>,
+    tombstones: TombstoneStore,
     /// What lay there at the last look.
-    names: Mutex<BTreeSet<Ulid>>,
+    names: Mutex<Option<BTreeSet<Ulid>>>,
     list: RwLock<Arc<Vec<Arc<Block>>>>,
-    /// Blocks past retention, and their bytes.
-    shelved: Mutex<BTreeMap<Ulid, u64>>,
+    /// Blocks past retention.
+    shelved: Mutex<BTreeMap<Ulid, Shelf>>,
     /// Whether the log is imported as far as it goes.
     is_log_read: AtomicBool,
     /// Blocks that are not served or in which damage was found, and why.
     troubles: Mutex<Vec<(PathBuf, String)>>,
+}
+
+/// A block past retention.
+#[derive(Debug)]
+struct Shelf {
+    bytes: u64,
+    /// Its name, and the blocks that it was made of.
+    sources: Vec<Ulid>,
 }
 
 /// Blocks past retention: they stay, and are not served.
@@ -72,11 +88,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Takeover {
     /// Takes Prometheus's lock on `data`, and opens the blocks that it has there. Its being held
     /// by a running Prometheus is [`StorageError::Locked`]; a place where nobody can write needs
-    /// none.
+    /// none. `is_served`: not only for an import.
     pub(super) fn open(
         disk: &Arc<dyn Disk>,
         data: &Path,
         root: &Path,
+        is_served: bool,
         observer: &Arc<dyn Observer>,
     ) -> Result<Self, StorageError> {
         let path = data.join(LOCK_FILE);
@@ -89,16 +106,28 @@ impl Takeover {
                 _ => return Err(StorageError::io("lock", &path, e)),
             },
         };
-        let state = State::read(&**disk, root).or_else(|error| match error {
+        let mut state = State::read(&**disk, root).or_else(|error| match error {
             StorageError::Corrupt { .. } => {
-                put_aside(&**disk, root, &error, observer)?;
+                put_aside(&**disk, root, &root.join(state::FILE), &error, observer)?;
                 Ok(State::default())
             }
             other => Err(other),
         })?;
+        let (tombstones, unread) = TombstoneStore::open(Arc::clone(disk), root, Owner::Prometheus)?;
+        for (path, error) in unread {
+            // What is remembered of deletions makes up for it.
+            put_aside(&**disk, root, &path, &error, observer)?;
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let Some(ulid) = name.and_then(|name| Owner::Prometheus.ulid(name)) {
+                state.known.remove(&ulid);
+            }
+        }
         let takeover = Self {
             disk: Arc::clone(disk),
             data: data.to_owned(),
+            root: root.to_owned(),
+            is_served,
+            tombstones,
             observer: Arc::clone(observer),
             lock: Mutex::new(guard),
             is_lock_ours,
@@ -115,17 +144,19 @@ impl Takeover {
 
     /// Looks which blocks are there: others may have put some (`promtool tsdb create-blocks-from`
     /// does) or removed some. Opens those that Prometheus would serve, that are no copies of what
-    /// we have, and no exports. Gives whether anything has changed.
-    pub(super) fn scan(&self) -> Result<bool, StorageError> {
+    /// we have, and no exports. The caller sees to it that nothing
+    /// is deleted meanwhile.
+    pub(super) fn scan(&self) -> Result<(), StorageError> {
         let mut names: BTreeSet<Ulid> = block_names(&*self.disk, &self.data)?.into_iter().collect();
         {
             let state = lock(&self.state);
             names.retain(|u| !state.imported.contains(u) && !state.exported.contains_key(u));
         }
-        let mut before = lock(&self.names);
-        if *before == names {
-            return Ok(false);
+        let mut seen = lock(&self.names);
+        if seen.as_ref() == Some(&names) {
+            return Ok(());
         }
+        let before = seen.clone().unwrap_or_default();
         let list = self.list();
         lock(&self.troubles).retain(|(dir, _)| {
             let ulid = dir.file_name().and_then(|name| Ulid::parse(name.to_str()?));
@@ -140,9 +171,21 @@ impl Takeover {
             opened.iter().flat_map(|block| block.meta().parents.iter().copied()).collect();
         opened.retain(|block| !replaced.contains(&block.meta().ulid));
         opened.sort_by_key(|block| block.meta().ulid);
+        if self.is_served {
+            for block in opened.iter().filter(|block| !before.contains(&block.meta().ulid)) {
+                self.hide_missed(block);
+            }
+        }
         self.replace(opened);
-        *before = names;
-        Ok(true)
+        if self.is_served
+            && let Err(error) = self.settle_deletions(&names)
+        {
+            // It is written with the next change.
+            let text = format!("what is remembered of deletions is not up to date: {error}");
+            self.observer.event(&Event::Warning(text));
+        }
+        *seen = Some(names);
+        Ok(())
     }
 
     fn open_blocks<'a>(&self, names: impl Iterator<Item = &'a Ulid>) -> Vec<Arc<Block>> {
@@ -176,6 +219,22 @@ impl Takeover {
         let why = format!("{error}; this block of Prometheus is left out, and left as it is");
         self.observer.event(&Event::Warning(why));
         lock(&self.troubles).push((dir, error.to_string()));
+    }
+
+    /// Changes what is remembered; durable on return.
+    fn remember(&self, change: impl FnOnce(&mut State)) -> Result<(), StorageError> {
+        // Held until it is written, so that nothing older is written after it.
+        let mut state = lock(&self.state);
+        let mut next = state.clone();
+        change(&mut next);
+        next.write(&*self.disk, &self.root)?;
+        *state = next;
+        Ok(())
+    }
+
+    /// The file of tombstones of a block.
+    pub(super) fn tombstone_file_of(&self, block: Ulid) -> PathBuf {
+        self.tombstones.path(block)
     }
 
     /// The blocks that are served at this moment.
@@ -216,7 +275,10 @@ impl Takeover {
         {
             let mut shelved = lock(&self.shelved);
             let bytes = |block: &Block| block.index_bytes() + block.chunk_bytes();
-            shelved.extend(past.iter().map(|block| (block.meta().ulid, bytes(block))));
+            shelved.extend(past.iter().map(|block| {
+                let sources = deletions::ancestors(block.meta()).collect();
+                (block.meta().ulid, Shelf { bytes: bytes(block), sources })
+            }));
         }
         let Shelved { blocks, bytes } = self.shelved();
         self.observer.event(&Event::Warning(format!(
@@ -228,7 +290,10 @@ impl Takeover {
     /// Blocks past retention.
     pub(super) fn shelved(&self) -> Shelved {
         let shelved = lock(&self.shelved);
-        Shelved { blocks: shelved.len() as u64, bytes: shelved.values().sum() }
+        Shelved {
+            blocks: shelved.len() as u64,
+            bytes: shelved.values().map(|shelf| shelf.bytes).sum(),
+        }
     }
 
     /// Lets the lock go, as Prometheus does.
@@ -245,25 +310,23 @@ impl Takeover {
 impl Shared {
     /// Changes what is remembered; durable on return.
     fn remember(&self, change: impl FnOnce(&mut State)) -> Result<(), StorageError> {
-        // Held until it is written, so that nothing older is written after it.
-        let mut state = lock(&self.takeover.state);
-        change(&mut state);
-        state.write(&*self.disk, &self.path.join(ROOT))
+        self.takeover.remember(change)
     }
 }
 
-/// Moves the file of what is remembered to quarantine. Without it the log is imported once more
-/// and exports are served beside what they were made of: equal samples merge.
+/// Moves a file of ours that does not check to quarantine. Without what is remembered the log is
+/// imported once more and exports are served beside what they were made of: equal samples merge.
 fn put_aside(
     disk: &dyn Disk,
     root: &Path,
+    from: &Path,
     error: &StorageError,
     observer: &Arc<dyn Observer>,
 ) -> Result<(), StorageError> {
-    let (from, dir) = (root.join(state::FILE), root.join("quarantine"));
-    let to = dir.join(state::FILE);
-    let moved = disk.create_dir_all(&dir).and_then(|()| disk.rename(&from, &to));
-    moved.map_err(|e| StorageError::io("rename", &from, e))?;
+    let dir = root.join("quarantine");
+    let to = dir.join(from.file_name().unwrap_or_default());
+    let moved = disk.create_dir_all(&dir).and_then(|()| disk.rename(from, &to));
+    moved.map_err(|e| StorageError::io("rename", from, e))?;
     observer.event(&Event::Quarantined { path: to, reason: error.to_string() });
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::deletions::Deletion;
 use crate::block::{TEMPORARY, Ulid};
 use crate::disk::{Disk, StorageError};
 use crate::model::TimeRange;
@@ -39,6 +40,13 @@ pub(in crate::db) struct State {
     pub(in crate::db) exported: BTreeMap<Ulid, TimeRange>,
     /// Windows that begin below this time are not exported: their exports went for their size.
     pub(in crate::db) exports_begin_ms: Option<i64>,
+    /// Times of what was imported from the log at the data path.
+    pub(in crate::db) log_range: Option<TimeRange>,
+    /// Deletions that concern data of Prometheus, in the order in which they were made.
+    pub(in crate::db) deletions: Vec<Deletion>,
+    /// Blocks of Prometheus that were looked at, and the number of the last deletion then: what
+    /// it and those before it hide is in their tombstones.
+    pub(in crate::db) known: BTreeMap<Ulid, u64>,
 }
 
 impl State {
@@ -88,6 +96,15 @@ impl State {
         }
         if let Some(begin_ms) = self.exports_begin_ms {
             put(format_args!("exports-begin {begin_ms}"));
+        }
+        if let Some(TimeRange { min_ms, max_ms }) = self.log_range {
+            put(format_args!("log {min_ms} {max_ms}"));
+        }
+        for deletion in &self.deletions {
+            put(format_args!("deletion {}", deletion.to_line()));
+        }
+        for (ulid, number) in &self.known {
+            put(format_args!("known {ulid} {number}"));
         }
         let crc = crc32fast::hash(text.as_bytes());
         writeln!(text, "crc {crc}").expect("BUG: writing to memory succeeds");
@@ -143,6 +160,15 @@ impl State {
                 self.exported.insert(ulid, TimeRange { min_ms, max_ms });
             }
             "exports-begin" => self.exports_begin_ms = Some(fields.next()?.parse().ok()?),
+            "log" => {
+                let min_ms = fields.next()?.parse().ok()?;
+                let max_ms = fields.next()?.parse().ok()?;
+                self.log_range = Some(TimeRange { min_ms, max_ms });
+            }
+            "deletion" => self.deletions.push(Deletion::parse(rest)?),
+            "known" => {
+                self.known.insert(Ulid::parse(fields.next()?)?, fields.next()?.parse().ok()?);
+            }
             // A later version may remember more.
             _ => {}
         }
@@ -166,6 +192,10 @@ mod tests {
         let range = TimeRange { min_ms: -5, max_ms: 9 };
         state.exported.insert(Ulid::new(2, None), range);
         state.exports_begin_ms = Some(-7);
+        state.log_range = Some(range);
+        state.known.insert(Ulid::new(3, None), 4);
+        let line = "4 -5..9 -5..9 00000000010000000000000000 __name__=a%20b x!~";
+        state.deletions.push(Deletion::parse(line).unwrap());
         let disk = SimulatedDisk::new(1);
         let root = Path::new("/data/narthex");
         disk.create_dir_all(root).unwrap();

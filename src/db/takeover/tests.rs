@@ -1,5 +1,6 @@
 //! A directory of Prometheus under the database: served, and left as it is.
 
+mod deletions;
 mod exchange;
 mod fixture;
 mod log;
@@ -199,22 +200,6 @@ fn a_damaged_block_is_left_out_and_left_alone() {
         drop(db);
         assert_eq!(bench.foreign_files(), before);
     }
-}
-
-#[test]
-fn deletions_are_kept_beside_and_not_in_the_block() {
-    let bench = Bench::new();
-    bench.block(Ulid::new(1, None), START);
-    let before = bench.foreign_files();
-    let db = bench.open();
-    let range = TimeRange { min_ms: START, max_ms: START + HOUR - 1 };
-    db.delete(&[Matcher::equal("i", "1")], range).unwrap();
-    assert_eq!(count(&db, TimeRange::ALL).0, 300);
-    db.clean_tombstones().unwrap();
-    db.close().unwrap();
-    drop(db);
-    assert_eq!(bench.foreign_files(), before);
-    assert_eq!(count(&bench.open(), TimeRange::ALL).0, 300);
 }
 
 #[test]

@@ -12,8 +12,15 @@ use crate::http::service::Service;
 use crate::model::go_quote;
 use crate::promql::parse_selector;
 
-/// What a successful call answers: the value of `data`, or nothing (204).
-pub(in crate::http) type Answer = Option<Vec<u8>>;
+/// What a successful call answers.
+pub(in crate::http) enum Answer {
+    /// Nothing: 204.
+    Nothing,
+    /// The value of `data`.
+    Data(Vec<u8>),
+    /// It is done, and something has to be told.
+    Warning(String),
+}
 
 /// The database, if the administrator opened the paths to those who can reach them.
 fn database(service: &Service) -> Result<&Database, ApiError> {
@@ -30,7 +37,7 @@ fn internal(error: &StorageError) -> ApiError {
 /// `/api/v1/admin/tsdb/compact`: the whole head as blocks, merged as far as they go.
 pub(in crate::http) fn compact(service: &Service, _: &Params) -> Result<Answer, ApiError> {
     database(service)?.compact_all().map_err(|error| internal(&error))?;
-    Ok(None)
+    Ok(Answer::Nothing)
 }
 
 /// `/api/v1/admin/tsdb/delete_series`
@@ -50,13 +57,16 @@ pub(in crate::http) fn delete_series(
     for matchers in selectors {
         database.delete(&matchers, range).map_err(|error| internal(&error))?;
     }
-    Ok(None)
+    Ok(Answer::Nothing)
 }
 
 /// `/api/v1/admin/tsdb/clean_tombstones`
 pub(in crate::http) fn clean_tombstones(service: &Service, _: &Params) -> Result<Answer, ApiError> {
-    database(service)?.clean_tombstones().map_err(|error| internal(&error))?;
-    Ok(None)
+    let cleaned = database(service)?.clean_tombstones().map_err(|error| internal(&error))?;
+    Ok(match cleaned.warning() {
+        None => Answer::Nothing,
+        Some(text) => Answer::Warning(text),
+    })
 }
 
 /// `/api/v1/admin/tsdb/snapshot`
@@ -77,7 +87,7 @@ pub(in crate::http) fn snapshot(service: &Service, params: &Params) -> Result<An
     let mut data = b"{\"name\":".to_vec();
     json::push_str(&mut data, &path.file_name().unwrap_or_default().to_string_lossy());
     data.push(b'}');
-    Ok(Some(data))
+    Ok(Answer::Data(data))
 }
 
 /// COMPAT: the spellings of truth that Go knows.
