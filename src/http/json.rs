@@ -1,5 +1,7 @@
 //! JSON text, written straight into a buffer: no tree is ever built.
 
+use std::ops::Range;
+
 use crate::model::{FloatHistogram, Labels, Samples};
 use crate::model::{FloatStyle, push_float};
 
@@ -178,6 +180,9 @@ pub fn push_histogram_point(out: &mut Vec<u8>, t_ms: i64, histogram: &FloatHisto
     out.push(b']');
 }
 
+/// Times that are remembered: more than a range query has steps.
+const TIMES_KEPT: usize = 16_384;
+
 /// Texts of the times of one grid, printed once and copied for each series.
 #[derive(Debug, Default)]
 pub struct TimeTexts {
@@ -187,14 +192,15 @@ pub struct TimeTexts {
 }
 
 impl TimeTexts {
-    /// `[[time,"value"],…]`. Series that share their times, as those of a range query do, are
-    /// printed without formatting a time twice.
-    pub fn push_points(&mut self, out: &mut Vec<u8>, samples: &Samples) {
-        let mut next = 0;
+    /// `[time,"value"],…` of the samples in `part`, without the brackets around. Series that share
+    /// their times, as those of a range query do, are printed without formatting a time twice.
+    pub fn push_points(&mut self, out: &mut Vec<u8>, samples: &Samples, part: Range<usize>) {
+        let (timestamps, values) = (&samples.timestamps[part.clone()], &samples.values[part]);
+        let first = timestamps.first().copied().unwrap_or(0);
+        let mut next = self.starts.partition_point(|&(known, _)| known < first);
         // Many series keep one value for long: its text is copied.
         let mut last = (0, 0..0);
-        out.push(b'[');
-        for (i, (&t_ms, &value)) in samples.timestamps.iter().zip(&samples.values).enumerate() {
+        for (i, (&t_ms, &value)) in timestamps.iter().zip(values).enumerate() {
             out.extend_from_slice(if i > 0 { b",[" } else { b"[" });
             while self.starts.get(next).is_some_and(|&(known, _)| known < t_ms) {
                 next += 1;
@@ -205,6 +211,7 @@ impl TimeTexts {
                     out.extend_from_slice(&self.texts[start..end]);
                 }
                 Some(_) => push_time(out, t_ms),
+                None if self.starts.len() >= TIMES_KEPT => push_time(out, t_ms),
                 None => {
                     let start = self.texts.len();
                     push_time(&mut self.texts, t_ms);
@@ -220,7 +227,6 @@ impl TimeTexts {
             push_point_value(out, value);
             last = (value.to_bits(), start..out.len());
         }
-        out.push(b']');
     }
 }
 
@@ -301,11 +307,13 @@ mod tests {
             ..Samples::default()
         };
         let printed = text(|out| {
-            times.push_points(out, &full);
-            times.push_points(out, &part);
-            times.push_points(out, &full);
+            times.push_points(out, &full, 0..3);
+            times.push_points(out, &part, 0..3);
+            times.push_points(out, &full, 0..1);
+            times.push_points(out, &full, 1..3);
         });
-        let first = r#"[[1,"1"],[2,"2.5"],[3,"NaN"]]"#;
-        assert_eq!(printed, format!(r#"{first}[[2,"1e+21"],[2.500,"0"],[4,"-0"]]{first}"#));
+        let first = r#"[1,"1"],[2,"2.5"],[3,"NaN"]"#;
+        let split = r#"[1,"1"][2,"2.5"],[3,"NaN"]"#;
+        assert_eq!(printed, format!(r#"{first}[2,"1e+21"],[2.500,"0"],[4,"-0"]{split}"#));
     }
 }

@@ -19,6 +19,7 @@ mod router;
 mod server;
 mod service;
 mod stream;
+mod turns;
 
 pub use api::targets::{DroppedTarget, MetricMetadata, TargetStatus};
 pub use params::parse_time;

@@ -117,7 +117,12 @@ fn decode(text: &str) -> Result<String, ApiError> {
 /// milliseconds; the error says what is wrong with the text.
 pub fn parse_time(text: &str) -> Result<i64, String> {
     if let Some(seconds) = parse_float(text) {
-        // COMPAT: the fraction is rounded to milliseconds, and what no integer holds saturates.
+        // A time that no number of milliseconds tells is an error, where Prometheus goes on with
+        // whatever comes of it.
+        if seconds.is_nan() || seconds.abs() >= i64::MAX as f64 / 1000.0 {
+            return Err(format!("cannot parse {} to a valid timestamp", go_quote(text)));
+        }
+        // COMPAT: the fraction is rounded to milliseconds.
         let whole = seconds.trunc();
         let fraction_ms = ((seconds - whole) * 1000.0).round();
         return Ok((whole as i64).saturating_mul(1000).saturating_add(fraction_ms as i64));
@@ -175,7 +180,9 @@ mod tests {
             assert_eq!(parse_time(text), Ok(ms), "{text}");
         }
         assert_eq!(parse_time("x"), Err(r#"cannot parse "x" to a valid timestamp"#.to_owned()));
-        assert!(parse_time("").is_err());
+        for text in ["", "NaN", "+Inf", "-Inf", "1e300", "-1e17"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
     }
 
     #[test]

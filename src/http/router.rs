@@ -15,12 +15,14 @@ use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::api::query::{Form, Job};
 use super::api::{admin, exemplars, query, series, status, syntax, targets, write};
 use super::params::Params;
 use super::query_log::Origin;
-use super::reply::{self, ApiError, CONCURRENCY, ErrorKind};
+use super::reply::{self, ApiError, ErrorKind};
 use super::service::{Lifecycle, Service};
 use super::stream::{Sink, answer};
+use super::turns::{self, Turn};
 use super::{cors, counted::Counted, health, page};
 use crate::remote::BODY_BYTES_MAX;
 use crate::select::Cancellation;
@@ -221,17 +223,16 @@ fn origin(request: &Request) -> Origin {
 }
 
 async fn instant(State(service): Shared, request: Request) -> Response {
-    run_query(service, request, query::instant).await
+    run_query(service, request, Form::Instant).await
 }
 
 async fn range(State(service): Shared, request: Request) -> Response {
-    run_query(service, request, query::range).await
+    run_query(service, request, Form::Range).await
 }
 
-type Query = fn(&Service, &Params, &Origin, &mut Sink, &Cancellation) -> Result<(), ApiError>;
-
 /// Runs a query once there is a place for it; waiting counts towards its time.
-async fn run_query(service: Arc<Service>, request: Request, work: Query) -> Response {
+async fn run_query(service: Arc<Service>, request: Request, form: Form) -> Response {
+    let asked = Instant::now();
     let origin = origin(&request);
     let (params, gzip) = match parameters(request).await {
         Ok(parameters) => parameters,
@@ -242,19 +243,25 @@ async fn run_query(service: Arc<Service>, request: Request, work: Query) -> Resp
         Err(error) => return reply::error(&error),
     };
     let running = service.control.counts().query_begins();
-    let queued = Instant::now();
-    let deadline = queued + timeout;
-    let place = service.query_places().acquire_owned();
-    let Ok(Ok(place)) = tokio::time::timeout_at(deadline.into(), place).await else {
-        let error = ApiError::new(ErrorKind::Timeout, "query timed out in query queue");
-        count_limit(&service, &error.clone().at_limit(CONCURRENCY));
-        return reply::error(&error);
-    };
-    service.control.counts().observe_query_slice(QuerySlice::QueueTime, queued.elapsed());
+    let deadline = asked + timeout;
+    let job = Arc::new(Job { form, params, origin, asked });
+    let turn = turns::wait(&service, &job, deadline).await;
+    service.control.counts().observe_query_slice(QuerySlice::QueueTime, asked.elapsed());
     answer(JSON, gzip, service.cancellation(deadline), move |sink, cancellation| {
-        let active = service.active_queries().and_then(|all| all.begin(params.text("query")));
-        let _held = (place, running, active);
-        work(&service, &params, &origin, sink, cancellation)
+        let evaluated = match turn {
+            Ok(Turn::Place(place)) => {
+                let active =
+                    service.active_queries().and_then(|all| all.begin(job.params.text("query")));
+                let _held = (place, active);
+                job.evaluate(&service, cancellation, false)
+            }
+            Ok(Turn::Done(evaluated)) => *evaluated,
+            Err(error) => Err(error),
+        };
+        // Others may run while this is printed, which takes as long as its client wants.
+        drop(running);
+        evaluated
+            .and_then(|evaluated| query::print(sink, evaluated))
             .inspect_err(|error| count_limit(&service, error))
     })
     .await

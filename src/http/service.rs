@@ -18,6 +18,9 @@ use crate::remote::KnownSeries;
 use crate::select::Cancellation;
 use crate::telemetry::Metrics;
 
+/// Queries that are tried at a time while all places are taken.
+const ATTEMPTS_MAX: usize = 4;
+
 /// What the flags decide.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -82,6 +85,8 @@ pub struct Service {
     engine: RwLock<Arc<Engine>>,
     state: AtomicU8,
     queries: Arc<Semaphore>,
+    /// Places for queries that are tried while those are taken.
+    attempts: Arc<Semaphore>,
     /// Ends whatever runs when the process stops.
     stop: Cancellation,
     /// What pushes have named so far.
@@ -102,6 +107,7 @@ impl Service {
             engine: RwLock::new(Arc::new(engine)),
             state: AtomicU8::new(0),
             stop: Cancellation::new(),
+            attempts: Arc::new(Semaphore::new(ATTEMPTS_MAX)),
             queries: Arc::new(Semaphore::new(settings.queries_max)),
             pushed_series: KnownSeries::default(),
             active: OnceLock::new(),
@@ -178,6 +184,11 @@ impl Service {
     /// The log of queries, if there is one.
     pub(super) fn query_log(&self) -> Option<Arc<QueryLog>> {
         self.query_log.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Places for queries that are tried while all of those are taken.
+    pub(super) fn attempt_places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.attempts)
     }
 
     /// Places for queries; one is held while a query runs.

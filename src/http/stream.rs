@@ -8,6 +8,7 @@ use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
@@ -15,20 +16,23 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use hyper::body::Frame;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::reply::{self, ApiError, ErrorKind};
-use crate::select::Cancellation;
+use crate::select::{Cancellation, Stopped};
 
 /// Bytes collected before a piece is sent.
 const PIECE_BYTES: usize = 64 << 10;
 /// Pieces under way to the socket at a time.
 const PIECES_MAX: usize = 4;
+/// How long a client may read nothing before it counts as gone.
+const STALL_MAX: Duration = Duration::from_mins(5);
 /// Answers below this are not worth compressing.
 const GZIP_BYTES_MIN: usize = 1024;
 
 /// Cancels when it is dropped: the future of a request goes when its client does.
-struct CancelOnDrop(Arc<Cancellation>);
+pub(super) struct CancelOnDrop(pub(super) Arc<Cancellation>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -64,7 +68,10 @@ impl Sink {
         if self.buffer.len() < PIECE_BYTES {
             return Ok(());
         }
-        self.cancellation.check()?;
+        // Its time was that of the evaluation; the client may take as long as it likes to read.
+        if self.cancellation.is_canceled() {
+            return Err(Stopped::Canceled.into());
+        }
         self.begin_pieces();
         self.send_piece()
     }
@@ -96,8 +103,10 @@ impl Sink {
         if piece.is_empty() {
             return Ok(());
         }
-        let sent = self.pieces.as_ref().is_some_and(|p| p.blocking_send(piece.into()).is_ok());
-        sent.then_some(()).ok_or_else(|| ApiError::new(ErrorKind::Canceled, "client is gone"))
+        let gone = || ApiError::new(ErrorKind::Canceled, "client is gone");
+        let pieces = self.pieces.as_ref().ok_or_else(gone)?;
+        let sending = pieces.send_timeout(piece.into(), STALL_MAX);
+        Handle::current().block_on(sending).map_err(|_| gone())
     }
 
     fn finish(mut self) -> Result<(), ApiError> {

@@ -21,7 +21,7 @@ use super::quote::{quote, quote_bytes};
 use super::stream::{Observed, Reading, ScalarStage, Source, Stage, Stream};
 use super::windows::{SampleTimes, Taken, Windows};
 use crate::model::Labels;
-use crate::select::SeriesSet;
+use crate::select::{SeriesSet, sort_by};
 
 impl Evaluator<'_> {
     /// A stream of instant samples.
@@ -95,6 +95,7 @@ impl Evaluator<'_> {
                     operands,
                     grid,
                     delayed_name_removal: self.delayed_name_removal,
+                    cancellation: self.budget.cancellation(),
                     annotations: self.annotations.get_mut(),
                 };
                 let mut operand = evaluate(&mut call)?;
@@ -223,7 +224,8 @@ impl Evaluator<'_> {
                     },
                     Operand::String(_) => unreachable!("BUG: the parser checked types"),
                 };
-                vector.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+                let check = || self.budget.cancellation().check();
+                sort_by(&mut vector.series, &check, |a, b| a.labels.cmp(&b.labels))?;
                 for Series { labels, column, .. } in vector.series {
                     matrix.push(MatrixSeries::of_column(labels, &column, inner));
                 }

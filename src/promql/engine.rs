@@ -16,6 +16,7 @@ use super::windows::Windows;
 use crate::model::{FloatHistogram, Labels, Samples};
 use crate::select::{
     Account, Cancellation, LimitReached, MemoryPool, Queryable, SAMPLE_BYTES, SelectError, Stopped,
+    sort_by,
 };
 
 /// Bytes that a series of a result counts as besides its labels and samples.
@@ -387,7 +388,7 @@ impl Engine {
             Operand::String(_) => unreachable!("BUG: the type was checked"),
         };
         vector.drop_empty();
-        vector.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        sort_by(&mut vector.series, &|| cancellation.check(), |a, b| a.labels.cmp(&b.labels))?;
         let series = vector.series.into_iter();
         let series = series
             .map(|Series { labels, column, .. }| MatrixSeries::of_column(labels, &column, grid));

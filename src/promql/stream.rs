@@ -16,9 +16,9 @@ use super::extended::{Overhang, smooth};
 use super::functions::window::{MixedFunction, WindowFunction, WindowNotes};
 use super::functions::{MapFunction, extended_mixed};
 use super::operators::scalar_operand;
-use super::windows::{SampleTimes, Taken, Windows, look_back};
+use super::windows::{SampleTimes, Taken, WORK_PER_CHECK, Windows, look_back};
 use crate::model::{Labels, TimeRange};
-use crate::select::SeriesSet;
+use crate::select::{SAMPLE_BYTES, SeriesSet};
 
 /// Where samples come from.
 pub(super) enum Source<'a> {
@@ -179,8 +179,11 @@ impl Stream<'_> {
         };
         let Some(range) = self.times.touched(width_ms, overhang) else { return Ok(()) };
         let drops_name = self.drops_name();
-        let mut windows = Windows::new(self.stats_only);
+        let mut windows = Windows::new(self.stats_only).watching(budget.cancellation());
         budget.ensure(1, steps)?;
+        // The column, and which samples each window has.
+        let walk_bytes = (steps as u64).saturating_mul(SAMPLE_BYTES);
+        budget.charge_bytes(walk_bytes)?;
         let mut column = Column::empty(steps);
         for index in 0..self.len() {
             budget.check_time()?;
@@ -192,6 +195,9 @@ impl Stream<'_> {
             budget.charge(held)?;
             let mut notes = WindowNotes::default();
             self.compute(&mut windows, &mut column, &mut notes, budget);
+            if windows.in_windows() + steps as u64 >= WORK_PER_CHECK as u64 {
+                budget.cancellation().check()?;
+            }
             budget.release(held);
             let (labels, inherited) = self.labels(index);
             self.observed.borrow_mut().note(labels, &column);
@@ -208,6 +214,7 @@ impl Stream<'_> {
             }
             sink(Passing { labels, drop_name: drops_name || inherited, column: &mut column })?;
         }
+        budget.release_bytes(walk_bytes);
         Ok(())
     }
 

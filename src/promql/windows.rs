@@ -13,6 +13,11 @@ use std::sync::Arc;
 use super::columns::{Column, Grid};
 use super::extended::Overhang;
 use crate::model::{FloatHistogram, Histogram, ResetHint, Samples, TimeRange, is_stale};
+use crate::select::Cancellation;
+
+/// Samples of windows, or steps, after which a walk over them looks whether to go on. One that
+/// does not leaves its work as it is; the caller, who asks once more after so much work, fails.
+pub const WORK_PER_CHECK: usize = 1 << 16;
 
 /// Evaluation times of a selector: those of its grid, moved by `offset` and pinned by `@`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +80,9 @@ pub fn look_back(
     let mut known: Option<(usize, Arc<FloatHistogram>)> = None;
     let mut next = 0;
     for step in 0..steps {
+        if step % WORK_PER_CHECK == WORK_PER_CHECK - 1 && windows.is_stopped() {
+            return;
+        }
         let t_ms = times.at(step);
         while next < samples.timestamps.len() && samples.timestamps[next] <= t_ms {
             next += 1;
@@ -128,6 +136,8 @@ pub struct Windows {
     read: u64,
     /// What follows from `bounds` and the timestamps alone, once a function has asked for it.
     reaches: OnceCell<Vec<Reach>>,
+    /// What long walks look at.
+    cancellation: Option<Cancellation>,
 }
 
 impl Windows {
@@ -135,6 +145,21 @@ impl Windows {
     /// they began anew.
     pub fn new(stats_only: bool) -> Self {
         Self { stats_only, ..Self::default() }
+    }
+
+    /// Has long walks over it end with `cancellation`.
+    #[must_use]
+    pub fn watching(self, cancellation: &Cancellation) -> Self {
+        Self { cancellation: Some(cancellation.clone()), ..self }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.cancellation.as_ref().is_some_and(|cancellation| cancellation.check().is_err())
+    }
+
+    /// Samples of all windows together, as they were cut last.
+    pub fn in_windows(&self) -> u64 {
+        self.held
     }
 
     /// The samples to fill in before [`Windows::cut`].
@@ -236,7 +261,7 @@ impl Windows {
     /// The floats alone, in windows of their own.
     #[must_use]
     pub fn floats(&self) -> Self {
-        let mut floats = Self::default();
+        let mut floats = Self { cancellation: self.cancellation.clone(), ..Self::default() };
         for index in 0..self.samples.len() {
             if self.histograms[index].is_none() {
                 floats.samples.push(self.samples.timestamps[index], self.samples.values[index]);
@@ -269,6 +294,9 @@ impl Windows {
         let width_ms = range_ms.saturating_add(overhang.before_ms);
         let (mut low, mut high, mut known) = (0, 0, 0);
         for step in 0..times.grid.steps {
+            if step % WORK_PER_CHECK == WORK_PER_CHECK - 1 && self.is_stopped() {
+                return;
+            }
             let end_ms = times.at(step).saturating_add(overhang.after_ms);
             let left_ms = times.at(step).saturating_sub(width_ms);
             while high < timestamps.len() && timestamps[high] <= end_ms {
@@ -303,6 +331,7 @@ impl Windows {
             in_windows: self.held,
             read: self.read,
             reaches: &self.reaches,
+            cancellation: self.cancellation.as_ref(),
         }
     }
 }
@@ -354,17 +383,28 @@ pub struct WindowInput<'a> {
     /// Samples that are in a window, each counted once.
     pub read: u64,
     reaches: &'a OnceCell<Vec<Reach>>,
+    cancellation: Option<&'a Cancellation>,
 }
 
 impl<'a> WindowInput<'a> {
-    /// Steps whose window holds a sample, with its bounds.
+    /// Steps whose window holds a sample, with its bounds; fewer where the query is to end.
     pub fn filled(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<'a> {
-        let bounds = self.bounds;
+        let (bounds, cancellation) = (self.bounds, self.cancellation);
+        let mut work = 0;
+        let goes_on = move |&(_, low, high): &(usize, usize, usize)| {
+            work += high - low + 1;
+            if work < WORK_PER_CHECK {
+                return true;
+            }
+            work = 0;
+            cancellation.is_none_or(|cancellation| cancellation.check().is_ok())
+        };
         bounds
             .iter()
             .enumerate()
             .filter(|(_, (low, high))| low < high)
             .map(|(step, &(low, high))| (step, low as usize, high as usize))
+            .take_while(goes_on)
     }
 
     /// The reach of each window with two samples or more, ascending by step.

@@ -24,6 +24,10 @@ pub use seek::{Seeker, Seeking};
 /// Bytes that the automaton of one pattern may take.
 const AUTOMATON_BYTES_MAX: usize = 32 << 20;
 
+/// Greatest length of a pattern that is more than a list of strings: automata of longer ones
+/// would take a second to build, and hundreds of megabytes.
+const PATTERN_BYTES_MAX: usize = 128 << 10;
+
 /// A pattern that Go would refuse; the text is Go's (`error parsing regexp: …`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegexError(pub String);
@@ -86,6 +90,13 @@ impl Regex {
             shortcut,
         };
         if matches!(inner.shortcut, Shortcut::Prefix(_) | Shortcut::None) && !prefix_decides {
+            if pattern.len() > PATTERN_BYTES_MAX {
+                let len = pattern.len();
+                return Err(RegexError(format!(
+                    "regular expression is {len} bytes long, limit {PATTERN_BYTES_MAX} unless it \
+                     lists plain strings"
+                )));
+            }
             let automaton = inner.build()?;
             // Nobody else has seen the value, so the cell is empty.
             let _ = inner.automaton.set(automaton);

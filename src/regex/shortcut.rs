@@ -9,6 +9,10 @@ use super::Shortcut;
 
 /// More strings than this are left to the automaton.
 const STRINGS_MAX: usize = 4096;
+/// The same for strings that the pattern spells out one by one, as generated ones do.
+const LISTED_MAX: usize = 1 << 17;
+/// Bytes of heads, middles and tails of such strings.
+const BYTES_MAX: usize = 4 << 20;
 
 /// Analyses an expression that is anchored at both ends from outside.
 pub(super) fn analyse(hir: &Hir) -> Shortcut {
@@ -67,6 +71,25 @@ fn is_any_char(hir: &Hir) -> bool {
     }
 }
 
+/// Every head with every tail, `middle` between them, if they are few.
+fn join(heads: &[Vec<u8>], middle: &[u8], tails: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    // A list with something in front or behind is still a list.
+    let is_list = heads.len() == 1 || tails.len() == 1;
+    let count_max = if is_list { LISTED_MAX } else { STRINGS_MAX };
+    let count = heads.len().checked_mul(tails.len()).filter(|count| *count <= count_max)?;
+    let bytes = |texts: &[Vec<u8>]| texts.iter().map(Vec::len).sum::<usize>();
+    let all = [
+        bytes(heads).checked_mul(tails.len())?,
+        middle.len().checked_mul(count)?,
+        bytes(tails).checked_mul(heads.len())?,
+    ];
+    if all.iter().any(|bytes| *bytes > BYTES_MAX) {
+        return None;
+    }
+    let with = |head: &'_ Vec<u8>, tail: &Vec<u8>| [head.as_slice(), middle, tail].concat();
+    Some(heads.iter().flat_map(|head| tails.iter().map(move |tail| with(head, tail))).collect())
+}
+
 /// All strings of a finite expression, if they are few.
 fn strings(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
@@ -94,23 +117,24 @@ fn strings(hir: &Hir) -> Option<Vec<Vec<u8>>> {
         HirKind::Capture(capture) => strings(&capture.sub),
         HirKind::Concat(subs) => {
             let mut product = vec![Vec::new()];
+            // What all of them end in; appended once, however many pieces it comes in.
+            let mut end = Vec::new();
             for sub in subs {
-                let tails = strings(sub)?;
-                if product.len() * tails.len() > STRINGS_MAX {
-                    return None;
+                match strings(sub)?.as_mut_slice() {
+                    [only] => end.append(only),
+                    tails => {
+                        product = join(&product, &end, tails)?;
+                        end.clear();
+                    }
                 }
-                product = product
-                    .iter()
-                    .flat_map(|head| tails.iter().map(move |tail| [&head[..], tail].concat()))
-                    .collect();
             }
-            Some(product)
+            join(&product, &end, &[Vec::new()])
         }
         HirKind::Alternation(subs) => {
             let mut union = Vec::new();
             for sub in subs {
                 union.append(&mut strings(sub)?);
-                if union.len() > STRINGS_MAX {
+                if union.len() > LISTED_MAX {
                     return None;
                 }
             }

@@ -135,3 +135,18 @@ fn seekers_agree_with_searches_and_are_right_about_beginnings() {
         assert!(dead > 0, "{pattern} rules beginnings out");
     }
 }
+
+#[test]
+fn generated_lists_are_lists_and_other_long_patterns_are_refused() {
+    let names: Vec<_> = (0..50_000).map(|i| format!("pod-{i}")).collect();
+    for pattern in [names.join("|"), format!("ns/({})/(a)(b)", names.join("|"))] {
+        let regex = Regex::new(&pattern).unwrap();
+        let Shortcut::AnyOf(strings) = regex.shortcut() else { panic!("a list") };
+        assert_eq!(strings.len(), 50_000);
+    }
+    // Many strings that each end in very much would take very much.
+    let long = format!("[a-z][a-z]{}", "(xxxxxxxx)".repeat(12_000));
+    assert!(matches!(Regex::new(&long).unwrap().shortcut(), Shortcut::None));
+    let error = Regex::new(&"(a|b)?".repeat(100_000)).unwrap_err().to_string();
+    assert!(error.starts_with("regular expression is 600000 bytes long, limit 131072"), "{error}");
+}

@@ -10,23 +10,58 @@ use crate::http::reply::ApiError;
 use crate::http::service::Service;
 use crate::http::stream::Sink;
 use crate::model::go_quote;
-use crate::promql::ast::ValueType;
+use crate::promql::ast::{Ast, ValueType};
 use crate::promql::engine::{
-    Query, QueryError, QueryOptions, QueryRange, QueryResult, QueryStats, Value,
+    MatrixSeries, Query, QueryError, QueryOptions, QueryRange, QueryResult, QueryStats, Value,
 };
 use crate::promql::parse::parse;
 use crate::select::{Cancellation, Charge, SelectError};
 
 /// COMPAT: most points of one series that a range query may give.
 const POINTS_MAX: i64 = 11_000;
+/// Points printed before it is looked whether they fill a piece.
+const POINTS_PER_PIECE: usize = 2048;
 
 /// The longest that a query with these parameters may take.
 pub(in crate::http) fn timeout(service: &Service, params: &Params) -> Result<Duration, ApiError> {
     let limit = service.engine().options().timeout;
-    Ok(match params.duration_ns("timeout")? {
-        Some(ns) => limit.min(Duration::from_nanos(ns.max(0) as u64)),
-        None => limit,
-    })
+    match params.duration_ns("timeout")? {
+        Some(ns) if ns < 0 => {
+            Err(ApiError::invalid_parameter("timeout", "timeout must not be negative"))
+        }
+        Some(ns) => Ok(limit.min(Duration::from_nanos(ns as u64))),
+        None => Ok(limit),
+    }
+}
+
+/// Which of the two kinds of query is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum Form {
+    /// At one time.
+    Instant,
+    /// At the steps of a range.
+    Range,
+}
+
+/// A query as it came.
+#[derive(Debug)]
+pub(in crate::http) struct Job {
+    pub(in crate::http) form: Form,
+    pub(in crate::http) params: Params,
+    pub(in crate::http) origin: Origin,
+    /// When it came.
+    pub(in crate::http) asked: Instant,
+}
+
+/// A result that is ready to be printed. Holds what it takes until it is dropped.
+#[derive(Debug)]
+pub(in crate::http) struct Evaluated {
+    result: QueryResult,
+    limit: usize,
+    /// What `stats` says.
+    asked_for: String,
+    stats: String,
+    _held: Charge,
 }
 
 fn options(params: &Params) -> Result<QueryOptions, ApiError> {
@@ -40,55 +75,98 @@ fn options(params: &Params) -> Result<QueryOptions, ApiError> {
     })
 }
 
-/// A query as the log has it.
-struct Asked<'a> {
+/// A query that is to be evaluated.
+struct Task<'a> {
     text: &'a str,
-    start_ms: i64,
-    end_ms: i64,
-    step_ms: i64,
-    origin: &'a Origin,
+    ast: Ast,
+    range: QueryRange,
+    options: QueryOptions,
+    limit: usize,
 }
 
-/// Counts and logs an evaluated query; gives its statistics as JSON.
-fn finish(
-    service: &Service,
-    asked: &Asked<'_>,
-    result: Result<QueryResult, QueryError>,
-    began: Instant,
-) -> Result<(QueryResult, String), ApiError> {
-    let took = began.elapsed();
-    let counts = service.control.counts();
-    let figures = result.as_ref().map_or(QueryStats::default(), |result| result.stats);
-    counts.observe_query(took);
-    counts.add_query_samples(figures.total_queryable_samples);
-    let stats = statistics(figures, took);
-    if let Some(log) = service.query_log() {
-        let error = result.as_ref().err().map(ToString::to_string);
-        let &Asked { text, start_ms, end_ms, step_ms, origin } = asked;
-        let entry = Entry {
-            query: text,
-            start_ms,
-            end_ms,
-            step_ms,
-            error: error.as_deref(),
-            stats: &stats,
-            origin,
+impl Job {
+    /// Evaluates. `is_attempt`: it will be tried again if its time ends, and is not counted then.
+    pub(in crate::http) fn evaluate(
+        &self,
+        service: &Service,
+        cancellation: &Cancellation,
+        is_attempt: bool,
+    ) -> Result<Evaluated, ApiError> {
+        let task = match self.form {
+            Form::Instant => instant(service, &self.params)?,
+            Form::Range => range(service, &self.params)?,
         };
-        // A duration that is none is a fault of the text: it was never evaluated.
-        let is_evaluated = !matches!(result, Err(QueryError::Duration(_)));
-        if is_evaluated && log.write(&entry).is_err() {
-            counts.query_log_failed();
+        let source = service.database().ok_or_else(super::status::not_ready)?;
+        let began = Instant::now();
+        let query = Query { text: task.text, ast: &task.ast };
+        let (engine, options) = (service.engine(), &task.options);
+        let result = match self.form {
+            Form::Instant => {
+                engine.instant(source, query, task.range.start_ms, options, cancellation)
+            }
+            Form::Range => engine.range(source, query, task.range, options, cancellation),
+        };
+        if is_attempt && matches!(result, Err(QueryError::TimedOut)) {
+            return Err(QueryError::TimedOut.into());
         }
+        let times = Times { queued: began.saturating_duration_since(self.asked), began };
+        let (result, stats) = self.finish(service, &task, result, &times)?;
+        let mut held = cancellation.charge();
+        held.set(result.value.bytes()).map_err(SelectError::from)?;
+        let (limit, asked_for) = (task.limit, self.params.text("stats").to_owned());
+        Ok(Evaluated { result, limit, asked_for, stats, _held: held })
     }
-    Ok((result?, stats))
+
+    /// Counts and logs an evaluated query; gives its statistics as JSON.
+    fn finish(
+        &self,
+        service: &Service,
+        task: &Task<'_>,
+        result: Result<QueryResult, QueryError>,
+        times: &Times,
+    ) -> Result<(QueryResult, String), ApiError> {
+        let took = times.began.elapsed();
+        let counts = service.control.counts();
+        let figures = result.as_ref().map_or(QueryStats::default(), |result| result.stats);
+        counts.observe_query(took);
+        counts.add_query_samples(figures.total_queryable_samples);
+        let stats = statistics(figures, times.queued, took);
+        if let Some(log) = service.query_log() {
+            let error = result.as_ref().err().map(ToString::to_string);
+            let QueryRange { start_ms, end_ms, step_ms } = task.range;
+            let entry = Entry {
+                query: task.text,
+                start_ms,
+                end_ms,
+                step_ms: if self.form == Form::Instant { 0 } else { step_ms },
+                error: error.as_deref(),
+                stats: &stats,
+                origin: &self.origin,
+            };
+            // A duration that is none is a fault of the text: it was never evaluated.
+            let is_evaluated = !matches!(result, Err(QueryError::Duration(_)));
+            if is_evaluated && log.write(&entry).is_err() {
+                counts.query_log_failed();
+            }
+        }
+        Ok((result?, stats))
+    }
 }
 
-fn statistics(figures: QueryStats, took: Duration) -> String {
-    let seconds = took.as_secs_f64();
+/// When a query began to run, and how long it had waited.
+struct Times {
+    queued: Duration,
+    began: Instant,
+}
+
+/// COMPAT: keys and their order are Prometheus's.
+fn statistics(figures: QueryStats, queued: Duration, took: Duration) -> String {
+    let (seconds, waited) = (took.as_secs_f64(), queued.as_secs_f64());
+    let total = seconds + waited;
     format!(
         "{{\"timings\":{{\"evalTotalTime\":{seconds},\"resultSortTime\":0,\
-         \"queryPreparationTime\":0,\"innerEvalTime\":{seconds},\"execQueueTime\":0,\
-         \"execTotalTime\":{seconds}}},\"samples\":{{\"totalQueryableSamples\":{},\
+         \"queryPreparationTime\":0,\"innerEvalTime\":{seconds},\"execQueueTime\":{waited},\
+         \"execTotalTime\":{total}}},\"samples\":{{\"totalQueryableSamples\":{},\
          \"samplesRead\":{},\"peakSamples\":{}}}}}",
         figures.total_queryable_samples, figures.samples_read, figures.peak_samples
     )
@@ -99,37 +177,19 @@ fn now_ms() -> i64 {
 }
 
 /// `/api/v1/query`
-pub(in crate::http) fn instant(
-    service: &Service,
-    params: &Params,
-    origin: &Origin,
-    sink: &mut Sink,
-    cancellation: &Cancellation,
-) -> Result<(), ApiError> {
+fn instant<'a>(service: &Service, params: &'a Params) -> Result<Task<'a>, ApiError> {
     let limit = params.limit("limit")?;
     let t_ms = params.time_or("time", now_ms())?;
     let options = options(params)?;
     let text = params.text("query");
     let ast = parse(text, &service.settings.parse)
         .map_err(|error| ApiError::invalid_parameter("query", &error.to_string()))?;
-    let query = Query { text, ast: &ast };
-    let source = service.database().ok_or_else(super::status::not_ready)?;
-    let began = Instant::now();
-    let result = service.engine().instant(source, query, t_ms, &options, cancellation);
-    let asked = Asked { text, start_ms: t_ms, end_ms: t_ms, step_ms: 0, origin };
-    let (result, stats) = finish(service, &asked, result, began)?;
-    let _held = hold(&result, cancellation)?;
-    print(sink, result, limit, params.text("stats"), &stats)
+    let range = QueryRange { start_ms: t_ms, end_ms: t_ms, step_ms: 1 };
+    Ok(Task { text, ast, range, options, limit })
 }
 
 /// `/api/v1/query_range`
-pub(in crate::http) fn range(
-    service: &Service,
-    params: &Params,
-    origin: &Origin,
-    sink: &mut Sink,
-    cancellation: &Cancellation,
-) -> Result<(), ApiError> {
+fn range<'a>(service: &Service, params: &'a Params) -> Result<Task<'a>, ApiError> {
     let limit = params.limit("limit")?;
     let (start_ms, end_ms) = (params.time("start")?, params.time("end")?);
     if end_ms < start_ms {
@@ -167,40 +227,21 @@ pub(in crate::http) fn range(
         );
         return Err(ApiError::invalid_parameter("query", &text));
     }
-    let query = Query { text, ast: &ast };
-    let source = service.database().ok_or_else(super::status::not_ready)?;
-    let began = Instant::now();
     // Steps are whole milliseconds inside; what is shorter is one.
     let step_ms = (step_ns / 1_000_000).max(1);
-    let engine = service.engine();
     let range = QueryRange { start_ms, end_ms, step_ms };
-    let result = engine.range(source, query, range, &options, cancellation);
-    let asked = Asked { text, start_ms, end_ms, step_ms, origin };
-    let (result, stats) = finish(service, &asked, result, began)?;
-    let _held = hold(&result, cancellation)?;
-    print(sink, result, limit, params.text("stats"), &stats)
+    Ok(Task { text, ast, range, options, limit })
 }
 
-/// Charges for a result while it is printed, which takes as long as its client wants.
-fn hold(result: &QueryResult, cancellation: &Cancellation) -> Result<Charge, ApiError> {
-    let mut charge = cancellation.charge();
-    charge.set(result.value.bytes()).map_err(SelectError::from)?;
-    Ok(charge)
-}
-
-fn print(
-    sink: &mut Sink,
-    result: QueryResult,
-    limit: usize,
-    asked_for: &str,
-    stats: &str,
-) -> Result<(), ApiError> {
+/// Prints a result.
+pub(in crate::http) fn print(sink: &mut Sink, evaluated: Evaluated) -> Result<(), ApiError> {
+    let Evaluated { result, limit, asked_for, stats, _held } = evaluated;
     let QueryResult { mut value, mut warnings, infos, .. } = result;
-    if !matches!(asked_for, "" | "true" | "all") {
+    if !matches!(asked_for.as_str(), "" | "true" | "all") {
         warnings.push(format!(
             "value {} for parameter \"stats\" is deprecated and will be rejected in the next \
              major release, use \"true\" or \"all\"",
-            go_quote(asked_for)
+            go_quote(&asked_for)
         ));
     }
     let truncated = limit > 0
@@ -257,20 +298,46 @@ fn print_value(sink: &mut Sink, value: &Value) -> Result<(), ApiError> {
         }),
         Value::Matrix(matrix) => {
             let mut times = TimeTexts::default();
-            list(sink, matrix, |out, series| {
-                out.extend_from_slice(b"{\"metric\":");
-                json::push_labels(out, &series.labels);
-                if !series.samples.is_empty() || series.histograms.is_empty() {
-                    out.extend_from_slice(b",\"values\":");
-                    times.push_points(out, &series.samples);
-                }
-                for (i, (t_ms, histogram)) in series.histograms.iter().enumerate() {
-                    let open: &[u8] = if i > 0 { b"," } else { b",\"histograms\":[" };
-                    out.extend_from_slice(open);
-                    json::push_histogram_point(out, *t_ms, histogram);
-                }
-                out.extend_from_slice(if series.histograms.is_empty() { b"}" } else { b"]}" });
-            })
+            for (i, series) in matrix.iter().enumerate() {
+                sink.buffer().push(if i > 0 { b',' } else { b'[' });
+                print_series(sink, series, &mut times)?;
+            }
+            let close: &[u8] = if matrix.is_empty() { b"[]" } else { b"]" };
+            sink.buffer().extend_from_slice(close);
+            Ok(())
         }
     }
+}
+
+/// Prints a series of a matrix, a part at a time: one may have millions of points.
+fn print_series(
+    sink: &mut Sink,
+    series: &MatrixSeries,
+    times: &mut TimeTexts,
+) -> Result<(), ApiError> {
+    sink.buffer().extend_from_slice(b"{\"metric\":");
+    json::push_labels(sink.buffer(), &series.labels);
+    let MatrixSeries { samples, histograms, .. } = series;
+    if !samples.is_empty() || histograms.is_empty() {
+        sink.buffer().extend_from_slice(b",\"values\":[");
+        let mut printed = 0;
+        while printed < samples.len() {
+            if printed > 0 {
+                sink.buffer().push(b',');
+            }
+            let end = samples.len().min(printed + POINTS_PER_PIECE);
+            times.push_points(sink.buffer(), samples, printed..end);
+            printed = end;
+            sink.flush_if_full()?;
+        }
+        sink.buffer().push(b']');
+    }
+    for (i, (t_ms, histogram)) in histograms.iter().enumerate() {
+        let open: &[u8] = if i > 0 { b"," } else { b",\"histograms\":[" };
+        sink.buffer().extend_from_slice(open);
+        json::push_histogram_point(sink.buffer(), *t_ms, histogram);
+        sink.flush_if_full()?;
+    }
+    sink.buffer().extend_from_slice(if histograms.is_empty() { b"}" } else { b"]}" });
+    sink.flush_if_full()
 }

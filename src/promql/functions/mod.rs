@@ -33,6 +33,7 @@ use super::ast::{Ast, Expr, NodeId, Span};
 use super::columns::{Column, Grid, Operand, Vector};
 use super::engine::QueryError;
 use super::plan::unwrap_parens;
+use crate::select::Cancellation;
 
 /// How a function is evaluated.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +67,8 @@ pub struct Call<'a> {
     pub grid: Grid,
     /// Whether metric names are dropped at the end of the query rather than at once.
     pub delayed_name_removal: bool,
+    /// What long work looks at.
+    pub cancellation: &'a Cancellation,
     /// Where warnings go.
     pub annotations: &'a mut Annotations,
 }

@@ -2,13 +2,12 @@
 //!
 //! Over a range there is no order: the result of a range query stands in order of labels.
 
-#![allow(clippy::unnecessary_wraps, reason = "the signature is that of all functions")]
-
 use std::cmp::Ordering;
 
 use super::{Call, Implementation};
 use crate::promql::columns::{Operand, Series};
 use crate::promql::engine::QueryError;
+use crate::select::sort_by;
 
 /// The family's implementations.
 pub(super) fn lookup(name: &str) -> Option<Implementation> {
@@ -41,10 +40,11 @@ fn sort_by_value(
     vector.series.iter_mut().for_each(|series| series.column.drop_histograms());
     vector.drop_empty();
     if has_order(call) {
-        vector.series.sort_by(|a, b| {
+        let check = || call.cancellation.check();
+        sort_by(&mut vector.series, &check, |a, b| {
             let (a, b) = (a.column.values[0], b.column.values[0]);
             compare(a, b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
-        });
+        })?;
     }
     Ok(Operand::Vector(vector))
 }
@@ -57,7 +57,8 @@ fn sort_by_label(
     let has_order = has_order(call);
     let names: Vec<_> = (1..call.operands.len()).map(|index| call.string(index)).collect();
     if has_order {
-        vector.series.sort_by(|a, b| direct(compare_labels(&names, a, b)));
+        let check = || call.cancellation.check();
+        sort_by(&mut vector.series, &check, |a, b| direct(compare_labels(&names, a, b)))?;
     }
     Ok(Operand::Vector(vector))
 }
