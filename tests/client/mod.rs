@@ -1,6 +1,5 @@
 //! A client of the HTTP API for the black-box tests: one connection for each request, and the
 //! bodies that remote write takes.
-#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
