@@ -27,6 +27,9 @@ const DENSE_SAMPLES_MIN: i64 = 1000;
 const WIDENED_MAX: u32 = 4;
 /// Samples of one chunk at most: a query that wants few decodes no more than these.
 const CHUNK_SAMPLES: usize = 2048;
+/// So few samples at the end of a series go into the dense chunk before them: tables of codes cost
+/// more than they save there.
+const REMAINDER_MAX: usize = 256;
 
 /// The files of a block that is begun.
 type Files = (IndexWriter, UnitWriter, ColumnWriter, Option<AggregateWriter>);
@@ -132,6 +135,7 @@ impl BlockWriter {
             let next = window.saturating_add(1).saturating_mul(window_ms);
             let rest = &times[begin..];
             let rows = rest.partition_point(|&t| t < next).clamp(1, SAMPLES_PER_CHUNK_MAX);
+            let rows = self.with_remainder(rows, rest.len());
             self.add_window(samples, begin..begin + rows)?;
             begin += rows;
         }
@@ -169,6 +173,12 @@ impl BlockWriter {
             }
         }
         window_ms
+    }
+
+    /// `rows`, or all the `left` where the others are too few for a good chunk of their own.
+    fn with_remainder(&self, rows: usize, left: usize) -> usize {
+        let is_small = self.coder == Coder::Dense && left - rows < REMAINDER_MAX;
+        if is_small && left <= CHUNK_SAMPLES { left } else { rows }
     }
 
     /// Writes the samples of one window as one chunk, or as several where they are many.

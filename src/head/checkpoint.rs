@@ -227,6 +227,7 @@ impl Head {
     /// Writes a checkpoint, then drops log segments, head files and resting ids that nothing
     /// needs any more.
     pub(super) fn checkpoint(&self, state: &mut Maintenance) -> Result<(), StorageError> {
+        let began = self.options.clock.monotonic();
         // So that what is sealed by now can go with its segment. Without room for a new one the
         // old one stays.
         if self.log.segment_bytes() >= ROTATE_BYTES_MIN {
@@ -255,8 +256,10 @@ impl Head {
         // sample that a loss of power took would be refused when it is sent again.
         self.log.sync()?;
         let (droppable, bytes) = writer.commit()?;
-        state.is_checkpoint_due = false;
+        // While the one before is kept, it keeps its part of the log.
+        state.is_checkpoint_due = droppable.sequence < position.sequence;
         state.checkpointed_at = self.options.clock.monotonic();
+        state.checkpoint_took = state.checkpointed_at.saturating_sub(began);
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.counters.checkpoint_bytes.store(bytes, Ordering::Relaxed);
         self.log.drop_before(droppable.sequence.min(position.sequence))?;

@@ -9,12 +9,16 @@ use crate::disk::StorageError;
 
 /// Least time between two checkpoints for their own sake.
 const CHECKPOINT_EVERY: Duration = Duration::from_mins(15);
-/// Log segments from which on a checkpoint is due sooner.
-const SEGMENTS_MAX: u64 = 3;
-/// Least time between two checkpoints.
-const CHECKPOINT_PAUSE: Duration = Duration::from_mins(1);
-/// How often memory is measured.
+/// A checkpoint is due sooner when the log is longer than this and than so many checkpoints.
+const LOG_BYTES_MAX: u64 = 8 << 20;
+const LOG_TO_CHECKPOINT: u64 = 2;
+/// Least time between two checkpoints; writing them takes at most one part in so many.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(10);
+const CHECKPOINT_SHARE: u32 = 50;
+/// Least time between two measurements of memory.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// Measuring visits every stream: at most one part in so many of the time goes into it.
+const MEASURE_SHARE: u32 = 200;
 
 impl Head {
     /// Does what is due at `now_ms` (wall clock): syncs, seals, a checkpoint, removal of log
@@ -41,10 +45,10 @@ impl Head {
     /// Finds out what the head takes where there is a limit to that.
     fn measure(&self, state: &mut Maintenance) {
         let now = self.options.clock.monotonic();
-        let is_due = state.measured_at.is_none_or(|at| now.saturating_sub(at) >= MEASURE_EVERY);
-        if is_due && self.options.limits.memory_bytes_max > 0 {
-            state.measured_at = Some(now);
+        if now >= state.measured_next && self.options.limits.memory_bytes_max > 0 {
             self.limit_counts.measured(self.memory().sum());
+            let took = self.options.clock.monotonic().saturating_sub(now);
+            state.measured_next = now + MEASURE_EVERY.max(took * MEASURE_SHARE);
         }
     }
 
@@ -130,10 +134,10 @@ impl Head {
 
     fn is_checkpoint_due(&self, state: &Maintenance) -> bool {
         let age = self.options.clock.monotonic().saturating_sub(state.checkpointed_at);
-        let log = self.log.stats();
-        state.is_checkpoint_due
-            && (age >= CHECKPOINT_EVERY
-                || (age >= CHECKPOINT_PAUSE && log.segments >= SEGMENTS_MAX))
+        let pause = CHECKPOINT_PAUSE.max(state.checkpoint_took * CHECKPOINT_SHARE);
+        let worth = LOG_BYTES_MAX.max(self.checkpoint_bytes() * LOG_TO_CHECKPOINT);
+        let is_long = age >= pause && self.log.stats().bytes >= worth;
+        state.is_checkpoint_due && (is_long || age >= CHECKPOINT_EVERY)
     }
 
     pub(super) fn tell_failure(&self, what: &str, result: &Result<(), StorageError>) {

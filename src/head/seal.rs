@@ -28,6 +28,8 @@ const ROWS_FIRST_SEAL_MIN: u32 = 20;
 /// Least time between two seals that nobody waits for: a head file for each second would be a
 /// thousand small ones in a window.
 const SEAL_PAUSE_MS: i64 = 60_000;
+/// Growth of the log after which nobody minds another file, however soon.
+const SEAL_LOG_BYTES: u64 = 8 << 20;
 /// Bytes of streams that are copied for one file.
 const FILE_STREAM_BYTES_MAX: usize = 32 << 20;
 /// Loose samples of a group after which it is sealed, whatever its number of slots.
@@ -49,8 +51,9 @@ pub(super) struct Maintenance {
     pub window_seal: Option<(i64, u64)>,
     /// Whether something was sealed since the last checkpoint.
     pub is_checkpoint_due: bool,
-    /// When the last checkpoint was written.
+    /// When the last checkpoint was written, and how long that took.
     pub checkpointed_at: Duration,
+    pub checkpoint_took: Duration,
     /// What checkpoints say of the last truncation: samples below the border in files with
     /// smaller numbers are in blocks.
     pub clip: Option<(i64, u64)>,
@@ -60,8 +63,12 @@ pub(super) struct Maintenance {
     pub sync_failures_told: u64,
     /// Wall clock of the last seal that was due by itself.
     pub sealed_at_ms: Option<i64>,
-    /// When memory was measured last.
-    pub measured_at: Option<Duration>,
+    /// Bytes of the log then, or since, whichever is less.
+    pub log_bytes_sealed: u64,
+    /// Wall clock of the last look at every slot for series that have ended.
+    pub ended_looked_ms: Option<i64>,
+    /// When memory is to be measured next.
+    pub measured_next: Duration,
 }
 
 /// What of a group is sealed.
@@ -104,7 +111,7 @@ impl Head {
     }
 
     /// Seals what is due at `now_ms`, in one file: groups, and series that have ended. Nothing
-    /// within a minute of the last time.
+    /// within a minute of the last time, unless much was written since.
     pub(super) fn seal_due(
         &self,
         now_ms: i64,
@@ -113,16 +120,27 @@ impl Head {
         let since = |at_ms: i64| now_ms.saturating_sub(at_ms);
         let is_tight = self.is_memory_tight();
         let pause_ms = if is_tight { SEAL_PAUSE_MS / 10 } else { SEAL_PAUSE_MS };
-        if state.sealed_at_ms.is_some_and(|at_ms| (0..pause_ms).contains(&since(at_ms))) {
+        let log_bytes = self.log.stats().bytes;
+        state.log_bytes_sealed = state.log_bytes_sealed.min(log_bytes);
+        let is_large = log_bytes - state.log_bytes_sealed >= SEAL_LOG_BYTES;
+        let rests = state.sealed_at_ms.is_some_and(|at_ms| (0..pause_ms).contains(&since(at_ms)));
+        if rests && !is_large {
             return Ok(());
         }
         let due = self.groups_due(now_ms, is_tight);
         let until_ms = self.ended_until_ms();
-        let ended = self.groups_with_ended(until_ms);
+        let looked = state.ended_looked_ms;
+        let ended = if looked.is_some_and(|at_ms| (0..pause_ms).contains(&since(at_ms))) {
+            Vec::new()
+        } else {
+            state.ended_looked_ms = Some(now_ms);
+            self.groups_with_ended(until_ms)
+        };
         if due.is_empty() && ended.is_empty() {
             return Ok(());
         }
         state.sealed_at_ms = Some(now_ms);
+        state.log_bytes_sealed = log_bytes;
         let numbers: HashSet<u32> = due.iter().map(|group| group.id).collect();
         let whole = due.into_iter().map(|group| (group, Part::Whole));
         let alone = ended.iter().filter(|group| !numbers.contains(&group.id));

@@ -11,6 +11,9 @@ use crate::head::{GroupKey, SeriesRef};
 use crate::model::{Exemplar, Histogram, Labels};
 use crate::protowire::{PushedSeries, remote_write_v1};
 
+/// Series of one source that are expected in a request.
+const USUAL: usize = 256;
+
 /// A series of the request. It has labels, or bytes that give them.
 #[derive(Debug)]
 pub(super) struct Push<'a> {
@@ -69,8 +72,8 @@ impl<'a> Batch<'a> {
     pub(super) fn new(source: Arc<GroupKey>) -> Self {
         Self {
             source,
-            pushes: Vec::new(),
-            samples: Vec::new(),
+            pushes: Vec::with_capacity(USUAL),
+            samples: Vec::with_capacity(USUAL),
             extras: Vec::new(),
             exemplars: Vec::new(),
         }

@@ -177,6 +177,8 @@ struct Intake<'a> {
     last: usize,
     /// Number of that batch's source, where a known series named it.
     last_source: Option<u32>,
+    /// Where the series before stands in `reader`.
+    place: Option<u32>,
     /// What [`SeriesVisitor::knows`] found for the series that is visited next.
     next: Option<(LabelsKey, Option<Known>)>,
     pairs: Vec<(&'a [u8], &'a [u8])>,
@@ -215,10 +217,12 @@ impl<'a> SeriesVisitor<'a> for Intake<'a> {
     fn knows(&mut self, raw_labels: &'a [u8]) -> bool {
         let reader = self.reader.as_ref().expect("BUG: a request is read once");
         let key = reader.key(raw_labels);
-        let known = reader.find(key);
-        let is_known = known.is_some();
-        self.next = Some((key, known));
-        is_known
+        let found = reader.find(key, self.place);
+        if let Some((place, _)) = found {
+            self.place = Some(place);
+        }
+        self.next = Some((key, found.map(|(_, known)| known)));
+        found.is_some()
     }
 
     fn visit(&mut self, series: &PushedSeries<'a>) {
@@ -265,6 +269,7 @@ impl<'a> Intake<'a> {
             by_source: HashMap::new(),
             last: 0,
             last_source: None,
+            place: None,
             next: None,
             pairs: Vec::new(),
             bytes: Vec::new(),

@@ -150,7 +150,7 @@ fn plan_fast(deltas: &[i64]) -> Plan {
 /// The residual that is smallest as tokens, unless packing takes hardly more: it decodes three
 /// times as fast.
 fn plan_dense(deltas: &[i64]) -> Plan {
-    const WORTH: usize = 32;
+    const WORTH: usize = 128;
     let centers = centers_of(deltas);
     let mut histograms = [Histogram::EMPTY; RESIDUALS.len()];
     visit_residuals(deltas, &centers, |residuals| {
