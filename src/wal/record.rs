@@ -9,6 +9,7 @@
 //! difference to the same series' previous sample in the log, or absolute.
 
 mod notes;
+mod series;
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ use crate::encoding::varint::{write_bytes, write_uvarint, write_varint};
 use crate::model::Histogram;
 
 pub use notes::{read_exemplar, read_metadata, write_exemplar, write_metadata};
+pub use series::{SeriesEntry, SeriesReader, SeriesWriter};
 
 /// Kind bytes of the log.
 pub mod kind {
@@ -68,34 +70,6 @@ impl From<DeltaError> for RecordError {
             DeltaError::UnknownToken { offset, .. } => Self { offset, what: "not a value" },
         }
     }
-}
-
-/// One entry of a series record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeriesEntry<'a> {
-    /// The series' number.
-    pub id: u32,
-    /// Which bearer of that number it is.
-    pub generation: u32,
-    /// Canonical label bytes, unchecked.
-    pub labels: &'a [u8],
-}
-
-/// Appends an entry to the body of a series record.
-pub fn write_series(out: &mut Vec<u8>, entry: SeriesEntry<'_>) {
-    write_uvarint(out, u64::from(entry.id));
-    write_uvarint(out, u64::from(entry.generation));
-    write_bytes(out, entry.labels);
-}
-
-/// Reads the next entry of a series record; `None` at its end.
-pub fn read_series<'a>(cursor: &mut Cursor<'a>) -> Result<Option<SeriesEntry<'a>>, RecordError> {
-    if cursor.is_empty() {
-        return Ok(None);
-    }
-    let id = cursor.uvarint_u32()?;
-    let generation = cursor.uvarint_u32()?;
-    Ok(Some(SeriesEntry { id, generation, labels: cursor.sized_bytes()? }))
 }
 
 /// The body of a group record.
@@ -425,8 +399,8 @@ pub fn read_any(body: &[u8]) {
     let cursor = Cursor::new(body);
     let _ = read_group(&mut cursor.clone());
     let _ = read_shape(&mut cursor.clone());
-    let mut series = cursor.clone();
-    while let Ok(Some(_)) = read_series(&mut series) {}
+    let (mut series, mut reader) = (cursor.clone(), SeriesReader::default());
+    while let Ok(Some(_)) = reader.next(&mut series) {}
     let mut deletions = cursor.clone();
     while let Ok(Some(_)) = read_deletion(&mut deletions) {}
     let mut exemplars = cursor.clone();

@@ -12,7 +12,9 @@ use crate::disk::StorageError;
 use crate::head::extra::Extra;
 use crate::head::group::{Data, Group, HAS_EXTRA, NO_SERIES, Writer};
 use crate::head::{AppendError, CommitOutcome, GroupKey, Head};
-use crate::wal::record::{self, RowSample, RowsHeader, RowsWriter, SeriesEntry, Shape, kind};
+use crate::wal::record::{
+    self, RowSample, RowsHeader, RowsWriter, SeriesEntry, SeriesWriter, Shape, kind,
+};
 
 /// Size at which a series record is ended and another begun.
 const SERIES_RECORD_BYTES: usize = 8 << 20;
@@ -355,18 +357,18 @@ impl Head {
             return;
         }
         let register = self.register_read();
-        let (mut body, mut labels) = (Vec::new(), Vec::new());
+        let (mut body, mut labels) = (SeriesWriter::default(), Vec::new());
         for &id in ids.iter().filter(|&&id| register.is_live(id)) {
             labels.clear();
             register.write_labels(id, &mut labels);
             let generation = register.reference(id).generation;
-            record::write_series(&mut body, SeriesEntry { id, generation, labels: &labels });
+            body.push(SeriesEntry { id, generation, labels: &labels });
             if body.len() >= SERIES_RECORD_BYTES {
-                take(std::mem::take(&mut body));
+                take(body.take());
             }
         }
         if !body.is_empty() {
-            take(body);
+            take(body.take());
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::head::register::{HOMELESS, Home};
 use crate::head::{GroupKey, SeriesId, SeriesRef};
 use crate::model::Labels;
 use crate::wal::record::{
-    RecordError, Shape, kind, read_deletion, read_exemplar, read_group, read_metadata, read_series,
-    read_shape,
+    RecordError, SeriesReader, Shape, kind, read_deletion, read_exemplar, read_group,
+    read_metadata, read_shape,
 };
 use crate::wal::{CheckpointReader, Position};
 
@@ -162,10 +162,11 @@ impl Recovery<'_> {
 
     fn apply_series(&mut self, cursor: &mut Cursor<'_>) -> Result<(), RecordError> {
         let mut register = self.head.register_write();
+        let mut reader = SeriesReader::default();
         let mut result = Ok(());
         loop {
             let offset = cursor.offset();
-            let Some(entry) = read_series(cursor)? else { return result };
+            let Some(entry) = reader.next(cursor)? else { return result };
             let series = SeriesRef { id: SeriesId(entry.id), generation: entry.generation };
             let labels = Labels::from_bytes(entry.labels).filter(|_| entry.id != NO_SERIES);
             let Some(labels) = labels else {

@@ -23,18 +23,6 @@ impl RowsSink for Rows {
 
 #[test]
 fn tables_come_back() {
-    let mut out = Vec::new();
-    let entries = [
-        SeriesEntry { id: 0, generation: 3, labels: b"abc" },
-        SeriesEntry { id: u32::MAX, generation: 0, labels: b"" },
-    ];
-    for entry in entries {
-        write_series(&mut out, entry);
-    }
-    let mut cursor = Cursor::new(&out);
-    assert_eq!(read_series(&mut cursor), Ok(Some(entries[0])));
-    assert_eq!(read_series(&mut cursor), Ok(Some(entries[1])));
-    assert_eq!(read_series(&mut cursor), Ok(None));
     let series = vec![5, 0, u32::MAX];
     let shape = Shape { group: 4, version: 9, is_full: true, first_slot: 0, series };
     let mut out = Vec::new();
