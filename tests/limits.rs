@@ -1,5 +1,7 @@
 //! What bounds queries, as a client meets it: each limit names itself and what was asked for, is
 //! counted, and hurts nobody else.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it says")]
 #![cfg(feature = "server")]
 
 #[expect(dead_code, reason = "other tests use the rest")]
