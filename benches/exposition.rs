@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use narthex::exposition::{Entry, LineCache, ShapePool, TextParser};
+use narthex::exposition::{Entry, Format, LineCache, ParseOptions, ShapePool, TextParser};
 
 fn page() -> Vec<u8> {
     let dir = std::env::var("NARTHEX_TEXTPARSE_DIR")
@@ -36,7 +36,7 @@ fn samples(page: &[u8]) -> u64 {
 }
 
 fn walk(cache: &mut LineCache<u32>, page: &[u8]) -> f64 {
-    let mut walk = cache.walk(page);
+    let mut walk = cache.walk(page, Format::Text, ParseOptions::default());
     let mut sum = 0.0;
     while let Some(line) = walk.next_line().expect("the page is well formed") {
         sum += line.value + f64::from(walk.payload(line.slot));

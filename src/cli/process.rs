@@ -283,10 +283,9 @@ impl Control for Process {
         for target in scraping.manager.metadata() {
             for family in target.families {
                 let metadata = MetricMetadata {
-                    metric_type: family.metric_type.as_str().to_owned(),
+                    metric_type: family.metric_type.name().to_owned(),
                     help: family.help,
-                    // The text format has no units.
-                    unit: String::new(),
+                    unit: family.unit,
                 };
                 seen.insert((family.name, metadata));
             }

@@ -193,7 +193,7 @@ async fn serve(
     note_running_queries(settings, &service);
     service.set_ready(database.clone());
     tracing::info!("Ready to answer queries");
-    let following = start_scraping(process, &database);
+    let following = start_scraping(settings, process, &database);
     told_to_stop(process, &mut signals, &mut inbox).await;
     service.set_stopping();
     stop_all(process, &stop, server, Some(following), database).await
@@ -220,8 +220,12 @@ fn open(settings: &Settings, process: &Arc<Process>) -> JoinHandle<Result<Databa
     spawn_blocking(move || Database::open(data, options))
 }
 
-fn start_scraping(process: &Arc<Process>, database: &Database) -> JoinHandle<()> {
-    let manager = Manager::new(Arc::new(database.clone()));
+fn start_scraping(
+    settings: &Settings,
+    process: &Arc<Process>,
+    database: &Database,
+) -> JoinHandle<()> {
+    let manager = Manager::new(Arc::new(database.clone()), settings.scraping());
     let scraping = Scraping { discovery: Discovery::new(), manager };
     // Set once, here.
     let _ = process.scraping.set(scraping);

@@ -13,6 +13,7 @@ use crate::http;
 use crate::promql::engine::{Engine, EngineOptions};
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
+use crate::scrape;
 use crate::select::{Limit, MemoryPool};
 use crate::telemetry::Metrics;
 
@@ -43,7 +44,8 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 12] = [
+const ACTIVE_FEATURES: [&str; 13] = [
+    "created-timestamp-zero-ingestion",
     "exemplar-storage",
     // Always on: histograms, start timestamps, metadata are stored whoever sends them.
     "histograms-st-encoding",
@@ -59,10 +61,9 @@ const ACTIVE_FEATURES: [&str; 12] = [
     "promql-extended-range-selectors",
     "use-start-timestamps",
 ];
-const IDLE_FEATURES: [&str; 14] = [
+const IDLE_FEATURES: [&str; 13] = [
     "auto-reload-config",
     "concurrent-rule-eval",
-    "created-timestamp-zero-ingestion",
     "delayed-compaction",
     "extra-scrape-metrics",
     "fast-startup",
@@ -121,6 +122,15 @@ impl Settings {
         match host {
             "" | "0.0.0.0" | "[::]" => format!("localhost:{port}"),
             _ => format!("{host}:{port}"),
+        }
+    }
+
+    /// What scraping does beyond the jobs' configurations.
+    pub fn scraping(&self) -> scrape::Features {
+        scrape::Features {
+            stores_starts: self.has_feature("st-storage"),
+            injects_zeros: self.has_feature("created-timestamp-zero-ingestion"),
+            stores_metadata: self.has_feature("metadata-wal-records"),
         }
     }
 

@@ -488,6 +488,11 @@ impl Appender {
         self.0.set_last_start(start_ms);
     }
 
+    /// Has the sample added last refused as out of order where it would be stored late.
+    pub fn set_last_in_order(&mut self) {
+        self.0.set_last_in_order();
+    }
+
     /// Adds an exemplar of a series; its verdict comes with [`Appender::commit`].
     pub fn append_exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {
         self.0.append_exemplar(series, exemplar);

@@ -1,27 +1,23 @@
-//! The positional line cache: what the last page of a target taught about the next one.
+//! A page read beside the lines of the page before.
 //!
-//! A [`Walk`] goes through a page line by line beside the lines of the page before. Where the
-//! prefix is the expected one, a line costs one comparison and one number. Where it is not, the
-//! next few expected lines are tried (lines went away), then the line is parsed in full and
-//! looked up by the hash of its prefix (lines moved), and only what is not found is new.
-//!
-//! The cache keeps one payload of the caller for each sample line. It changes in
-//! [`Walk::finish`] only, so a page that fails half-way leaves it as it was.
-//!
-//! INVARIANT: `payloads.len() == shape.keys.len()`; comment lines have the default payload.
+//! Where the prefix of a line is the expected one, a line costs one comparison and one number.
+//! Where it is not, the next few expected lines are tried (lines went away), then the line is
+//! parsed in full and looked up by the hash of its prefix (lines moved), and only what is not
+//! found is new. Formats that are not lines of text, and pages whose histograms are converted, are
+//! parsed entry by entry; what is known of them are their labels.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
 use super::MetricType;
+use super::cache::{LineCache, Track};
+use super::error::ParseError;
 use super::float::{parse_fast_prefix, parse_value};
-use super::shape::{
-    FamilyMetadata, LineKey, LineKind, Shape, ShapePool, collect_metadata, collect_text, is_sample,
-};
-use super::text::{Entry, LINE_BYTES_MAX, LabelText, ParseError, TextParser};
-use crate::model::LabelsBuilder;
+use super::openmetrics::{OpenMetricsParser, PageExemplar};
+use super::page::{Format, PageParser, ParseOptions};
+use super::shape::{LineKey, LineKind, collect_metadata, collect_text};
+use super::text::{Entry, LINE_BYTES_MAX, LabelText, TextParser};
+use crate::model::{Histogram, LabelsBuilder};
 
 /// How many expected lines are looked at before a line is parsed in full.
 const LOOK_AHEAD: usize = 8;
@@ -33,10 +29,14 @@ pub struct Line {
     pub slot: usize,
     /// Whether the line was there before.
     pub step: WalkStep,
-    /// The value; every NaN is the ordinary one.
+    /// The value; every NaN is the ordinary one. Of a histogram the sum.
     pub value: f64,
     /// The time that the page states, in milliseconds.
     pub timestamp_ms: Option<i64>,
+    /// Whether it is a native histogram: [`Walk::take_histogram`].
+    pub is_histogram: bool,
+    /// Whether there are exemplars: [`Walk::exemplars`].
+    pub has_exemplars: bool,
 }
 
 /// What the cache knows about a line.
@@ -50,109 +50,54 @@ pub enum WalkStep {
     Repeat,
 }
 
-/// The cache of one target.
-#[derive(Debug)]
-pub struct LineCache<P> {
-    pool: ShapePool,
-    shape: Arc<Shape>,
-    payloads: Vec<P>,
-    /// Pages of another order to bear before the next reordering, and how many it was last time:
-    /// a target that shuffles its lines would otherwise have us rebuild the shape every time.
-    reorder_wait: u32,
-    reorder_wait_last: u32,
-}
-
 impl<P: Copy + Default> LineCache<P> {
-    /// An empty cache that shares line texts with the other caches of `pool`.
-    pub fn new(pool: &ShapePool) -> Self {
-        Self {
-            pool: pool.clone(),
-            shape: Arc::default(),
-            payloads: Vec::new(),
-            reorder_wait: 0,
-            reorder_wait_last: 0,
-        }
-    }
-
-    /// Starts on a page.
-    pub fn walk<'a>(&'a mut self, page: &'a [u8]) -> Walk<'a, P> {
+    /// Starts on a page of that format.
+    pub fn walk<'a>(
+        &'a mut self,
+        page: &'a [u8],
+        format: Format,
+        options: ParseOptions,
+    ) -> Walk<'a, P> {
+        let is_lines = match format {
+            Format::Text => !options.convert_classic,
+            Format::OpenMetrics => !options.convert_classic && !options.reads_starts,
+            Format::Protobuf => false,
+        };
+        let entries = (!is_lines).then(|| PageParser::new(page, format, options));
         Walk {
             page,
+            source: (format, options),
             position: 0,
-            shape: Arc::clone(&self.shape),
-            cache: self,
-            cursor: 0,
-            run_start: 0,
-            pieces: Vec::new(),
-            new_lines: Vec::new(),
-            met: None,
-            index: None,
+            track: self.track(),
             metric_type: MetricType::Unknown,
             line_start: 0,
-            parser: None,
+            parser: entries,
+            behind: None,
+            fault: None,
+            is_lines,
+            histogram: None,
         }
     }
-
-    /// The payloads of all lines, those of comments (the default) included.
-    pub fn payloads_mut(&mut self) -> impl Iterator<Item = &mut P> {
-        self.payloads.iter_mut()
-    }
-
-    /// Forgets all payloads but not the lines: each comes as its default next time.
-    pub fn reset_payloads(&mut self) {
-        self.payloads.fill(P::default());
-    }
-
-    /// HELP and TYPE of the families of the last page that was finished.
-    pub fn metadata(&self) -> Arc<[FamilyMetadata]> {
-        Arc::clone(&self.shape.metadata)
-    }
-
-    /// Bytes on the heap that belong to this cache alone.
-    pub fn own_bytes(&self) -> usize {
-        self.payloads.capacity() * size_of::<P>()
-    }
-}
-
-/// A stretch of the page in terms of the expected lines.
-#[derive(Debug, Clone, Copy)]
-enum Piece {
-    Known { from: usize, to: usize },
-    New(usize),
-}
-
-#[derive(Debug)]
-struct NewLine<P> {
-    key: LineKey,
-    payload: P,
-}
-
-/// Line hash to place; built when a page first departs from the expected order.
-#[derive(Debug, Default)]
-struct Index {
-    known: HashTable<u32>,
-    new: HashTable<u32>,
 }
 
 /// A walk along one page.
 #[derive(Debug)]
 pub struct Walk<'a, P> {
     page: &'a [u8],
+    source: (Format, ParseOptions),
     position: usize,
-    shape: Arc<Shape>,
-    cache: &'a mut LineCache<P>,
-    /// The expected line; `run_start..cursor` were met in this order.
-    cursor: usize,
-    run_start: usize,
-    pieces: Vec<Piece>,
-    new_lines: Vec<NewLine<P>>,
-    /// Which expected lines were met; `None` as long as that is `..cursor`.
-    met: Option<Vec<bool>>,
-    index: Option<Index>,
+    track: Track<'a, P>,
     metric_type: MetricType,
     /// Where the last sample line began.
     line_start: usize,
-    parser: Option<TextParser<'a>>,
+    /// Reads all entries, or has read the last line that was parsed in full.
+    parser: Option<PageParser<'a>>,
+    /// Has read the exemplar of the last sample line, where that was known.
+    behind: Option<OpenMetricsParser<'a>>,
+    /// What the next line is instead.
+    fault: Option<ParseError>,
+    is_lines: bool,
+    histogram: Option<Arc<Histogram>>,
 }
 
 impl<'a, P: Copy + Default> Walk<'a, P> {
@@ -160,8 +105,11 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
     /// walk.
     #[inline]
     pub fn next_line(&mut self) -> Result<Option<Line>, ParseError> {
+        if !self.is_lines {
+            return self.next_parsed();
+        }
         loop {
-            if let Some((line, is_sample)) = self.expected_line(self.cursor) {
+            if let Some((line, is_sample)) = self.expected_line(self.track.cursor) {
                 if !is_sample {
                     continue;
                 }
@@ -178,25 +126,36 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
     /// Takes the line at the current position if it is the expected line `at`.
     #[inline]
     fn expected_line(&mut self, at: usize) -> Option<(Line, bool)> {
-        let key = *self.shape.keys.get(at)?;
-        if self.met.as_ref().is_some_and(|met| met[at]) {
-            return None;
-        }
+        let key = self.track.expected(at)?;
         let end = self.position + key.len();
         let candidate = self.page.get(self.position..end)?;
-        if !self.shape.is_prefix(&key, candidate, self.cache.pool.hasher()) {
+        if !self.track.shape.is_prefix(&key, candidate, self.track.hasher()) {
             return None;
         }
-        let mut line = Line { slot: at, step: WalkStep::Known, value: 0.0, timestamp_ms: None };
+        let mut line = Line {
+            slot: at,
+            step: WalkStep::Known,
+            value: 0.0,
+            timestamp_ms: None,
+            is_histogram: false,
+            has_exemplars: false,
+        };
         let is_sample = match key.kind() {
             LineKind::Sample => {
-                // A bare name could be the beginning of a longer one.
-                if !matches!(self.page.get(end), Some(b' ' | b'\t'))
-                    && candidate.last() != Some(&b'}')
-                {
-                    return None;
-                }
-                let rest = rest_of_line(self.page, end)?;
+                let rest = if self.source.0 == Format::Text {
+                    // A bare name could be the beginning of a longer one.
+                    if !matches!(self.page.get(end), Some(b' ' | b'\t'))
+                        && candidate.last() != Some(&b'}')
+                    {
+                        return None;
+                    }
+                    rest_of_line(self.page, end)?
+                } else if let Some(rest) = rest_of_openmetrics_line(self.page, end) {
+                    rest
+                } else {
+                    line.has_exemplars = true;
+                    self.line_with_exemplar(end)?
+                };
                 self.line_start = self.position;
                 (line.value, line.timestamp_ms, self.position) = rest;
                 true
@@ -214,276 +173,212 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
                 false
             }
         };
-        self.take(at);
+        self.track.take(at);
         Some((line, is_sample))
     }
 
-    /// Notes that the expected line `at` is the one that was met.
-    #[inline]
-    fn take(&mut self, at: usize) {
-        if at != self.cursor {
-            self.end_run();
-            self.run_start = at;
+    /// The rest of a line of OpenMetrics, from `end` on, that has an exemplar; `None` where the
+    /// full parser has to decide.
+    fn line_with_exemplar(&mut self, end: usize) -> Option<(f64, Option<i64>, usize)> {
+        let places = (self.position, end);
+        let read = OpenMetricsParser::behind_labels(self.page, places, self.metric_type);
+        let (mut parser, value, timestamp_ms) = read.ok()?;
+        if parser.take_fault().is_some() {
+            return None;
         }
-        self.cursor = at + 1;
-        if let Some(met) = &mut self.met {
-            met[at] = true;
-        }
-    }
-
-    /// Ends a stretch of expected lines in their order.
-    fn end_run(&mut self) {
-        if self.met.is_none() {
-            self.met = Some(self.met());
-        }
-        if self.run_start < self.cursor {
-            self.pieces.push(Piece::Known { from: self.run_start, to: self.cursor });
-        }
-        self.run_start = self.cursor;
+        let position = parser.position();
+        self.behind = Some(parser);
+        Some((value, timestamp_ms, position))
     }
 
     #[cold]
     fn other_line(&mut self) -> Result<Met, ParseError> {
-        while self.page.get(self.position) == Some(&b'\n') {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        let is_text = self.source.0 == Format::Text;
+        while is_text && self.page.get(self.position) == Some(&b'\n') {
             self.position += 1;
         }
-        if self.position >= self.page.len() {
+        if is_text && self.position >= self.page.len() {
             return Ok(Met::End);
         }
         // From the cursor again: blank lines may have stood before the expected one.
-        for at in self.cursor..self.cursor + LOOK_AHEAD {
+        for at in self.track.cursor..self.track.cursor + LOOK_AHEAD {
             if let Some((line, is_sample)) = self.expected_line(at) {
                 return Ok(if is_sample { Met::Sample(line) } else { Met::Comment });
             }
         }
-        let mut parser = TextParser::at(self.page, self.position, self.metric_type);
-        let Some(entry) = parser.next_entry()? else {
-            self.position = self.page.len();
-            return Ok(Met::End);
+        let (entry, start, line) = if is_text {
+            let mut parser = TextParser::at(self.page, self.position, self.metric_type);
+            let Some(entry) = parser.next_entry()? else {
+                self.position = self.page.len();
+                return Ok(Met::End);
+            };
+            self.position = parser.position().min(self.page.len());
+            (entry, parser.entry_start(), PageParser::Text(parser))
+        } else {
+            let mut parser = OpenMetricsParser::at(self.page, self.position, self.metric_type);
+            let Some(entry) = parser.next_entry()? else { return Ok(Met::End) };
+            self.position = parser.position();
+            self.fault = parser.take_fault();
+            if self.fault.is_some() {
+                self.position = self.page.len();
+            }
+            (entry, parser.entry_start(), PageParser::OpenMetrics(parser))
         };
-        self.position = parser.position().min(self.page.len());
-        self.metric_type = parser.metric_type();
-        let start = parser.entry_start();
+        self.metric_type = line.metric_type();
         let (kind, end) = match &entry {
             Entry::Series { text, .. } => (LineKind::Sample, start + text.len()),
             Entry::Type { metric_type, .. } => (LineKind::Type(*metric_type), self.position),
-            Entry::Help { .. } | Entry::Comment(_) => (LineKind::Comment, self.position),
+            _ => (LineKind::Comment, self.position),
         };
         let prefix = &self.page[start..end];
         if prefix.len() > LINE_BYTES_MAX {
             return Err(ParseError::LineTooLong(prefix.len()));
         }
-        let key = LineKey::new(self.cache.pool.hasher().hash_one(prefix), prefix.len(), kind);
+        let key = LineKey::new(self.track.hasher().hash_one(prefix), prefix.len(), kind);
         let Entry::Series { value, timestamp_ms, .. } = entry else {
-            self.place_comment(key);
+            self.track.place_comment(key);
             return Ok(Met::Comment);
         };
         self.line_start = start;
-        self.parser = Some(parser);
-        let (slot, step) = self.place_sample(key);
-        Ok(Met::Sample(Line { slot, step, value, timestamp_ms }))
+        let has_exemplars = line.has_exemplars();
+        self.behind = None;
+        self.parser = Some(line);
+        let (slot, step) = self.track.place_sample(key);
+        let is_histogram = false;
+        Ok(Met::Sample(Line { slot, step, value, timestamp_ms, is_histogram, has_exemplars }))
     }
 
-    fn place_comment(&mut self, key: LineKey) {
-        match self.find_known(key) {
-            Some(at) if at >= self.cursor => self.take(at),
-            _ => self.push_new(key),
+    /// The next sample of a page that is parsed entry by entry.
+    fn next_parsed(&mut self) -> Result<Option<Line>, ParseError> {
+        loop {
+            let parser = self.parser.as_mut().expect("BUG: entries come from a parser");
+            let Some(entry) = parser.next_entry()? else { return Ok(None) };
+            let hasher = self.track.hasher();
+            let (value, timestamp_ms, histogram) = match &entry {
+                Entry::Series { value, timestamp_ms, .. } => (*value, *timestamp_ms, None),
+                Entry::Histogram { histogram, timestamp_ms } => {
+                    (histogram.sum(), *timestamp_ms, Some(Arc::clone(histogram)))
+                }
+                Entry::Help { name, text } | Entry::Unit { name, unit: text } => {
+                    let tag = matches!(entry, Entry::Help { .. });
+                    let hash = hasher.hash_one((tag, name, text));
+                    self.track.place_comment(LineKey::new(hash, 0, LineKind::Comment));
+                    continue;
+                }
+                Entry::Type { name, metric_type } => {
+                    let key = LineKey::new(hasher.hash_one(name), 0, LineKind::Type(*metric_type));
+                    self.track.place_comment(key);
+                    continue;
+                }
+                Entry::Comment(text) => {
+                    let hash = hasher.hash_one(text);
+                    self.track.place_comment(LineKey::new(hash, 0, LineKind::Comment));
+                    continue;
+                }
+            };
+            let (hash, len) = parser.key(&entry, hasher);
+            let has_exemplars = parser.has_exemplars();
+            let key = LineKey::new(hash, len.min(LINE_BYTES_MAX), LineKind::Sample);
+            let (slot, step) = self.track.place_sample(key);
+            let is_histogram = histogram.is_some();
+            self.histogram = histogram;
+            let line = Line { slot, step, value, timestamp_ms, is_histogram, has_exemplars };
+            return Ok(Some(line));
         }
     }
 
-    /// Where the sample line with this key belongs.
-    fn place_sample(&mut self, key: LineKey) -> (usize, WalkStep) {
-        let known = self.find_known(key);
-        if let Some(at) = known
-            && !self.is_met(at)
+    /// The histogram that the last line is; once.
+    pub fn take_histogram(&mut self) -> Option<Arc<Histogram>> {
+        self.histogram.take()
+    }
+
+    /// The exemplars of the last line, if it has any.
+    pub fn exemplars(&mut self) -> Result<Vec<PageExemplar>, ParseError> {
+        if self.is_lines
+            && let Some(behind) = &self.behind
         {
-            self.take(at);
-            return (at, WalkStep::Known);
+            return Ok(behind.exemplar().into_iter().collect());
         }
-        let first = known.or_else(|| self.find_new(key));
-        if let Some(slot) = first {
-            let is_expected = self.shape.keys.get(self.cursor).is_some_and(|expected| {
-                expected.hash == key.hash && expected.kind() == LineKind::Repeat
-            });
-            if is_expected {
-                self.take(self.cursor);
-            } else {
-                self.push_new(LineKey::new(key.hash, key.len(), LineKind::Repeat));
-            }
-            return (slot, WalkStep::Repeat);
-        }
-        self.push_new(key);
-        (self.shape.keys.len() + self.new_lines.len() - 1, WalkStep::New)
-    }
-
-    fn push_new(&mut self, key: LineKey) {
-        self.end_run();
-        let at = self.new_lines.len();
-        self.pieces.push(Piece::New(at));
-        self.new_lines.push(NewLine { key, payload: P::default() });
-        if key.kind() == LineKind::Sample {
-            let new_lines = &self.new_lines;
-            self.index.get_or_insert_with(|| Index::of(&self.shape)).new.insert_unique(
-                key.hash,
-                at as u32,
-                |i| new_lines[*i as usize].key.hash,
-            );
+        match &mut self.parser {
+            Some(parser) => parser.exemplars(),
+            None => Ok(Vec::new()),
         }
     }
 
-    /// The expected line with this key, repeats left out; the one at the cursor before others.
-    fn find_known(&mut self, key: LineKey) -> Option<usize> {
-        let keys = &self.shape.keys;
-        let is_same = |at: usize| {
-            let known = keys[at];
-            known.hash == key.hash && known.len() == key.len() && known.kind() == key.kind()
-        };
-        if self.cursor < keys.len() && is_same(self.cursor) {
-            return Some(self.cursor);
+    /// When the series of the last line began to count, in milliseconds; 0: not known, or not
+    /// asked for.
+    pub fn start_ms(&mut self) -> i64 {
+        match &mut self.parser {
+            Some(parser) if !self.is_lines && self.source.1.reads_starts => parser.start_ms(),
+            _ => 0,
         }
-        if keys.is_empty() {
-            return None;
-        }
-        let index = self.index.get_or_insert_with(|| Index::of(&self.shape));
-        index.known.find(key.hash, |at| is_same(*at as usize)).map(|at| *at as usize)
     }
 
-    fn find_new(&self, key: LineKey) -> Option<usize> {
-        let at = self.index.as_ref()?.new.find(key.hash, |at| {
-            let new = self.new_lines[*at as usize].key;
-            new.hash == key.hash && new.len() == key.len()
-        })?;
-        Some(self.shape.keys.len() + *at as usize)
-    }
-
-    fn is_met(&self, at: usize) -> bool {
-        self.met.as_ref().map_or(at < self.cursor, |met| met[at])
-    }
-
-    /// The labels of the line that came last, as [`TextParser::labels`] gives them. A known line
+    /// The labels of the line that came last, as [`PageParser::labels`] gives them. A known line
     /// is parsed again for it.
-    pub fn labels(&self) -> Result<Vec<LabelText<'a>>, ParseError> {
-        self.with_parser(TextParser::labels)
+    pub fn labels(&mut self) -> Result<Vec<LabelText<'a>>, ParseError> {
+        if !self.is_lines {
+            let parser = self.parser.as_mut().expect("BUG: entries come from a parser");
+            return parser.labels();
+        }
+        let parsed = match &self.parser {
+            Some(PageParser::Text(parser)) => Some(parser.entry_start()),
+            Some(PageParser::OpenMetrics(parser)) => Some(parser.entry_start()),
+            _ => None,
+        };
+        if parsed != Some(self.line_start) {
+            let (page, at, metric_type) = (self.page, self.line_start, self.metric_type);
+            self.parser = Some(if self.source.0 == Format::Text {
+                let mut parser = TextParser::at(page, at, metric_type);
+                parser.next_entry()?;
+                PageParser::Text(parser)
+            } else {
+                let mut parser = OpenMetricsParser::at(page, at, metric_type);
+                parser.next_entry()?;
+                PageParser::OpenMetrics(parser)
+            });
+        }
+        self.parser.as_mut().expect("BUG: it was set just now").labels()
     }
 
     /// The labels of the line that came last; see [`TextParser::labels_builder`].
-    pub fn labels_builder(&self) -> Result<LabelsBuilder, ParseError> {
-        self.with_parser(TextParser::labels_builder)
-    }
-
-    fn with_parser<T>(
-        &self,
-        use_it: impl FnOnce(&TextParser<'a>) -> Result<T, ParseError>,
-    ) -> Result<T, ParseError> {
-        match &self.parser {
-            Some(parser) if parser.entry_start() == self.line_start => use_it(parser),
-            _ => {
-                let mut parser = TextParser::at(self.page, self.line_start, self.metric_type);
-                parser.next_entry()?;
-                use_it(&parser)
-            }
-        }
+    pub fn labels_builder(&mut self) -> Result<LabelsBuilder, ParseError> {
+        super::text::build_labels(self.labels()?)
     }
 
     /// The payload of a line of this walk.
     #[inline]
     pub fn payload(&self, slot: usize) -> P {
-        match self.cache.payloads.get(slot) {
-            Some(payload) => *payload,
-            None => self.new_lines[slot - self.cache.payloads.len()].payload,
-        }
+        self.track.payload(slot)
     }
 
     /// Replaces the payload of a line of this walk. That of a known line changes at once, that of
     /// a new one comes into the cache with [`Walk::finish`].
     #[inline]
     pub fn set_payload(&mut self, slot: usize, payload: P) {
-        let known = self.cache.payloads.len();
-        match self.cache.payloads.get_mut(slot) {
-            Some(place) => *place = payload,
-            None => self.new_lines[slot - known].payload = payload,
-        }
-    }
-
-    /// Whether the page so far has the lines of the last page, in their order, and no others.
-    fn is_unchanged(&self) -> bool {
-        self.met.is_none() && self.cursor == self.shape.keys.len()
+        self.track.set_payload(slot, payload);
     }
 
     /// Once the page was walked to its end: payloads of the sample lines that it lacks.
     pub fn gone(&self) -> Vec<P> {
-        if self.is_unchanged() {
-            return Vec::new();
-        }
-        let met = self.met();
-        let keys = self.shape.keys.iter().zip(&self.cache.payloads).zip(met);
-        keys.filter(|((key, _), met)| !met && key.kind() == LineKind::Sample)
-            .map(|((_, payload), _)| *payload)
-            .collect()
+        self.track.gone()
     }
 
     /// Once the page was walked to its end and it lacks lines: the payloads of those it has.
     pub fn met_payloads(&self) -> impl Iterator<Item = P> {
-        let met = self.met();
-        let known = self.cache.payloads.iter().zip(met).filter(|(_, met)| *met).map(|(p, _)| *p);
-        known.chain(self.new_lines.iter().map(|line| line.payload))
-    }
-
-    fn met(&self) -> Vec<bool> {
-        self.met
-            .clone()
-            .unwrap_or_else(|| (0..self.shape.keys.len()).map(|at| at < self.cursor).collect())
+        self.track.met_payloads()
     }
 
     /// Makes this page, walked to its end, the expected one.
-    pub fn finish(mut self) {
-        if self.is_unchanged() {
-            self.cache.reorder_wait_last = self.cache.reorder_wait_last.saturating_sub(1);
-            return;
-        }
-        self.end_run();
-        let met = self.met();
-        let has_other_comments = self.new_lines.iter().any(|line| !is_sample(line.key))
-            || self.shape.keys.iter().zip(&met).any(|(key, met)| !met && !is_sample(*key));
-        if self.new_lines.is_empty() && met.iter().all(|met| *met) {
-            if self.cache.reorder_wait > 0 {
-                self.cache.reorder_wait -= 1;
-                return;
-            }
-            self.cache.reorder_wait_last = (self.cache.reorder_wait_last * 2 + 1).min(63);
-            self.cache.reorder_wait = self.cache.reorder_wait_last;
-        }
-        let mut keys = Vec::with_capacity(self.shape.keys.len() + self.new_lines.len());
-        let mut payloads = Vec::with_capacity(keys.capacity());
-        for piece in &self.pieces {
-            match piece {
-                Piece::Known { from, to } => {
-                    keys.extend_from_slice(&self.shape.keys[*from..*to]);
-                    payloads.extend_from_slice(&self.cache.payloads[*from..*to]);
-                }
-                Piece::New(at) => {
-                    keys.push(self.new_lines[*at].key);
-                    payloads.push(self.new_lines[*at].payload);
-                }
-            }
-        }
-        let mut offset = 0_u32;
-        for key in &mut keys {
-            *key = key.at_offset(offset);
-            // A page beyond 4 GiB is not remembered; it is read line by line each time.
-            let Some(next) = offset.checked_add(key.len() as u32) else { return };
-            offset = next;
-        }
-        payloads.shrink_to_fit();
-        let metadata = if has_other_comments {
-            collect_metadata(self.page)
-        } else {
-            Arc::clone(&self.shape.metadata)
-        };
-        let pool = &self.cache.pool;
-        let text = |keys: &[LineKey]| collect_text(self.page, keys, pool.hasher());
-        self.cache.shape = pool.intern(keys, metadata, text);
-        self.cache.payloads = payloads;
+    pub fn finish(self) {
+        let Self { page, source, is_lines, track, .. } = self;
+        track.finish(
+            || collect_metadata(PageParser::new(page, source.0, source.1)),
+            |keys, hasher| is_lines.then(|| collect_text(page, keys, hasher)).flatten(),
+        );
     }
 }
 
@@ -491,18 +386,6 @@ enum Met {
     Sample(Line),
     Comment,
     End,
-}
-
-impl Index {
-    fn of(shape: &Shape) -> Self {
-        let mut known = HashTable::with_capacity(shape.keys.len());
-        for (at, key) in shape.keys.iter().enumerate() {
-            if key.kind() != LineKind::Repeat {
-                known.insert_unique(key.hash, at as u32, |i: &u32| shape.keys[*i as usize].hash);
-            }
-        }
-        Self { known, new: HashTable::new() }
-    }
 }
 
 /// Value, timestamp and the beginning of the next line, for what follows a prefix that ends at
@@ -536,6 +419,33 @@ fn rest_of_line(page: &[u8], at: usize) -> Option<(f64, Option<i64>, usize)> {
         None => Some((value, timestamp_ms, at)),
         Some(_) => None,
     }
+}
+
+/// The same for OpenMetrics; `None` also where there is an exemplar.
+#[inline]
+fn rest_of_openmetrics_line(page: &[u8], at: usize) -> Option<(f64, Option<i64>, usize)> {
+    if page.get(at) != Some(&b' ') {
+        return None;
+    }
+    let is_end = |at: usize| matches!(page.get(at), Some(b' ' | b'\n'));
+    let number = |at: usize| match parse_fast_prefix(page.get(at..)?) {
+        Some((value, used)) if is_end(at + used) => Some((value, at + used)),
+        _ => {
+            let len = page[at..].iter().position(|b| matches!(b, b' ' | b'\n' | 0))?;
+            Some((parse_value(&page[at..at + len]).ok()?, at + len))
+        }
+    };
+    let (value, end) = number(at + 1)?;
+    match page.get(end)? {
+        b'\n' => return Some((value, None, end + 1)),
+        b' ' if page.get(end + 1) != Some(&b'#') => {}
+        _ => return None,
+    }
+    let (seconds, end) = number(end + 1)?;
+    if !seconds.is_finite() || page.get(end) != Some(&b'\n') {
+        return None;
+    }
+    Some((value, Some((seconds * 1000.0) as i64), end + 1))
 }
 
 fn skip_blanks(page: &[u8], mut at: usize) -> usize {

@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::MetricType;
-use super::text::{Entry, TextParser};
+use super::page::PageParser;
+use super::text::Entry;
 
 /// What a prefix says beyond its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub(super) struct LineKey {
     len_and_kind: u32,
 }
 
-const KINDS: [LineKind; 8] = [
+const KINDS: [LineKind; 11] = [
     LineKind::Sample,
     LineKind::Repeat,
     LineKind::Comment,
@@ -44,6 +45,9 @@ const KINDS: [LineKind; 8] = [
     LineKind::Type(MetricType::Histogram),
     LineKind::Type(MetricType::Summary),
     LineKind::Type(MetricType::Unknown),
+    LineKind::Type(MetricType::GaugeHistogram),
+    LineKind::Type(MetricType::Info),
+    LineKind::Type(MetricType::StateSet),
 ];
 
 impl LineKey {
@@ -65,11 +69,11 @@ impl LineKey {
 
     #[inline]
     pub(super) fn kind(self) -> LineKind {
-        KINDS[(self.len_and_kind >> 24 & 7) as usize]
+        KINDS[(self.len_and_kind >> 24) as usize]
     }
 }
 
-/// HELP and TYPE of one family.
+/// HELP, TYPE and UNIT of one family.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FamilyMetadata {
     /// Name of the family.
@@ -78,6 +82,8 @@ pub struct FamilyMetadata {
     pub metric_type: MetricType,
     /// Its help text; empty where there is none.
     pub help: String,
+    /// What it is measured in; empty where that is not said.
+    pub unit: String,
 }
 
 #[derive(Debug, Default)]
@@ -112,7 +118,8 @@ impl Shape {
     }
 
     fn heap_bytes(&self) -> usize {
-        let texts: usize = self.metadata.iter().map(|m| m.name.len() + m.help.len()).sum();
+        let texts: usize =
+            self.metadata.iter().map(|m| m.name.len() + m.help.len() + m.unit.len()).sum();
         size_of_val(&*self.keys)
             + self.text().map_or(0, <[u8]>::len)
             + size_of_val(&*self.metadata)
@@ -184,11 +191,10 @@ pub(super) fn is_sample(key: LineKey) -> bool {
     matches!(key.kind(), LineKind::Sample | LineKind::Repeat)
 }
 
-/// HELP and TYPE of every family of a page that parses.
-pub(super) fn collect_metadata(page: &[u8]) -> Arc<[FamilyMetadata]> {
+/// What every family of a page that parses says of itself.
+pub(super) fn collect_metadata(mut parser: PageParser<'_>) -> Arc<[FamilyMetadata]> {
     let mut families: Vec<FamilyMetadata> = Vec::new();
     let mut places = hashbrown::HashMap::<String, usize>::new();
-    let mut parser = TextParser::new(page);
     let mut family = |families: &mut Vec<FamilyMetadata>, name: &str| {
         *places.entry_ref(name).or_insert_with(|| {
             families.push(FamilyMetadata { name: name.to_owned(), ..FamilyMetadata::default() });
@@ -205,7 +211,11 @@ pub(super) fn collect_metadata(page: &[u8]) -> Arc<[FamilyMetadata]> {
                 let at = family(&mut families, &name);
                 families[at].metric_type = metric_type;
             }
-            Entry::Series { .. } | Entry::Comment(_) => {}
+            Entry::Unit { name, unit } => {
+                let at = family(&mut families, &name);
+                families[at].unit = unit.into_owned();
+            }
+            Entry::Series { .. } | Entry::Histogram { .. } | Entry::Comment(_) => {}
         }
     }
     families.into()

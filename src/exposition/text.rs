@@ -5,14 +5,15 @@
 //! the name, and a series text longer than [`LINE_BYTES_MAX`] is an error.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::MetricType;
-use super::float::{FloatError, format_openmetrics, parse_value};
+use super::error::ParseError;
+use super::float::{format_openmetrics, parse_value};
 use super::lexer::{Lexer, Token};
 use super::quote::quote_bytes;
-use crate::model::{LabelsBuilder, METRIC_NAME, parse_float};
+use crate::model::{Histogram, LabelsBuilder, METRIC_NAME, parse_float};
 
 /// Longest text of one series (name and labels as written) in bytes.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -26,6 +27,13 @@ pub enum Entry<'a> {
         text: &'a [u8],
         /// The value; every NaN is the ordinary one.
         value: f64,
+        /// The time that the page states, in milliseconds.
+        timestamp_ms: Option<i64>,
+    },
+    /// A native histogram; its labels as those of a series.
+    Histogram {
+        /// What it counts.
+        histogram: Arc<Histogram>,
         /// The time that the page states, in milliseconds.
         timestamp_ms: Option<i64>,
     },
@@ -43,84 +51,19 @@ pub enum Entry<'a> {
         /// Its type.
         metric_type: MetricType,
     },
+    /// `# UNIT`
+    Unit {
+        /// Name of the family.
+        name: Cow<'a, str>,
+        /// What it is measured in.
+        unit: Cow<'a, str>,
+    },
     /// Any other comment, from its `#` on.
     Comment(&'a [u8]),
 }
 
 /// Name and value of a label, unescaped.
 pub type LabelText<'a> = (Cow<'a, str>, Cow<'a, str>);
-
-/// Why a page is rejected. The texts are Prometheus's; outside text in them is cut at one KiB.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ParseError {
-    /// A token that cannot stand where it stands.
-    Unexpected {
-        /// What should stand there.
-        expected: &'static str,
-        /// Its bytes and the one after them, quoted.
-        got: String,
-        /// Kind of the token.
-        token: &'static str,
-        /// The entry so far, quoted.
-        entry: String,
-    },
-    /// No text after the name of a metadata line: which line, and what stands there.
-    MetadataText(&'static str, &'static str),
-    /// The quoted type of a `# TYPE` line is none.
-    MetricType(String),
-    /// The quoted help text is not UTF-8.
-    Help(String),
-    /// Two metric names in one entry, quoted.
-    NameSetTwice(String),
-    /// Braces without a metric name, quoted.
-    NameNotSet(String),
-    /// The quoted label value is not UTF-8.
-    LabelValue(String),
-    /// The quoted metric or label name is not UTF-8.
-    Name(String),
-    /// The label, quoted, stands twice in one entry.
-    DuplicateLabel(String),
-    /// The value is not a number; the entry, quoted.
-    Value(FloatError, String),
-    /// The quoted timestamp is too large; the entry, quoted.
-    Timestamp(String, String),
-    /// The series text is this long.
-    LineTooLong(usize),
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unexpected { expected, got, token, entry } => {
-                write!(f, "{expected}, got {got} (\"{token}\") while parsing: {entry}")
-            }
-            Self::MetadataText(line, token) => write!(f, "expected text in {line}, got {token}"),
-            Self::MetricType(text) => write!(f, "invalid metric type {text}"),
-            Self::Help(text) => write!(f, "help text {text} is not a valid utf8 string"),
-            Self::NameSetTwice(entry) => {
-                write!(f, "metric name already set while parsing: {entry}")
-            }
-            Self::NameNotSet(entry) => write!(f, "metric name not set while parsing: {entry}"),
-            Self::LabelValue(value) => write!(f, "invalid UTF-8 label value: {value}"),
-            Self::Name(name) => write!(f, "invalid metric name or label names: {name}"),
-            Self::DuplicateLabel(name) => {
-                write!(f, "label name {name} is not unique: invalid sample")
-            }
-            Self::Value(error, entry) => write!(f, "{error} while parsing: {entry}"),
-            Self::Timestamp(text, entry) => write!(
-                f,
-                "strconv.ParseInt: parsing {text}: value out of range while parsing: {entry}"
-            ),
-            Self::LineTooLong(length) => write!(
-                f,
-                "series text of {length} bytes exceeds the limit of {LINE_BYTES_MAX} bytes a line"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ParseError {}
 
 /// Reads a page from front to back.
 #[derive(Debug)]
@@ -322,42 +265,12 @@ impl<'a> TextParser<'a> {
     /// `__name__`, in the order of the page; values may be empty. `le` and `quantile` of
     /// histograms and summaries come in OpenMetrics style.
     pub fn labels(&self) -> Result<Vec<LabelText<'a>>, ParseError> {
-        let text = |range: &Range<usize>| {
-            let bytes = &self.lexer.page[range.clone()];
-            std::str::from_utf8(bytes).map_err(|_| ParseError::Name(quote_bytes(bytes)))
-        };
-        let name = self.name.as_ref().expect("BUG: labels asked for without a series");
-        let mut labels = Vec::with_capacity(self.labels.len() + 1);
-        labels.push((Cow::Borrowed(METRIC_NAME), unescape(text(name)?, true)));
-        for (name, value) in &self.labels {
-            let name = unescape(text(name)?, true);
-            let mut value = unescape(text(value)?, true);
-            let is_bound = match self.metric_type {
-                MetricType::Histogram => name == "le",
-                MetricType::Summary => name == "quantile",
-                _ => false,
-            };
-            if is_bound && let Some(bound) = parse_float(&value) {
-                value = Cow::Owned(format_openmetrics(bound));
-            }
-            labels.push((name, value));
-        }
-        Ok(labels)
+        series_labels(self.lexer.page, self.name.as_ref(), &self.labels, self.metric_type)
     }
 
     /// [`TextParser::labels`] as a builder; an error where a label that is not empty stands twice.
     pub fn labels_builder(&self) -> Result<LabelsBuilder, ParseError> {
-        let mut builder = LabelsBuilder::new();
-        for (name, value) in self.labels()? {
-            if value.is_empty() {
-                continue;
-            }
-            if builder.get(&name).is_some() {
-                return Err(ParseError::DuplicateLabel(quote_bytes(name.as_bytes())));
-            }
-            builder.set(&name, &value);
-        }
-        Ok(builder)
+        build_labels(self.labels()?)
     }
 
     fn expect_linebreak(&mut self, expected: &'static str) -> Result<(), ParseError> {
@@ -382,8 +295,54 @@ impl<'a> TextParser<'a> {
     }
 }
 
+/// The labels of a series of either text format, unescaped: its name, and its labels as places on
+/// the page.
+pub(super) fn series_labels<'a>(
+    page: &'a [u8],
+    name: Option<&Range<usize>>,
+    labels: &[(Range<usize>, Range<usize>)],
+    metric_type: MetricType,
+) -> Result<Vec<LabelText<'a>>, ParseError> {
+    let text = |range: &Range<usize>| {
+        let bytes = &page[range.clone()];
+        std::str::from_utf8(bytes).map_err(|_| ParseError::Name(quote_bytes(bytes)))
+    };
+    let name = name.expect("BUG: labels asked for without a series");
+    let mut found = Vec::with_capacity(labels.len() + 1);
+    found.push((Cow::Borrowed(METRIC_NAME), unescape(text(name)?, true)));
+    for (name, value) in labels {
+        let name = unescape(text(name)?, true);
+        let mut value = unescape(text(value)?, true);
+        let is_bound = match metric_type {
+            MetricType::Histogram => name == "le",
+            MetricType::Summary => name == "quantile",
+            _ => false,
+        };
+        if is_bound && let Some(bound) = parse_float(&value) {
+            value = Cow::Owned(format_openmetrics(bound));
+        }
+        found.push((name, value));
+    }
+    Ok(found)
+}
+
+/// Labels as a builder; an error where one that is not empty stands twice.
+pub(super) fn build_labels(labels: Vec<LabelText<'_>>) -> Result<LabelsBuilder, ParseError> {
+    let mut builder = LabelsBuilder::new();
+    for (name, value) in labels {
+        if value.is_empty() {
+            continue;
+        }
+        if builder.get(&name).is_some() {
+            return Err(ParseError::DuplicateLabel(quote_bytes(name.as_bytes())));
+        }
+        builder.set(&name, &value);
+    }
+    Ok(builder)
+}
+
 /// Resolves `\\`, `\n` and, in label values and quoted names, `\"`; any other backslash stays.
-fn unescape(text: &str, with_quotes: bool) -> Cow<'_, str> {
+pub(super) fn unescape(text: &str, with_quotes: bool) -> Cow<'_, str> {
     let Some(first) = text.find('\\') else {
         return Cow::Borrowed(text);
     };

@@ -32,6 +32,8 @@ pub struct Appender {
     samples: Vec<Sample>,
     /// Those that are more than floats: number of the call, ascending.
     extras: Vec<(usize, Extra)>,
+    /// Those that are refused rather than stored late: number of the call, ascending.
+    in_order: Vec<usize>,
     notes: Notes,
 }
 
@@ -54,6 +56,7 @@ impl Head {
             newest_ms,
             samples: Vec::new(),
             extras: Vec::new(),
+            in_order: Vec::new(),
             notes: Notes::default(),
         }
     }
@@ -94,6 +97,13 @@ impl Appender {
         }
     }
 
+    /// Has the sample collected last refused as out of order where it would be stored late.
+    pub fn set_last_in_order(&mut self) {
+        if let Some(call) = self.len().checked_sub(1) {
+            self.in_order.push(call);
+        }
+    }
+
     /// Collects an exemplar of a series. It is stored after the samples, which do not depend on it.
     pub fn append_exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {
         self.notes.exemplars.push((series, exemplar));
@@ -128,7 +138,8 @@ impl Appender {
         let Some(first) = self.samples.first() else { return Ok(CommitOutcome::default()) };
         let opened = (self.min_valid_ms, self.newest_ms);
         let limits = Limits::new(&self.head, &self.key, opened, first.t_ms);
-        Commit::new(&self.head, &self.key, (&self.samples, &self.extras), limits).run()
+        let samples = (&*self.samples, &*self.extras, &*self.in_order);
+        Commit::new(&self.head, &self.key, samples, limits).run()
     }
 }
 

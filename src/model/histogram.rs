@@ -13,6 +13,7 @@ mod arithmetic;
 pub mod bounds;
 pub mod buckets;
 mod reset;
+mod resolution;
 #[cfg(test)]
 mod tests;
 mod text;

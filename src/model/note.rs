@@ -129,6 +129,36 @@ impl MetricType {
             Self::StateSet => "stateset",
         }
     }
+
+    /// Its name in a `# TYPE` line of the Prometheus text format, which knows five.
+    pub fn as_text_format(self) -> &'static str {
+        match self {
+            Self::Counter | Self::Gauge | Self::Histogram | Self::Summary => self.name(),
+            _ => "untyped",
+        }
+    }
+
+    /// Reads the name of a `# TYPE` line of the Prometheus text format.
+    pub fn from_text_format(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"counter" => Self::Counter,
+            b"gauge" => Self::Gauge,
+            b"histogram" => Self::Histogram,
+            b"summary" => Self::Summary,
+            b"untyped" => Self::Unknown,
+            _ => return None,
+        })
+    }
+
+    /// Reads the name of a `# TYPE` line of OpenMetrics.
+    pub fn from_openmetrics(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|metric_type| metric_type.name().as_bytes() == name)
+    }
+
+    /// Whether what it counts has a beginning: its series may have a start timestamp.
+    pub fn has_start(self) -> bool {
+        matches!(self, Self::Counter | Self::Summary | Self::Histogram)
+    }
 }
 
 /// What is said of a metric.

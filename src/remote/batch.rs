@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::known::LabelsKey;
 use super::labels::canonical;
-use super::resolution::in_known_resolution;
 use crate::db::Appender;
 use crate::disk::StorageError;
 use crate::head::{GroupKey, SeriesRef};
@@ -92,7 +91,7 @@ impl<'a> Batch<'a> {
         }
         for pushed in &series.histograms {
             let (sample, start_ms) = (self.samples.len(), pushed.start_ms);
-            let histogram = Some(Arc::new(in_known_resolution(&pushed.histogram)));
+            let histogram = Some(Arc::new(pushed.histogram.in_known_resolution()));
             self.extras.push(Extra { sample, start_ms, histogram });
             self.samples.push((number, pushed.histogram.sum(), pushed.t_ms));
         }

@@ -7,7 +7,6 @@ mod batch;
 mod known;
 mod labels;
 mod receive;
-mod resolution;
 
 pub use known::KnownSeries;
 pub use receive::{BODY_BYTES_MAX, WriteReply, WriteRequest, WriteStats, receive};

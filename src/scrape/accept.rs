@@ -4,29 +4,20 @@
 use std::fmt;
 
 use crate::config::ScrapeProtocol;
-use crate::exposition::quote_bytes;
+use crate::exposition::{Format, quote_bytes};
 use crate::model::EscapingScheme;
 
-/// A format that is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// The text format, 0.0.4 or 1.0.0.
-    Text,
-}
-
-/// The `Accept` header: of `protocols` those that are read, in their order; both versions of the
-/// text format where none of them is.
+/// The `Accept` header: `protocols` in their order, each a little less wanted than the one before,
+/// then anything. Versions 1.0.0 of the text formats are asked for with names in the form
+/// `escaping`.
 pub fn accept_header(protocols: &[ScrapeProtocol], escaping: EscapingScheme) -> String {
-    let read = [ScrapeProtocol::PrometheusText1_0_0, ScrapeProtocol::PrometheusText0_0_4];
-    let mut asked: Vec<_> = protocols.iter().filter(|p| read.contains(p)).copied().collect();
-    if asked.is_empty() {
-        asked.extend(read);
-    }
     let mut weight = ScrapeProtocol::ALL.len() + 1;
     let mut entries = Vec::new();
-    for protocol in asked {
+    for protocol in protocols {
         let escaping = match protocol {
-            ScrapeProtocol::PrometheusText1_0_0 => format!(";escaping={}", escaping.as_str()),
+            ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::OpenMetricsText1_0_0 => {
+                format!(";escaping={}", escaping.as_str())
+            }
             _ => String::new(),
         };
         entries.push(format!("{}{escaping};q=0.{weight}", protocol.media_type()));
@@ -45,8 +36,6 @@ pub enum ContentTypeError {
     Malformed(String, &'static str),
     /// A media type that is not read.
     Unsupported(String),
-    /// The job's own fallback is a format that is not read.
-    Fallback(ScrapeProtocol),
 }
 
 impl fmt::Display for ContentTypeError {
@@ -66,12 +55,6 @@ impl fmt::Display for ContentTypeError {
                 "received unsupported Content-Type {value} and no fallback_scrape_protocol \
                  specified for target"
             ),
-            Self::Fallback(protocol) => write!(
-                f,
-                "fallback_scrape_protocol {} is not supported yet: only the Prometheus text \
-                 formats are read",
-                protocol.as_str()
-            ),
         }
     }
 }
@@ -88,8 +71,12 @@ pub fn check_content_type(
     } else {
         let quoted = || quote_bytes(content_type.as_bytes());
         match media_type(content_type) {
-            Ok(media_type) if media_type == "text/plain" => return Ok(Format::Text),
-            Ok(_) => ContentTypeError::Unsupported(quoted()),
+            Ok(media_type) => match media_type.as_str() {
+                "text/plain" => return Ok(Format::Text),
+                "application/openmetrics-text" => return Ok(Format::OpenMetrics),
+                "application/vnd.google.protobuf" => return Ok(Format::Protobuf),
+                _ => ContentTypeError::Unsupported(quoted()),
+            },
             Err(why) => ContentTypeError::Malformed(quoted(), why),
         }
     };
@@ -98,7 +85,10 @@ pub fn check_content_type(
         Some(ScrapeProtocol::PrometheusText0_0_4 | ScrapeProtocol::PrometheusText1_0_0) => {
             Ok(Format::Text)
         }
-        Some(other) => Err(ContentTypeError::Fallback(other)),
+        Some(ScrapeProtocol::OpenMetricsText0_0_1 | ScrapeProtocol::OpenMetricsText1_0_0) => {
+            Ok(Format::OpenMetrics)
+        }
+        Some(ScrapeProtocol::PrometheusProto) => Ok(Format::Protobuf),
     }
 }
 
@@ -175,21 +165,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn asks_only_for_what_is_read() {
+    fn asks_for_what_the_job_wants_in_its_order() {
+        // The header that Prometheus 3.14 sends by default.
         let all = [
             ScrapeProtocol::OpenMetricsText1_0_0,
             ScrapeProtocol::OpenMetricsText0_0_1,
             ScrapeProtocol::PrometheusText1_0_0,
             ScrapeProtocol::PrometheusText0_0_4,
         ];
-        let expected = "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,\
-                        text/plain;version=0.0.4;q=0.5,*/*;q=0.4";
+        let expected = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                        application/openmetrics-text;version=0.0.1;q=0.5,\
+                        text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+                        text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         assert_eq!(accept_header(&all, EscapingScheme::AllowUtf8), expected);
-        assert_eq!(accept_header(&all[..1], EscapingScheme::AllowUtf8), expected);
+        let binary = [ScrapeProtocol::PrometheusProto, ScrapeProtocol::OpenMetricsText1_0_0];
         assert_eq!(
-            accept_header(&all[3..], EscapingScheme::Underscores),
-            "text/plain;version=0.0.4;q=0.6,*/*;q=0.5"
+            accept_header(&binary, EscapingScheme::Underscores),
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+             encoding=delimited;q=0.6,\
+             application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.5,*/*;q=0.4"
         );
+    }
+
+    #[test]
+    fn every_format_has_its_media_type() {
+        for (value, format) in [
+            ("application/openmetrics-text; version=1.0.0; charset=utf-8", Format::OpenMetrics),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                 encoding=delimited; escaping=underscores",
+                Format::Protobuf,
+            ),
+            ("Application/Vnd.Google.Protobuf", Format::Protobuf),
+            ("text/plain;version=1.0.0", Format::Text),
+        ] {
+            assert_eq!(check_content_type(value, None), Ok(format), "{value}");
+        }
     }
 
     #[test]
@@ -224,17 +235,16 @@ mod tests {
                 "cannot parse Content-Type \"text/plain; version\" and no \
                  fallback_scrape_protocol for target\nmime: invalid media parameter",
             ),
-            (
-                "application/openmetrics-text; version=1.0.0",
-                "received unsupported Content-Type \"application/openmetrics-text; \
-                 version=1.0.0\" and no fallback_scrape_protocol specified for target",
-            ),
         ] {
             assert_eq!(check_content_type(value, None).unwrap_err().to_string(), text);
             let fallback = Some(ScrapeProtocol::PrometheusText0_0_4);
             assert_eq!(check_content_type(value, fallback), Ok(Format::Text));
         }
-        let refused = check_content_type("", Some(ScrapeProtocol::PrometheusProto)).unwrap_err();
-        assert!(refused.to_string().contains("PrometheusProto"), "{refused}");
+        for (fallback, format) in [
+            (ScrapeProtocol::PrometheusProto, Format::Protobuf),
+            (ScrapeProtocol::OpenMetricsText0_0_1, Format::OpenMetrics),
+        ] {
+            assert_eq!(check_content_type("text/html", Some(fallback)), Ok(format));
+        }
     }
 }

@@ -10,34 +10,52 @@
 //! A page that fails anywhere is rejected whole: nothing of it is stored, all tracked series end,
 //! and the report says `up 0`.
 
+mod pass;
+mod report;
+
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
+use self::pass::Pass;
+pub use self::report::Report;
+use self::report::{PLAIN_REPORTS, REPORTS, append_reports, report_values};
 use super::series::{SeriesError, SeriesRules};
 use super::sink::{Batch, Sink};
 use crate::config::ScrapeConfig;
 use crate::disk::StorageError;
-use crate::exposition::{FamilyMetadata, LineCache, ParseError, ShapePool, Walk, WalkStep};
+use crate::exposition::{
+    FamilyMetadata, Format, LineCache, ParseError, ParseOptions, ShapePool, Walk,
+};
 use crate::head::{AppendError, CommitOutcome, GroupKey, LimitReached, SeriesRef};
-use crate::model::{Labels, stale_nan};
-
-/// The series that each scrape makes; the last three only with `extra_scrape_metrics`.
-const REPORTS: [&str; 8] = [
-    "up",
-    "scrape_duration_seconds",
-    "scrape_samples_scraped",
-    "scrape_samples_post_metric_relabeling",
-    "scrape_series_added",
-    "scrape_timeout_seconds",
-    "scrape_sample_limit",
-    "scrape_body_size_bytes",
-];
-const PLAIN_REPORTS: usize = 5;
+use crate::model::{ExemplarError, HistogramError, Labels, Metadata, stale_nan};
 
 /// Scrapes that metadata outlives its family on the page.
 const METADATA_LINGERS: u32 = 10;
+
+/// What the parsers and the storage make of pages, beside what the job's configuration says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IngestOptions {
+    /// How pages are read.
+    pub parse: ParseOptions,
+    /// Start timestamps are stored with their samples.
+    pub stores_starts: bool,
+    /// A counter begins with a zero at its start timestamp.
+    pub injects_zeros: bool,
+    /// What pages say of their families is stored.
+    pub stores_metadata: bool,
+}
+
+/// A page to store, as it was served.
+#[derive(Debug, Clone, Copy)]
+pub struct PageBytes<'a> {
+    /// Its bytes, decompressed.
+    pub body: &'a [u8],
+    /// The format in which they are.
+    pub format: Format,
+}
 
 /// Why a page was rejected.
 #[derive(Debug)]
@@ -49,6 +67,10 @@ pub enum IngestError {
     Series(SeriesError),
     /// It has more samples than the job takes; the limit.
     SampleLimit(u64),
+    /// One of its native histograms has more buckets than the job takes; the limit.
+    BucketLimit(u64),
+    /// One of its native histograms is not consistent.
+    Histogram(HistogramError),
     /// The database could not name a series.
     Storage(StorageError),
 }
@@ -59,6 +81,10 @@ impl fmt::Display for IngestError {
             Self::Parse(error) => error.fmt(f),
             Self::Series(error) => error.fmt(f),
             Self::SampleLimit(limit) => write!(f, "sample limit exceeded (limit: {limit})"),
+            Self::BucketLimit(limit) => {
+                write!(f, "histogram bucket limit exceeded (limit: {limit})")
+            }
+            Self::Histogram(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),
         }
     }
@@ -95,6 +121,8 @@ pub struct Ingested {
     pub duplicates: usize,
     /// Samples dropped singly because they are too old or too far in the future.
     pub out_of_bounds: usize,
+    /// Exemplars dropped because their series has later ones.
+    pub exemplars_out_of_order: usize,
     /// Samples dropped singly because a limit of the storage keeps their series out.
     pub over_limit: usize,
     /// The first such limit.
@@ -103,26 +131,18 @@ pub struct Ingested {
     pub error: Option<IngestError>,
 }
 
-/// The values that a scrape reports about itself.
-#[derive(Debug, Clone, Copy)]
-pub struct Report {
-    /// When the scrape began, to the end of its parsing.
-    pub duration_seconds: f64,
-    /// The target's timeout.
-    pub timeout_seconds: f64,
-    /// Bytes of the page; 0 where there is none, -1 where there were too many.
-    pub body_bytes: f64,
-}
-
 /// What is remembered of one target.
 #[derive(Debug)]
 pub struct Ingest {
     config: Arc<ScrapeConfig>,
+    options: IngestOptions,
     rules: SeriesRules,
     group: GroupKey,
     cache: LineCache<Slot>,
     reports: [Option<SeriesRef>; REPORTS.len()],
     metadata: Arc<[FamilyMetadata]>,
+    /// What was stored of it.
+    metadata_stored: Arc<[FamilyMetadata]>,
     /// Families that left the page, and for how many more scrapes they are told.
     lingering: Vec<(FamilyMetadata, u32)>,
 }
@@ -131,17 +151,19 @@ impl Ingest {
     /// Nothing remembered yet of the target with these labels.
     pub fn new(
         config: Arc<ScrapeConfig>,
-        group: GroupKey,
-        target: Labels,
+        options: IngestOptions,
+        (group, target): (GroupKey, Labels),
         shapes: &ShapePool,
     ) -> Self {
         Self {
             rules: SeriesRules::new(Arc::clone(&config), target),
             config,
+            options,
             group,
             cache: LineCache::new(shapes),
             reports: [None; REPORTS.len()],
             metadata: Arc::default(),
+            metadata_stored: Arc::default(),
             lingering: Vec::new(),
         }
     }
@@ -187,7 +209,7 @@ impl Ingest {
     pub fn scrape(
         &mut self,
         sink: &dyn Sink,
-        page: Option<&[u8]>,
+        page: Option<PageBytes<'_>>,
         t_ms: i64,
         report: impl FnOnce() -> Report,
     ) -> Result<Ingested, StorageError> {
@@ -197,15 +219,15 @@ impl Ingest {
             return Ok(ingested);
         };
         let mut batch = sink.begin(&self.group)?;
-        let mut walk = self.cache.walk(page);
-        let mut pass = Pass::new(&self.config, &self.rules, t_ms);
+        let mut walk = self.cache.walk(page.body, page.format, self.options.parse);
+        let mut pass = Pass::new(&self.config, self.options, &self.rules, t_ms);
         if let Err(error) = pass.read(&mut walk, &mut *batch, &mut ingested) {
             drop(batch);
             ingested.error = Some(error);
             self.store_failure(sink, t_ms, &report(), &ingested)?;
             return Ok(ingested);
         }
-        let Pass { slots, tracked, .. } = pass;
+        let Pass { slots, tracked, exemplar_runs, .. } = pass;
         append_gone(&walk, &mut *batch, t_ms);
         let values = report_values(&self.config, &report(), &ingested, true);
         append_reports(&mut self.reports, &self.rules, &values, t_ms, &mut *batch)?;
@@ -216,8 +238,12 @@ impl Ingest {
             }
         }
         let has_unknown = judge(&mut walk, &slots, &outcome, &mut ingested);
+        ingested.exemplars_out_of_order = late_exemplars(&exemplar_runs, &outcome);
         walk.finish();
         self.age_metadata();
+        if self.options.stores_metadata {
+            self.store_metadata(sink)?;
+        }
         if has_unknown {
             self.store_again(sink, page, t_ms, &values)?;
         }
@@ -273,14 +299,14 @@ impl Ingest {
     fn store_again(
         &mut self,
         sink: &dyn Sink,
-        page: &[u8],
+        page: PageBytes<'_>,
         t_ms: i64,
         reports: &[f64],
     ) -> Result<(), StorageError> {
         self.reports = Default::default();
         let mut batch = sink.begin(&self.group)?;
-        let mut walk = self.cache.walk(page);
-        let mut pass = Pass::new(&self.config, &self.rules, t_ms);
+        let mut walk = self.cache.walk(page.body, page.format, self.options.parse);
+        let mut pass = Pass::new(&self.config, self.options, &self.rules, t_ms);
         // The page was read well a moment ago.
         if pass.read_unresolved(&mut walk, &mut *batch).is_err() {
             return Ok(());
@@ -288,6 +314,27 @@ impl Ingest {
         append_reports(&mut self.reports, &self.rules, reports, t_ms, &mut *batch)?;
         batch.commit()?;
         walk.finish();
+        Ok(())
+    }
+
+    /// Stores what families say of themselves where that has changed.
+    fn store_metadata(&mut self, sink: &dyn Sink) -> Result<(), StorageError> {
+        if Arc::ptr_eq(&self.metadata, &self.metadata_stored) {
+            return Ok(());
+        }
+        let mut batch = sink.begin(&self.group)?;
+        let before: HashMap<&str, &FamilyMetadata> =
+            self.metadata_stored.iter().map(|family| (&*family.name, family)).collect();
+        for family in self.metadata.iter() {
+            if before.get(&*family.name) != Some(&family) {
+                let (help, unit) = (family.help.clone(), family.unit.clone());
+                let said = Metadata { metric_type: family.metric_type, unit, help };
+                batch.set_metadata(&family.name, said);
+            }
+        }
+        batch.commit()?;
+        drop(before);
+        self.metadata_stored = Arc::clone(&self.metadata);
         Ok(())
     }
 
@@ -304,120 +351,6 @@ impl Ingest {
             self.metadata = Arc::clone(&current);
         }
         self.lingering.retain(|(_, left)| *left > 0);
-    }
-}
-
-/// One reading of a page.
-struct Pass<'a> {
-    config: &'a ScrapeConfig,
-    rules: &'a SeriesRules,
-    t_ms: i64,
-    /// The slot of each sample appended, in order.
-    slots: Vec<usize>,
-    /// Slots to be tracked from now on or no more, once the commit has gone well.
-    tracked: Vec<(usize, bool)>,
-}
-
-impl<'a> Pass<'a> {
-    fn new(config: &'a ScrapeConfig, rules: &'a SeriesRules, t_ms: i64) -> Self {
-        Self { config, rules, t_ms, slots: Vec::new(), tracked: Vec::new() }
-    }
-
-    fn read(
-        &mut self,
-        walk: &mut Walk<'_, Slot>,
-        batch: &mut dyn Batch,
-        ingested: &mut Ingested,
-    ) -> Result<(), IngestError> {
-        let limit = match self.config.sample_limit {
-            0 => usize::MAX,
-            limit => usize::try_from(limit).unwrap_or(usize::MAX),
-        };
-        let mut ended = Vec::new();
-        let mut duplicates = 0;
-        while let Some(line) = walk.next_line().map_err(IngestError::Parse)? {
-            ingested.scraped += 1;
-            let own_time = line.timestamp_ms.filter(|_| self.config.honor_timestamps);
-            let is_within = ingested.post_relabeling - duplicates < limit;
-            let mut slot = walk.payload(line.slot);
-            if slot == Slot::Unresolved {
-                slot = self.resolve(walk, batch, is_within)?;
-                walk.set_payload(line.slot, slot);
-                let is_new = line.step == WalkStep::New && is_within && slot != Slot::Dropped;
-                ingested.series_added += usize::from(is_new);
-            }
-            if slot == Slot::Dropped {
-                continue;
-            }
-            ingested.post_relabeling += 1;
-            if line.step == WalkStep::Repeat && own_time.is_none() {
-                duplicates += 1;
-                continue;
-            }
-            let Slot::Series { series, is_tracked } = slot else { continue };
-            if !is_within {
-                continue;
-            }
-            batch.append(series, own_time.unwrap_or(self.t_ms), line.value);
-            self.slots.push(line.slot);
-            let tracks = own_time.is_none() || self.config.track_timestamps_staleness;
-            if tracks != is_tracked {
-                self.tracked.push((line.slot, tracks));
-                if is_tracked {
-                    ended.push(series);
-                }
-            }
-        }
-        ingested.duplicates = duplicates;
-        if ingested.post_relabeling - duplicates > limit {
-            return Err(IngestError::SampleLimit(self.config.sample_limit));
-        }
-        // From now on these carry times of their own: what was theirs at ours ends.
-        for series in ended {
-            batch.append(series, self.t_ms, stale_nan());
-        }
-        Ok(())
-    }
-
-    /// Looks up what is unresolved, and appends that alone.
-    fn read_unresolved(
-        &mut self,
-        walk: &mut Walk<'_, Slot>,
-        batch: &mut dyn Batch,
-    ) -> Result<(), IngestError> {
-        while let Some(line) = walk.next_line().map_err(IngestError::Parse)? {
-            if walk.payload(line.slot) != Slot::Unresolved {
-                continue;
-            }
-            let own_time = line.timestamp_ms.filter(|_| self.config.honor_timestamps);
-            let mut slot = self.resolve(walk, batch, true)?;
-            if let Slot::Series { series, is_tracked } = &mut slot {
-                batch.append(*series, own_time.unwrap_or(self.t_ms), line.value);
-                *is_tracked = own_time.is_none() || self.config.track_timestamps_staleness;
-            }
-            walk.set_payload(line.slot, slot);
-        }
-        Ok(())
-    }
-
-    /// What the last line is. Beyond the sample limit it is checked but not looked up, so that a
-    /// page that is too long creates no series for its end.
-    fn resolve(
-        &self,
-        walk: &Walk<'_, Slot>,
-        batch: &mut dyn Batch,
-        is_within: bool,
-    ) -> Result<Slot, IngestError> {
-        let scraped = walk.labels_builder().map_err(IngestError::Parse)?;
-        let labels = self.rules.apply(scraped, || walk.labels()).map_err(IngestError::Series)?;
-        match labels {
-            None => Ok(Slot::Dropped),
-            Some(_) if !is_within => Ok(Slot::Unresolved),
-            Some(labels) => {
-                let series = batch.series(&labels).map_err(IngestError::Storage)?;
-                Ok(Slot::Series { series, is_tracked: false })
-            }
-        }
     }
 }
 
@@ -447,49 +380,10 @@ fn append_gone(walk: &Walk<'_, Slot>, batch: &mut dyn Batch, t_ms: i64) {
     }
 }
 
-fn report_values(
-    config: &ScrapeConfig,
-    report: &Report,
-    ingested: &Ingested,
-    is_up: bool,
-) -> Vec<f64> {
-    let mut values = vec![
-        f64::from(u8::from(is_up)),
-        report.duration_seconds,
-        ingested.scraped as f64,
-        ingested.post_relabeling as f64,
-        ingested.series_added as f64,
-    ];
-    if config.extra_scrape_metrics {
-        values.extend([report.timeout_seconds, config.sample_limit as f64, report.body_bytes]);
-    }
-    values
-}
-
-fn append_reports(
-    known: &mut [Option<SeriesRef>; REPORTS.len()],
-    rules: &SeriesRules,
-    values: &[f64],
-    t_ms: i64,
-    batch: &mut dyn Batch,
-) -> Result<(), StorageError> {
-    for ((series, name), value) in known.iter_mut().zip(REPORTS).zip(values) {
-        let series = if let Some(known) = *series {
-            known
-        } else {
-            let found = batch.series(&rules.report(name))?;
-            *series = Some(found).filter(|found| found.refusal().is_none());
-            found
-        };
-        batch.append(series, t_ms, *value);
-    }
-    Ok(())
-}
-
 /// Books the verdicts of a commit; true where series turned out to have left the head.
 fn judge(
     walk: &mut Walk<'_, Slot>,
-    slots: &[usize],
+    slots: &[Option<usize>],
     outcome: &CommitOutcome,
     ingested: &mut Ingested,
 ) -> bool {
@@ -497,21 +391,21 @@ fn judge(
     for (at, error) in &outcome.rejected {
         // What comes after the page's samples are markers and reports. That another loop has
         // written later ones is no news; that a series is unknown is.
-        let slot = slots.get(*at);
+        let slot = slots.get(*at).copied().flatten();
         match error {
             AppendError::UnknownSeries => {
                 has_unknown = true;
                 if let Some(slot) = slot {
-                    walk.set_payload(*slot, Slot::Unresolved);
+                    walk.set_payload(slot, Slot::Unresolved);
                 }
                 continue;
             }
             AppendError::LimitReached(limit) => {
-                ingested.over_limit += 1;
+                ingested.over_limit += usize::from(slot.is_some() || *at >= slots.len());
                 ingested.limit.get_or_insert(*limit);
                 if let Some(slot) = slot {
                     // There may be room the next time.
-                    walk.set_payload(*slot, Slot::Unresolved);
+                    walk.set_payload(slot, Slot::Unresolved);
                 }
                 continue;
             }
@@ -521,11 +415,26 @@ fn judge(
             _ => ingested.out_of_bounds += 1,
         }
         let Some(slot) = slot else { continue };
-        if let Slot::Series { series, is_tracked: true } = walk.payload(*slot) {
-            walk.set_payload(*slot, Slot::Series { series, is_tracked: false });
+        if let Slot::Series { series, is_tracked: true } = walk.payload(slot) {
+            walk.set_payload(slot, Slot::Series { series, is_tracked: false });
         }
     }
     has_unknown
+}
+
+/// Exemplars that came late: those of series all of whose exemplars did. `runs` are the numbers of
+/// the calls, by series.
+fn late_exemplars(runs: &[Range<usize>], outcome: &CommitOutcome) -> usize {
+    let rejected = &outcome.exemplars.rejected;
+    if rejected.is_empty() {
+        return 0;
+    }
+    let is_late = |call: &usize| {
+        let at = rejected.binary_search_by_key(call, |(call, _)| *call);
+        at.is_ok_and(|at| rejected[at].1 == ExemplarError::OutOfOrder)
+    };
+    let late = runs.iter().filter(|run| (*run).clone().all(|call| is_late(&call)));
+    late.map(ExactSizeIterator::len).sum()
 }
 
 #[cfg(test)]

@@ -21,6 +21,17 @@ use crate::model::Labels;
 /// Least time between two synchronisations with discovery. COMPAT: Prometheus's.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
+/// What is done beyond the jobs' configurations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Start timestamps are read and stored with their samples.
+    pub stores_starts: bool,
+    /// Counters begin with a zero at their start timestamp.
+    pub injects_zeros: bool,
+    /// What pages say of their families is stored.
+    pub stores_metadata: bool,
+}
+
 /// Scrapes the targets of all jobs.
 #[derive(Debug)]
 pub struct Manager {
@@ -42,13 +53,14 @@ struct State {
 
 impl Manager {
     /// Scrapes nothing yet.
-    pub fn new(sink: Arc<dyn Sink>) -> Self {
+    pub fn new(sink: Arc<dyn Sink>, features: Features) -> Self {
         let (stop, stopping) = watch::channel(false);
         let (alive, ended) = mpsc::channel(1);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             shared: Arc::new(Shared {
                 sink,
+                features,
                 buffers: BufferPool::new(),
                 processors: tokio::sync::Semaphore::new(processors),
                 metrics: Metrics::new(),

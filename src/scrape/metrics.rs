@@ -7,6 +7,8 @@ use crate::telemetry::{Counter, CounterVec, GaugeVec, Registry, SummaryVec};
 pub(super) struct Metrics {
     pub(super) registry: Registry,
     pub(super) exceeded_sample_limit: Counter,
+    pub(super) exceeded_bucket_limit: Counter,
+    pub(super) exemplars_out_of_order: Counter,
     pub(super) exceeded_body_size_limit: Counter,
     pub(super) exceeded_label_limits: Counter,
     pub(super) exceeded_target_limit: Counter,
@@ -34,6 +36,14 @@ impl Metrics {
             exceeded_sample_limit: registry.counter(
                 "prometheus_target_scrapes_exceeded_sample_limit_total",
                 "Scrapes rejected because of sample_limit.",
+            ),
+            exceeded_bucket_limit: registry.counter(
+                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+                "Scrapes rejected because of native_histogram_bucket_limit.",
+            ),
+            exemplars_out_of_order: registry.counter(
+                "prometheus_target_scrapes_exemplar_out_of_order_total",
+                "Exemplars dropped because their series has later ones.",
             ),
             exceeded_body_size_limit: registry.counter(
                 "prometheus_target_scrapes_exceeded_body_size_limit_total",

@@ -16,12 +16,12 @@ mod sink;
 mod status;
 mod target;
 
-pub use manager::Manager;
+pub use manager::{Features, Manager};
 pub use scrape_loop::BODY_BYTES_MAX;
 pub use series::SeriesError;
 pub use sink::{Batch, Sink};
 pub use status::{DroppedTarget, FailedJob, Health, TargetMetadata, TargetStatus};
-pub use target::{Target, TargetError, discovered_labels};
+pub use target::{HistogramSwitches, Target, TargetError, discovered_labels};
 
 #[cfg(test)]
 mod tests;

@@ -18,15 +18,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::accept::{accept_header, check_content_type};
-use super::ingest::{Ingest, IngestError, Ingested, Report};
+use super::ingest::{Ingest, IngestError, IngestOptions, Ingested, PageBytes, Report};
+use super::manager::Features;
 use super::metrics::Metrics;
 use super::schedule::{Alignment, offset_ns};
 use super::sink::Sink;
 use super::status::{Health, LastScrape};
-use super::target::Target;
+use super::target::{HistogramSwitches, Target};
 use crate::config::ScrapeConfig;
 use crate::disk::StorageError;
-use crate::exposition::ShapePool;
+use crate::exposition::{Format, ParseOptions, ShapePool};
 use crate::http_client::{
     BufferPool, Client, Connection, FetchError, Page, Request, USER_AGENT as AGENT, Url,
 };
@@ -40,6 +41,7 @@ pub const BODY_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) sink: Arc<dyn Sink>,
+    pub(super) features: Features,
     pub(super) buffers: BufferPool,
     /// As many pages are parsed and stored at a time as there are processors.
     pub(super) processors: tokio::sync::Semaphore,
@@ -126,8 +128,8 @@ impl Start {
             }
             None => Box::new(Ingest::new(
                 Arc::clone(&self.config),
-                self.target.group(&self.config.job_name),
-                self.target.labels.clone(),
+                ingest_options(self.shared.features, &self.target),
+                (self.target.group(&self.config.job_name), self.target.labels.clone()),
                 &self.shapes,
             )),
         };
@@ -172,6 +174,18 @@ impl Start {
             () = scraper.retire(ticks) => {}
         }
     }
+}
+
+fn ingest_options(features: Features, target: &Target) -> IngestOptions {
+    let HistogramSwitches { convert_classic, keep_classic, native } = target.histograms;
+    let Features { stores_starts, injects_zeros, stores_metadata } = features;
+    let parse = ParseOptions {
+        reads_starts: stores_starts || injects_zeros,
+        native_histograms: native,
+        keep_classic,
+        convert_classic,
+    };
+    IngestOptions { parse, stores_starts, injects_zeros, stores_metadata }
 }
 
 fn ticks(target: &Target, seed: u64) -> Interval {
@@ -250,11 +264,11 @@ impl Scraper {
         // The permit is for the work on a processor, which follows without a pause.
         let Ok(_permit) = self.shared.processors.acquire().await else { return };
         let (page, error) = match &fetched {
-            Ok(page) => (Some(&**page.body), None),
+            Ok((page, format)) => (Some(PageBytes { body: &page.body, format: *format }), None),
             Err(failure) => (None, Some(failure.text.clone())),
         };
         let body_bytes = match &fetched {
-            Ok(page) => page.body.len() as f64,
+            Ok((page, _)) => page.body.len() as f64,
             Err(failure) => failure.body_bytes,
         };
         let timeout_seconds = self.target.timeout_ms as f64 / 1000.0;
@@ -269,7 +283,7 @@ impl Scraper {
         self.book(error, &stored, scrape_ns, began.elapsed());
     }
 
-    async fn fetch(&mut self) -> Result<Page, Failure> {
+    async fn fetch(&mut self) -> Result<(Page, Format), Failure> {
         let forced = {
             let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             last.forced_error.clone()
@@ -285,11 +299,17 @@ impl Scraper {
             self.shared.metrics.exceeded_body_size_limit.add(u64::from(is_too_large));
             Failure { text: error.to_string(), body_bytes: if is_too_large { -1.0 } else { 0.0 } }
         })?;
-        if !page.body.is_empty() {
-            check_content_type(&page.content_type, self.config.fallback_scrape_protocol)
-                .map_err(|error| failure(error.to_string()))?;
+        if page.body.is_empty() {
+            // COMPAT: an empty page is a good one of any type.
+            return Ok((page, Format::Text));
         }
-        Ok(page)
+        let fallback = self.config.fallback_scrape_protocol;
+        match check_content_type(&page.content_type, fallback) {
+            Ok(format) => Ok((page, format)),
+            Err(error) => {
+                Err(Failure { text: error.to_string(), body_bytes: page.body.len() as f64 })
+            }
+        }
     }
 
     /// Tells metrics, log and status what became of a scrape.
@@ -328,10 +348,14 @@ impl Scraper {
         let metrics = &self.shared.metrics;
         match &ingested.error {
             Some(IngestError::SampleLimit(_)) => metrics.exceeded_sample_limit.inc(),
+            Some(IngestError::BucketLimit(_)) => metrics.exceeded_bucket_limit.inc(),
             Some(IngestError::Series(error)) if error.is_limit() => {
                 metrics.exceeded_label_limits.inc();
             }
             _ => {}
+        }
+        if ingested.exemplars_out_of_order > 0 {
+            metrics.exemplars_out_of_order.add(ingested.exemplars_out_of_order as u64);
         }
         let (job, url) = (&self.config.job_name, &self.target.url);
         let over_limit = ingested.limit.map(|limit| limit.to_string()).unwrap_or_default();

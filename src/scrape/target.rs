@@ -28,6 +28,17 @@ const SWITCHES: [(&str, &str); 3] = [
     ("__scrape_native_histograms__", "scrape native histograms"),
 ];
 
+/// Which forms of its histograms a target's pages give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HistogramSwitches {
+    /// Classic ones become native ones.
+    pub convert_classic: bool,
+    /// Classic ones are stored beside native ones.
+    pub keep_classic: bool,
+    /// Native ones are stored.
+    pub native: bool,
+}
+
 /// One thing to scrape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -43,6 +54,8 @@ pub struct Target {
     pub timeout_ms: i64,
     /// The socket through which it is scraped, whatever its address is.
     pub unix_socket: Option<Box<str>>,
+    /// How its histograms are read.
+    pub histograms: HistogramSwitches,
     /// Labels after relabelling, reserved ones included, the interval and the timeout not: with
     /// the URL they tell targets apart.
     identity: Labels,
@@ -140,12 +153,21 @@ impl Target {
             let (timeout, interval) = (go_quote(&timeout), go_quote(&interval));
             return Err(TargetError::TimeoutAboveInterval(timeout, interval));
         }
-        for (name, what) in SWITCHES {
-            let value = labels.get(name).unwrap_or("");
-            if !value.is_empty() && !is_go_bool(value) {
-                return Err(TargetError::Switch(what, go_quote(value)));
+        let mut switches = [
+            config.convert_classic_histograms_to_nhcb,
+            config.always_scrape_classic_histograms,
+            config.scrape_native_histograms,
+        ];
+        for ((name, what), switch) in SWITCHES.into_iter().zip(&mut switches) {
+            match labels.get(name).unwrap_or("") {
+                "" => {}
+                value => {
+                    *switch =
+                        go_bool(value).ok_or_else(|| TargetError::Switch(what, go_quote(value)))?;
+                }
             }
         }
+        let [convert_classic, keep_classic, native] = switches;
         if labels.get(INSTANCE).is_none_or(str::is_empty) {
             labels.set(INSTANCE, &address);
         }
@@ -162,6 +184,7 @@ impl Target {
             interval_ms,
             timeout_ms,
             unix_socket,
+            histograms: HistogramSwitches { convert_classic, keep_classic, native },
             identity: all.without(|name| name == SCRAPE_INTERVAL || name == SCRAPE_TIMEOUT),
         }))
     }
@@ -190,10 +213,12 @@ fn positive(what: &'static str, text: &str) -> Result<i64, TargetError> {
     }
 }
 
-fn is_go_bool(text: &str) -> bool {
-    let spellings =
-        ["1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"];
-    spellings.contains(&text)
+fn go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 fn url(config: &ScrapeConfig, labels: &Labels, address: &str) -> String {

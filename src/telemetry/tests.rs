@@ -40,6 +40,7 @@ impl Page {
                     assert!(page.values.insert(key.clone(), value).is_none(), "{key} twice");
                 }
                 Entry::Comment(_) => {}
+                other => panic!("the format has no {other:?}"),
             }
         }
         page

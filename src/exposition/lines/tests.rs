@@ -1,6 +1,7 @@
 //! The cache against the plain parser: whatever the pages do, both must tell the same.
 
 use super::*;
+use crate::exposition::ShapePool;
 use proptest::prelude::*;
 
 /// Labels, value, time, whether the line is a repeat.
@@ -14,7 +15,7 @@ fn scrape(
     page: &str,
 ) -> Result<Vec<Sample>, ParseError> {
     let mut out = Vec::new();
-    let mut walk = cache.walk(page.as_bytes());
+    let mut walk = cache.walk(page.as_bytes(), Format::Text, ParseOptions::default());
     while let Some(line) = walk.next_line()? {
         if line.step == WalkStep::New {
             let labels = walk.labels_builder()?.build().to_string();
@@ -96,7 +97,7 @@ fn lines_that_went_away_are_told() {
         ("", vec![1, 2, 3]),
         ("d 1\nb 1\n", vec![1, 3]),
     ] {
-        let mut walk = cache.walk(page.as_bytes());
+        let mut walk = cache.walk(page.as_bytes(), Format::Text, ParseOptions::default());
         while walk.next_line().unwrap().is_some() {}
         assert_eq!(walk.gone(), expected, "{page:?}");
         let met: Vec<_> = walk.met_payloads().filter(|p| *p > 0).collect();
@@ -169,5 +170,62 @@ proptest! {
                 prop_assert_eq!(format!("{got:?}"), format!("{expected:?}"));
             }
         }
+    }
+}
+
+/// The pages of other implementations, where they are there.
+fn foreign_pages() -> Vec<(Format, Vec<u8>)> {
+    let dir = std::env::var("NARTHEX_TEXTPARSE_DIR")
+        .unwrap_or_else(|_| "../shared/testdata/textparse".to_owned());
+    let read = |(name, format)| Some((format, std::fs::read(format!("{dir}/{name}")).ok()?));
+    let pages = [
+        ("1histogram.om.txt", Format::OpenMetrics),
+        ("alltypes.5mfs.om.txt", Format::OpenMetrics),
+        ("alltypes.237mfs.prom.txt", Format::Text),
+        ("alltypes.237mfs.nometa.prom.txt", Format::Text),
+    ];
+    pages.into_iter().filter_map(read).collect()
+}
+
+#[test]
+fn whole_pages_are_told_alike_by_cache_and_parser() {
+    let own =
+        b"# TYPE a counter\na_total{x=\"1\"} 1 # {t=\"u\"} 2\na_created{x=\"1\"} 3\n# TYPE h \
+        histogram\nh_bucket{le=\"1\"} 2 # {} 1 5\nh_bucket{le=\"+Inf\"} 3 7.5\nh_count 3\n# EOF\n";
+    let mut pages = foreign_pages();
+    pages.push((Format::OpenMetrics, own.to_vec()));
+    for (format, page) in pages {
+        for flags in 0..8 {
+            let options = ParseOptions {
+                reads_starts: flags & 1 != 0,
+                native_histograms: false,
+                keep_classic: flags & 2 != 0,
+                convert_classic: flags & 4 != 0,
+            };
+            crate::exposition::check_cache_against_parser(&page, format, options);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn mutants_of_openmetrics_are_told_alike(
+        cuts in prop::collection::vec((0_usize..300, "[#a{}\"\\\\ =,\n0-9.]?"), 0..4),
+        flags in 0_u8..8,
+    ) {
+        let mut page = "# TYPE a counter\na_total{x=\"1\"} 1 # {t=\"u\"} 2\na_created{x=\"1\"} 3\n\
+            # TYPE h histogram\nh_bucket{le=\"1\"} 2 # {} 1 5\nh_bucket{le=\"+Inf\"} 3 7.5\n\
+            h_count 3\nb 1\nb{x=\"2\"} 1 5\n# EOF\n".to_owned();
+        for (at, text) in cuts {
+            let at = at % page.len();
+            page.replace_range(at..=at, &text);
+        }
+        let options = ParseOptions {
+            reads_starts: flags & 1 != 0,
+            native_histograms: false,
+            keep_classic: flags & 2 != 0,
+            convert_classic: flags & 4 != 0,
+        };
+        crate::exposition::check_cache_against_parser(page.as_bytes(), Format::OpenMetrics, options);
     }
 }

@@ -15,8 +15,9 @@ fn entries(page: &[u8]) -> Result<Vec<String>, ParseError> {
                 format!("{labels} {value}{time}")
             }
             Entry::Help { name, text } => format!("HELP {name}|{text}"),
-            Entry::Type { name, metric_type } => format!("TYPE {name}|{}", metric_type.as_str()),
+            Entry::Type { name, metric_type } => format!("TYPE {name}|{}", metric_type.name()),
             Entry::Comment(text) => format!("COMMENT {}", String::from_utf8_lossy(text)),
+            Entry::Unit { .. } | Entry::Histogram { .. } => panic!("the format has none"),
         });
     }
     Ok(out)

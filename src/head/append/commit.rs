@@ -24,6 +24,8 @@ pub(super) struct Commit<'a> {
     root: Arc<Group>,
     samples: &'a [Sample],
     extras: &'a [(usize, Extra)],
+    /// Calls whose samples are not stored late.
+    in_order: &'a [usize],
     /// What slots had besides their values before samples moved them on: group and slot.
     before: Vec<(u32, u32, Extra)>,
     limits: Limits,
@@ -79,7 +81,7 @@ impl<'a> Commit<'a> {
     pub(super) fn new(
         head: &'a Head,
         key: &GroupKey,
-        (samples, extras): (&'a [Sample], &'a [(usize, Extra)]),
+        (samples, extras, in_order): (&'a [Sample], &'a [(usize, Extra)], &'a [usize]),
         limits: Limits,
     ) -> Self {
         let root = head.root(key);
@@ -88,6 +90,7 @@ impl<'a> Commit<'a> {
             root,
             samples,
             extras,
+            in_order,
             before: Vec::new(),
             limits,
             outcome: CommitOutcome::default(),
@@ -231,6 +234,10 @@ impl<'a> Commit<'a> {
                         item.tells_start = extra.start_ms != in_force;
                         self.before.push((group.id, item.slot, before));
                     }
+                }
+                Verdict::StoreLate if self.in_order.binary_search(&item.call).is_ok() => {
+                    self.outcome.rejected.push((item.call, AppendError::OutOfOrder));
+                    return false;
                 }
                 Verdict::StoreLate => {
                     item.is_late = true;

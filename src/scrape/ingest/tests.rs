@@ -1,10 +1,13 @@
 //! Pages against a database in memory that judges as the real one does.
 
+mod formats;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::*;
 use crate::head::SeriesId;
+use crate::model::{Exemplar, Histogram};
 use crate::scrape::tests::job;
 
 /// Samples by series, as text.
@@ -17,6 +20,8 @@ pub(in crate::scrape) struct MemorySink {
 struct State {
     ids: BTreeMap<String, SeriesRef>,
     samples: BTreeMap<u32, Vec<(i64, f64)>>,
+    /// Histograms, starts, exemplars and metadata as text, as they came.
+    notes: Vec<String>,
     commits: usize,
 }
 
@@ -40,6 +45,10 @@ impl MemorySink {
     /// Labels of all series that were asked for.
     pub(in crate::scrape) fn names(&self) -> Vec<String> {
         self.state.lock().unwrap().ids.keys().cloned().collect()
+    }
+
+    fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().notes)
     }
 
     pub(in crate::scrape) fn commits(&self) -> usize {
@@ -69,6 +78,29 @@ impl Batch for MemoryBatch<'_> {
 
     fn append(&mut self, series: SeriesRef, t_ms: i64, value: f64) {
         self.appended.push((series, t_ms, value));
+    }
+
+    fn append_histogram(&mut self, series: SeriesRef, t_ms: i64, histogram: Arc<Histogram>) {
+        let text = format!("{t_ms} {}", histogram.to_float());
+        self.sink.state.lock().unwrap().notes.push(text);
+        self.appended.push((series, t_ms, histogram.sum()));
+    }
+
+    fn set_last_start(&mut self, start_ms: i64) {
+        self.sink.state.lock().unwrap().notes.push(format!("since {start_ms}"));
+    }
+
+    fn set_last_in_order(&mut self) {}
+
+    fn append_exemplar(&mut self, _series: SeriesRef, exemplar: Exemplar) {
+        let Exemplar { labels, value, t_ms } = exemplar;
+        self.sink.state.lock().unwrap().notes.push(format!("{t_ms} {labels} {value}"));
+    }
+
+    fn set_metadata(&mut self, metric: &str, metadata: Metadata) {
+        let Metadata { metric_type, unit, help } = metadata;
+        let text = format!("{metric}|{}|{unit}|{help}", metric_type.name());
+        self.sink.state.lock().unwrap().notes.push(text);
     }
 
     fn commit(self: Box<Self>) -> Result<CommitOutcome, StorageError> {
@@ -108,7 +140,8 @@ impl Bench {
         yaml(&mut config);
         let target = Labels::from_pairs([("job", "j"), ("instance", "i")]);
         let group = GroupKey::Target { job: "j".to_owned(), labels: Vec::new() };
-        let ingest = Ingest::new(Arc::new(config), group, target, &ShapePool::new());
+        let options = IngestOptions::default();
+        let ingest = Ingest::new(Arc::new(config), options, (group, target), &ShapePool::new());
         Self { sink: MemorySink::default(), ingest }
     }
 
@@ -118,7 +151,8 @@ impl Bench {
 
     fn scrape_some(&mut self, t_ms: i64, page: Option<&str>) -> Ingested {
         let report = || Report { duration_seconds: 0.5, timeout_seconds: 10.0, body_bytes: 7.0 };
-        self.ingest.scrape(&self.sink, page.map(str::as_bytes), t_ms, report).unwrap()
+        let page = page.map(|page| PageBytes { body: page.as_bytes(), format: Format::Text });
+        self.ingest.scrape(&self.sink, page, t_ms, report).unwrap()
     }
 
     /// Samples of a series of the target, by what comes before `instance` in its labels.

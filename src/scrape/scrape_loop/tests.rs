@@ -11,7 +11,7 @@ use crate::discovery::Discovery;
 use crate::model::Labels;
 use crate::scrape::ingest::tests::MemorySink;
 use crate::scrape::tests::job;
-use crate::scrape::{Manager, TargetStatus};
+use crate::scrape::{Features, Manager, TargetStatus};
 
 /// A server that answers every request with `answer`'s bytes for its number.
 struct Server {
@@ -77,7 +77,8 @@ struct Bench {
 impl Bench {
     fn start(config: ScrapeConfig) -> Self {
         let sink = Arc::new(MemorySink::default());
-        let manager = Arc::new(Manager::new(Arc::clone(&sink) as Arc<dyn Sink>));
+        let manager =
+            Arc::new(Manager::new(Arc::clone(&sink) as Arc<dyn Sink>, Features::default()));
         let bench = Self { sink, manager, discovery: Discovery::new() };
         bench.apply(config);
         bench
@@ -324,7 +325,7 @@ async fn what_is_scraped_can_be_read_from_the_database() {
     .await;
     let dir = tempfile::tempdir().unwrap();
     let database = Database::open(dir.path(), Options::default()).unwrap();
-    let manager = Manager::new(Arc::new(database.clone()));
+    let manager = Manager::new(Arc::new(database.clone()), Features::default());
     let config = fast_job(&[server.address.as_str()]);
     let discovery = Discovery::new();
     discovery.apply(std::slice::from_ref(&config));
