@@ -270,8 +270,8 @@ impl<P: Copy + Default> Track<'_, P> {
             .unwrap_or_else(|| (0..self.shape.keys.len()).map(|at| at < self.cursor).collect())
     }
 
-    /// Makes this page, walked to its end, the expected one. `metadata` gives what its families say,
-    /// `text` the prefixes of its lines.
+    /// Makes this page, walked to its end, the expected one. `metadata` gives what its families
+    /// say, `text` the prefixes of its lines.
     pub(super) fn finish(
         mut self,
         metadata: impl FnOnce() -> Arc<[FamilyMetadata]>,

@@ -9,6 +9,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use super::name::is_legacy_label_name;
+
 /// An immutable label set. Cloning shares the bytes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Labels(Arc<[u8]>);
@@ -137,7 +139,12 @@ impl fmt::Display for Labels {
         f.write_str("{")?;
         for (i, (name, value)) in self.iter().enumerate() {
             let separator = if i == 0 { "" } else { ", " };
-            write!(f, "{separator}{name}={value:?}")?;
+            // COMPAT: names beyond letters, digits and `_` stand in quotes.
+            if is_legacy_label_name(name) {
+                write!(f, "{separator}{name}={value:?}")?;
+            } else {
+                write!(f, "{separator}{name:?}={value:?}")?;
+            }
         }
         f.write_str("}")
     }

@@ -6,12 +6,8 @@ use crate::telemetry::{Counter, CounterVec, GaugeVec, Registry, SummaryVec};
 #[derive(Debug)]
 pub(super) struct Metrics {
     pub(super) registry: Registry,
-    pub(super) exceeded_sample_limit: Counter,
-    pub(super) exceeded_bucket_limit: Counter,
+    pub(super) exceeded: Exceeded,
     pub(super) exemplars_out_of_order: Counter,
-    pub(super) exceeded_body_size_limit: Counter,
-    pub(super) exceeded_label_limits: Counter,
-    pub(super) exceeded_target_limit: Counter,
     pub(super) out_of_order: Counter,
     pub(super) duplicates: Counter,
     pub(super) out_of_bounds: Counter,
@@ -29,33 +25,51 @@ pub(super) struct Metrics {
     pub(super) interval_seconds: SummaryVec,
 }
 
+/// Limits of jobs that were reached.
+#[derive(Debug)]
+pub(super) struct Exceeded {
+    pub(super) sample_limit: Counter,
+    pub(super) bucket_limit: Counter,
+    pub(super) body_size_limit: Counter,
+    pub(super) label_limits: Counter,
+    pub(super) target_limit: Counter,
+}
+
+impl Exceeded {
+    fn new(registry: &Registry) -> Self {
+        Self {
+            sample_limit: registry.counter(
+                "prometheus_target_scrapes_exceeded_sample_limit_total",
+                "Scrapes rejected because of sample_limit.",
+            ),
+            bucket_limit: registry.counter(
+                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+                "Scrapes rejected because of native_histogram_bucket_limit.",
+            ),
+            body_size_limit: registry.counter(
+                "prometheus_target_scrapes_exceeded_body_size_limit_total",
+                "Scrapes rejected because of the limit on the size of a page.",
+            ),
+            label_limits: registry.counter(
+                "prometheus_target_scrape_pool_exceeded_label_limits_total",
+                "Scrapes rejected because of a limit on labels.",
+            ),
+            target_limit: registry.counter(
+                "prometheus_target_scrape_pool_exceeded_target_limit_total",
+                "Synchronisations that found more targets than target_limit.",
+            ),
+        }
+    }
+}
+
 impl Metrics {
     pub(super) fn new() -> Self {
         let registry = Registry::new();
         Self {
-            exceeded_sample_limit: registry.counter(
-                "prometheus_target_scrapes_exceeded_sample_limit_total",
-                "Scrapes rejected because of sample_limit.",
-            ),
-            exceeded_bucket_limit: registry.counter(
-                "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
-                "Scrapes rejected because of native_histogram_bucket_limit.",
-            ),
+            exceeded: Exceeded::new(&registry),
             exemplars_out_of_order: registry.counter(
                 "prometheus_target_scrapes_exemplar_out_of_order_total",
                 "Exemplars dropped because their series has later ones.",
-            ),
-            exceeded_body_size_limit: registry.counter(
-                "prometheus_target_scrapes_exceeded_body_size_limit_total",
-                "Scrapes rejected because of the limit on the size of a page.",
-            ),
-            exceeded_label_limits: registry.counter(
-                "prometheus_target_scrape_pool_exceeded_label_limits_total",
-                "Scrapes rejected because of a limit on labels.",
-            ),
-            exceeded_target_limit: registry.counter(
-                "prometheus_target_scrape_pool_exceeded_target_limit_total",
-                "Synchronisations that found more targets than target_limit.",
             ),
             out_of_order: registry.counter(
                 "prometheus_target_scrapes_sample_out_of_order_total",

@@ -187,7 +187,7 @@ impl Pool {
     fn force_errors(&self) {
         let (number, limit) = (self.active.len(), self.config.target_limit);
         let error: Option<Arc<str>> = (limit > 0 && number as u64 > limit).then(|| {
-            self.shared.metrics.exceeded_target_limit.inc();
+            self.shared.metrics.exceeded.target_limit.inc();
             format!("target_limit exceeded (number of targets: {number}, limit: {limit})").into()
         });
         for active in self.active.values() {

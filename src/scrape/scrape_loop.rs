@@ -296,7 +296,7 @@ impl Scraper {
         let fetched = self.connection.fetch(&self.client, request, &self.shared.buffers).await;
         let page = fetched.map_err(|error| {
             let is_too_large = matches!(error, FetchError::BodyTooLarge { .. });
-            self.shared.metrics.exceeded_body_size_limit.add(u64::from(is_too_large));
+            self.shared.metrics.exceeded.body_size_limit.add(u64::from(is_too_large));
             Failure { text: error.to_string(), body_bytes: if is_too_large { -1.0 } else { 0.0 } }
         })?;
         if page.body.is_empty() {
@@ -347,10 +347,10 @@ impl Scraper {
     fn count(&self, ingested: &Ingested) {
         let metrics = &self.shared.metrics;
         match &ingested.error {
-            Some(IngestError::SampleLimit(_)) => metrics.exceeded_sample_limit.inc(),
-            Some(IngestError::BucketLimit(_)) => metrics.exceeded_bucket_limit.inc(),
+            Some(IngestError::SampleLimit(_)) => metrics.exceeded.sample_limit.inc(),
+            Some(IngestError::BucketLimit(_)) => metrics.exceeded.bucket_limit.inc(),
             Some(IngestError::Series(error)) if error.is_limit() => {
-                metrics.exceeded_label_limits.inc();
+                metrics.exceeded.label_limits.inc();
             }
             _ => {}
         }

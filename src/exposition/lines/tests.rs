@@ -226,6 +226,7 @@ proptest! {
             keep_classic: flags & 2 != 0,
             convert_classic: flags & 4 != 0,
         };
-        crate::exposition::check_cache_against_parser(page.as_bytes(), Format::OpenMetrics, options);
+        let page = page.as_bytes();
+        crate::exposition::check_cache_against_parser(page, Format::OpenMetrics, options);
     }
 }

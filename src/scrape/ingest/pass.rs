@@ -7,7 +7,7 @@ use super::super::series::SeriesRules;
 use super::super::sink::Batch;
 use super::{IngestError, IngestOptions, Ingested, Slot};
 use crate::config::ScrapeConfig;
-use crate::exposition::{Line, Walk, WalkStep};
+use crate::exposition::{Line, ParseError, Walk, WalkStep};
 use crate::head::SeriesRef;
 use crate::model::{FloatHistogram, Histogram, IntegerHistogram, ResetHint, stale_nan};
 
@@ -83,24 +83,30 @@ impl<'a> Pass<'a> {
             let own_time = line.timestamp_ms.filter(|_| self.config.honor_timestamps);
             let is_within = self.counted < limit;
             let mut slot = walk.payload(line.slot);
+            let is_new = slot == Slot::Unresolved && line.step == WalkStep::New;
             if slot == Slot::Unresolved {
-                slot = self.resolve(walk, batch, is_within)?;
+                slot = self.resolve(walk, batch, is_within).inspect_err(|error| {
+                    // COMPAT: labels of a message are read before its samples count.
+                    let is_message = matches!(error, IngestError::Parse(ParseError::Message(_)));
+                    ingested.scraped -= usize::from(is_message);
+                })?;
                 walk.set_payload(line.slot, slot);
-                let is_new = line.step == WalkStep::New && is_within && slot != Slot::Dropped;
-                ingested.series_added += usize::from(is_new && !self.has_too_many_buckets);
             }
             if slot == Slot::Dropped {
                 continue;
             }
-            ingested.post_relabeling += 1;
             if line.step == WalkStep::Repeat && own_time.is_none() {
+                ingested.post_relabeling += 1;
                 ingested.duplicates += 1;
                 continue;
             }
             let histogram = if line.is_histogram { self.histogram(walk)? } else { None };
+            ingested.post_relabeling += 1;
             if line.is_histogram && histogram.is_none() {
                 continue;
             }
+            let is_added = is_new && is_within && !self.has_too_many_buckets;
+            ingested.series_added += usize::from(is_added);
             self.counted += 1;
             let Slot::Series { series, is_tracked } = slot else { continue };
             if !is_within {
