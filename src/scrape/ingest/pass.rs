@@ -86,9 +86,7 @@ impl<'a> Pass<'a> {
             let is_new = slot == Slot::Unresolved && line.step == WalkStep::New;
             if slot == Slot::Unresolved {
                 slot = self.resolve(walk, batch, is_within).inspect_err(|error| {
-                    // COMPAT: labels of a message are read before its samples count.
-                    let is_message = matches!(error, IngestError::Parse(ParseError::Message(_)));
-                    ingested.scraped -= usize::from(is_message);
+                    ingested.scraped -= usize::from(is_of_message(error));
                 })?;
                 walk.set_payload(line.slot, slot);
             }
@@ -260,6 +258,11 @@ impl<'a> Pass<'a> {
             }
         }
     }
+}
+
+/// COMPAT: labels of a protobuf message are read before its sample counts.
+fn is_of_message(error: &IngestError) -> bool {
+    matches!(error, IngestError::Parse(ParseError::Message(_)))
 }
 
 /// The empty histogram with which a counter of the same layout begins.
