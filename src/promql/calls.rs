@@ -1,7 +1,7 @@
 //! Evaluation of calls and aggregations: what each is fed with.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::ast::{AggregateOp, Expr, Extension, NodeId, Selector, Span, ValueType};
 use super::columns::{Bitmap, Column, Grid, Operand, SameLabelset, Series, Vector};
@@ -35,6 +35,7 @@ impl Evaluator<'_> {
             source: Source::Storage(set),
             reading: Reading::LookBack { lookback_ms: self.lookback_ms, taken },
             times,
+            read: None,
             stages: Vec::new(),
             reading_drops_name: matches!(taken, Taken::Time | Taken::Start),
             observed: RefCell::default(),
@@ -125,6 +126,7 @@ impl Evaluator<'_> {
         }
         let set = self.select(selector, range)?;
         let stream = self.look_back_stream(&*set, times, taken);
+        let stream = Stream { read: Some(range), ..stream };
         let mut vector = stream.collect(&self.budget, self.delayed_name_removal)?;
         vector.finish()?;
         Ok(Operand::Vector(vector))
@@ -137,7 +139,12 @@ impl Evaluator<'_> {
         let observed = std::mem::take(&mut prepared.observed);
         let place = (self.lookback_ms, &self.annotations);
         let stream = prepared.stream(place, Vec::new(), observed);
-        if self.function_name(id) == "absent_over_time" {
+        let is_absent = self.function_name(id) == "absent_over_time";
+        if prepared.drops_name && !prepared.one_name && !self.delayed_name_removal && !is_absent {
+            // COMPAT: unlike elsewhere, equal labels are an error even at different steps.
+            stream.observed.borrow_mut().nameless = Some(HashMap::new());
+        }
+        if is_absent {
             let mut present = Bitmap::none(grid.steps);
             stream.run(&self.budget, &mut |passing| {
                 present.unite(&passing.column.valid);
@@ -156,14 +163,10 @@ impl Evaluator<'_> {
         }
         let vector = stream.collect(&self.budget, self.delayed_name_removal)?;
         let observed = stream.observed.take();
-        self.report(id, &prepared, observed)?;
-        if prepared.drops_name && !prepared.one_name && !self.delayed_name_removal {
-            // COMPAT: unlike elsewhere, equal labels are an error even at different steps.
-            let mut seen = std::collections::HashSet::with_capacity(vector.series.len());
-            if !vector.series.iter().all(|series| seen.insert(&series.labels)) {
-                return Err(SameLabelset.into());
-            }
+        if observed.is_any_twice {
+            return Err(SameLabelset.into());
         }
+        self.report(id, &prepared, observed)?;
         Ok(Operand::Vector(vector))
     }
 
@@ -224,6 +227,8 @@ impl Evaluator<'_> {
                     },
                     Operand::String(_) => unreachable!("BUG: the parser checked types"),
                 };
+                // An aggregation of what it leaves out has series without a value.
+                vector.drop_empty();
                 let check = || self.budget.cancellation().check();
                 sort_by(&mut vector.series, &check, |a, b| a.labels.cmp(&b.labels))?;
                 for Series { labels, column, .. } in vector.series {
@@ -375,8 +380,12 @@ impl Evaluator<'_> {
         if stream.drops_name() && !prepared.one_name && !delayed {
             // Without their names series may turn out equal, which has to be seen before they
             // are summed.
+            stream.observed.borrow_mut().nameless = Some(HashMap::new());
             let mut vector = stream.collect(budget, delayed)?;
             let observed = stream.observed.take();
+            if observed.is_any_twice {
+                return Err(SameLabelset.into());
+            }
             vector.finish()?;
             self.report(source, &prepared, observed)?;
             return self.add_all(aggregation, vector);

@@ -142,6 +142,14 @@ impl Bitmap {
         })
     }
 
+    /// The last step in the set.
+    pub fn last(&self) -> Option<usize> {
+        (0..self.len.div_ceil(64)).rev().find_map(|index| {
+            let word = self.word(index);
+            (word != 0).then(|| index * 64 + 63 - word.leading_zeros() as usize)
+        })
+    }
+
     /// Keeps what `other` has too.
     pub fn intersect(&mut self, other: &Self) {
         if other.words.is_empty() {

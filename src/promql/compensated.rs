@@ -54,6 +54,9 @@ impl Mean {
 
 /// The φ-quantile of `values`, interpolated between neighbours; NaN counts as the least number.
 /// Reorders `values`.
+///
+/// COMPAT: zeros stay in the order they come in, as they do in Prometheus's sort of up to twelve
+/// values; of more, its answer may be a zero of the other sign.
 pub fn quantile(phi: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || phi.is_nan() {
         return f64::NAN;
@@ -69,6 +72,11 @@ pub fn quantile(phi: f64, values: &mut [f64]) -> f64 {
     let lower = rank.floor().max(0.0);
     let upper = (lower + 1.0).min(last);
     let weight = rank - rank.floor();
+    if values.iter().any(|value| value.to_bits() == (-0.0_f64).to_bits()) {
+        // Of equal zeros the order shows in the result's sign.
+        values.sort_by(|a, b| nan_first(*a, *b));
+        return values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight;
+    }
     let (_, low, above) = values.select_nth_unstable_by(lower as usize, |a, b| nan_first(*a, *b));
     let low = *low;
     let high = if upper > lower {
@@ -108,5 +116,9 @@ mod tests {
         assert_eq!(quantile(1.1, &mut [1.0]), f64::INFINITY);
         assert!(quantile(f64::NAN, &mut [1.0]).is_nan());
         assert!(quantile(0.5, &mut []).is_nan());
+        for values in [[-0.0, 0.0, -0.0], [0.0, -0.0, -0.0]] {
+            assert_eq!(quantile(1.0, &mut values.clone()).to_bits(), (-0.0_f64).to_bits());
+        }
+        assert_eq!(quantile(1.0, &mut [-0.0, 0.0, 0.0]).to_bits(), 0);
     }
 }

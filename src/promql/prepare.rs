@@ -100,6 +100,7 @@ impl Prepared {
             source,
             reading,
             times,
+            read: None,
             stages,
             reading_drops_name,
             observed,

@@ -4,13 +4,14 @@
 //! computed, taken in and forgotten.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::annotations::Annotations;
 use super::ast::{BinaryOp, Extension, Span};
 use super::budget::Budget;
-use super::columns::{Bitmap, Column, Grid, Sample, Series, Vector};
+use super::columns::{Bitmap, Column, Grid, Sample, Series, Vector, without_name};
 use super::engine::QueryError;
 use super::extended::{Overhang, smooth};
 use super::functions::window::{MixedFunction, WindowFunction, WindowNotes};
@@ -103,6 +104,8 @@ pub(super) struct Stream<'a> {
     pub source: Source<'a>,
     pub reading: Reading<'a>,
     pub times: SampleTimes,
+    /// What is read, where that is not what the times touch.
+    pub read: Option<TimeRange>,
     pub stages: Vec<Stage>,
     /// Whether the reading itself takes the name away.
     pub reading_drops_name: bool,
@@ -121,6 +124,11 @@ pub(super) struct Observed {
     pub no_counters: Option<BTreeSet<String>>,
     /// Steps at which a window held a sample, where asked for.
     pub filled: Option<Bitmap>,
+    /// Labels that series have once their names have gone, and where they have values then; where
+    /// that is asked for.
+    pub nameless: Option<HashMap<Labels, Bitmap>>,
+    /// Two of them are equal at the same step; of windows, at any.
+    pub is_any_twice: bool,
     /// What window functions found, by metric name.
     pub notes: BTreeMap<String, WindowNotes>,
 }
@@ -141,6 +149,23 @@ impl Observed {
         }
         if let Some(filled) = &mut self.filled {
             filled.unite(&column.valid);
+        }
+    }
+
+    /// Notes what is left of a series where its name goes.
+    fn note_nameless(&mut self, labels: &Labels, column: &Column, is_window: bool) {
+        let Some(nameless) = &mut self.nameless else { return };
+        if column.valid.is_none() {
+            return;
+        }
+        match nameless.entry(without_name(labels)) {
+            Entry::Occupied(mut known) => {
+                self.is_any_twice |= is_window || known.get().first_common(&column.valid).is_some();
+                known.get_mut().unite(&column.valid);
+            }
+            Entry::Vacant(empty) => {
+                empty.insert(column.valid.clone());
+            }
         }
     }
 }
@@ -177,7 +202,8 @@ impl Stream<'_> {
                 (range_ms.saturating_add(before_ms), overhang)
             }
         };
-        let Some(range) = self.times.touched(width_ms, overhang) else { return Ok(()) };
+        let touched = self.times.touched(width_ms, overhang);
+        let Some(range) = self.read.or(touched) else { return Ok(()) };
         let drops_name = self.drops_name();
         let mut windows = Windows::new(self.stats_only).watching(budget.cancellation());
         budget.ensure(1, steps)?;
@@ -206,8 +232,18 @@ impl Stream<'_> {
                 let name = labels.metric_name().to_owned();
                 observed.notes.entry(name).or_default().extend(notes);
             }
+            let mut has_name = true;
+            if self.reading_drops_name {
+                has_name = false;
+                let is_window = matches!(self.reading, Reading::Window { .. });
+                self.observed.borrow_mut().note_nameless(labels, &column, is_window);
+            }
             for stage in &self.stages {
                 stage.apply(&mut column, self.annotations);
+                if has_name && stage.drops_name() {
+                    has_name = false;
+                    self.observed.borrow_mut().note_nameless(labels, &column, false);
+                }
             }
             if column.valid.is_none() {
                 continue;

@@ -28,7 +28,11 @@ pub(crate) struct Aggregation {
 /// A group's state at every step. What `a`, `b` and `count` are depends on the operator.
 #[derive(Debug)]
 struct State {
+    /// Whether a series with a value at the last step loses its name at the end of the query.
+    /// COMPAT: what earlier steps say is forgotten.
     drop_name: bool,
+    /// The last step with a value.
+    last: Option<usize>,
     seen: Bitmap,
     /// Sum, mean's sum, extreme, count, or sum of squares.
     a: Vec<f64>,
@@ -69,7 +73,11 @@ impl Aggregation {
             self.states.push(State::new(self.op, self.steps));
         }
         let state = &mut self.states[ordinal];
-        state.drop_name |= drop_name;
+        let last = column.valid.last();
+        if last >= state.last {
+            state.drop_name = drop_name || (last == state.last && state.drop_name);
+            state.last = last;
+        }
         if column.has_histograms() || state.histograms.is_some() {
             let name = if name_dropped { "" } else { labels.metric_name() };
             return state.add_mixed(self.op, column, (name, &mut self.notes), budget);
@@ -119,6 +127,7 @@ impl State {
         let counted = spread || op == AggregateOp::Avg;
         Self {
             drop_name: false,
+            last: None,
             seen: Bitmap::none(steps),
             a: needed(true),
             b: needed(counted || op == AggregateOp::Sum),

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use super::signature::Signatures;
 use crate::model::Labels;
 use crate::promql::ast::VectorMatching;
-use crate::promql::columns::{Bitmap, SameLabelset, Series, Vector};
+use crate::promql::columns::{Bitmap, Column, SameLabelset, Series, Vector};
 use crate::promql::engine::SERIES_BYTES;
 
 /// `and`, or `unless` if `negate`.
@@ -117,7 +117,12 @@ impl Union {
 
     fn push(&mut self, series: Series) -> Result<(), SameLabelset> {
         if let Some(place) = self.places.get(&series.labels) {
-            let known = &mut self.vector.series[*place].column;
+            let Series { drop_name, column: known, .. } = &mut self.vector.series[*place];
+            let first = |column: &Column| column.valid.iter().next();
+            if first(&series.column) < first(known) {
+                // COMPAT: the first value in time decides whether the name goes.
+                *drop_name = series.drop_name;
+            }
             if known.valid.first_common(&series.column.valid).is_some() {
                 return Err(SameLabelset);
             }

@@ -1,0 +1,83 @@
+//! A plain, slow evaluator of queries, to judge the engine by.
+//!
+//! It knows series of cells and nothing else: each cell of a result is computed by itself, in the
+//! obvious way, from the cells or the samples it depends on. Nothing is shared with the engine but
+//! the syntax tree, the model's types (histograms and their arithmetic among them) and the door to
+//! the store.
+//!
+//! What it leaves out, and the generator of queries with it: functions with last bits of their own
+//! (`exp`, `sin`, `^` …), quantiles and fractions of histograms, trims, `info`, `anchored` and
+//! `smoothed`, start timestamps, `limit_ratio`, computed durations. Scripts cover those. Warnings
+//! are not compared; of errors only that there is one.
+#![allow(dead_code, reason = "each program that includes it uses its part")]
+
+mod cells;
+mod choices;
+mod compare;
+mod data;
+mod evaluate;
+mod groups;
+mod instant;
+mod joins;
+mod queries;
+mod rates;
+mod windows;
+
+use narthex::promql::engine::{Engine, EngineOptions, Query, QueryOptions, QueryRange};
+use narthex::promql::{ParseOptions, parse};
+use narthex::select::Cancellation;
+
+use choices::Choices;
+use evaluate::Plain;
+
+/// How one comparison went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Both have this number of values.
+    Values(usize),
+    /// Both refuse.
+    Refused,
+}
+
+/// Makes data and a query out of `bytes` and compares the engine with the plain evaluator. Panics
+/// where they differ.
+pub(crate) fn check(bytes: &[u8]) -> Outcome {
+    let mut choices = Choices::new(bytes);
+    let options = EngineOptions {
+        delayed_name_removal: choices.pick(2) == 1,
+        lookback_delta_ms: [300_000, 40_000][choices.pick(2)],
+        subquery_step_ms: 30_000,
+        ..EngineOptions::default()
+    };
+    let steps = [1, 1, 2, 7, 20][choices.pick(5)];
+    let step_ms = [15_000, 30_000, 7_000, 60_000][choices.pick(4)];
+    let start_ms = choices.pick(30) as i64 * 10_000;
+    let range = QueryRange { start_ms, end_ms: start_ms + (steps - 1) * step_ms, step_ms };
+    let store = data::store(&mut choices);
+    let text = queries::query(&mut choices, steps > 1);
+    let ast = parse(&text, &ParseOptions::all_features())
+        .unwrap_or_else(|error| panic!("the query is none: {error}: {text}"));
+    let plain = Plain::new(&store, &ast, range, &options);
+    let expected = plain.answer();
+    let engine = Engine::new(options.clone());
+    let query = Query { text: &text, ast: &ast };
+    let (query_options, cancellation) = (QueryOptions::default(), Cancellation::new());
+    let found = if steps > 1 {
+        engine.range(&store, query, range, &query_options, &cancellation)
+    } else {
+        engine.instant(&store, query, start_ms, &query_options, &cancellation)
+    };
+    match (expected, found) {
+        (Err(_), Err(_)) => Outcome::Refused,
+        (Ok(expected), Ok(found)) => {
+            let found = compare::rows(found.value);
+            let count = found.iter().map(|row| row.1.len()).sum();
+            compare::assert_same(&expected, &found, || format!("{text}\n{range:?} {options:?}"));
+            Outcome::Values(count)
+        }
+        (expected, found) => panic!(
+            "{text}\n{range:?} {options:?}\nexpected {expected:?}\nfound {:?}",
+            found.map(|found| compare::rows(found.value))
+        ),
+    }
+}
