@@ -183,6 +183,7 @@ impl Process {
         };
         if let Some(scraping) = self.scraping.get() {
             figures.families = scraping.manager.families();
+            figures.families.extend(scraping.discovery.families());
             let sets = scraping.discovery.subscribe();
             let sets = Arc::clone(&sets.borrow());
             figures.discovered = sets

@@ -1,9 +1,11 @@
 //! Discovery sections: the list of all mechanisms, and those that are not clouds.
 //!
-//! Two of them are built in (static and file); every other one is read and checked all the same,
-//! so that a mistake is found now, and makes its job [`super::ScrapeConfig::unsupported`].
+//! Those that are built in become [`super::DiscoveryConfig`]s; every other one is read and checked
+//! all the same, so that a mistake is found now, and makes its job
+//! [`super::ScrapeConfig::unsupported`].
 
 use super::discovery_cloud as cloud;
+use super::discovery_options::BUILT_IN;
 use super::http_client::{self, HTTP_CLIENT, REFRESH, check_http_url};
 use super::record::Record;
 use super::schema::{
@@ -64,9 +66,8 @@ pub(super) static DISCOVERY: Section = Section {
 
 /// The first mechanism in `record` that is used and not built in.
 pub(super) fn unsupported_mechanism(record: &Record) -> Option<&'static str> {
-    let built_in = ["static_configs", "file_sd_configs"];
     let mut keys = DISCOVERY.fields.iter().map(|field| field.key);
-    keys.find(|key| !built_in.contains(key) && record.is_set(key))
+    keys.find(|key| *key != "static_configs" && !BUILT_IN.contains(key) && record.is_set(key))
 }
 
 /// Refuses URLs where addresses belong, unless relabelling may take them apart.

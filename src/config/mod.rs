@@ -11,6 +11,7 @@ mod complete;
 mod decode;
 mod discovery;
 mod discovery_cloud;
+mod discovery_options;
 mod environment;
 mod error;
 mod global;
@@ -29,6 +30,11 @@ mod url;
 mod yaml;
 
 pub use bytes::{format as format_bytes, parse as parse_bytes};
+pub use discovery_options::{
+    ConsulDiscovery, DiscoveryConfig, DnsDiscovery, DnsRecordType, DockerDiscovery, Ec2Discovery,
+    FileDiscovery, Filter, HttpDiscovery, KubernetesAttachments, KubernetesDiscovery,
+    KubernetesRole, KubernetesSelector, NomadDiscovery,
+};
 pub use error::ConfigError;
 pub use global::GlobalConfig;
 pub use http_options::{
@@ -36,7 +42,7 @@ pub use http_options::{
     SecretSource, TlsOptions,
 };
 pub use load::{Config, embedded_default, load, matching_files, parse, parse_targets};
-pub use scrape::{FileDiscovery, ScrapeConfig, ScrapeProtocol, StaticTargets};
+pub use scrape::{ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;
 pub use storage::StorageConfig;
 

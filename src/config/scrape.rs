@@ -1,9 +1,9 @@
 //! One scrape job.
 
-use super::HttpClientConfig;
 use super::discovery::unsupported_mechanism;
 use super::load::static_targets;
 use super::record::{Record, Value};
+use super::{DiscoveryConfig, HttpClientConfig};
 use crate::model::{EscapingScheme, Labels, NameScheme};
 use crate::relabel::Rule;
 
@@ -126,8 +126,8 @@ pub struct ScrapeConfig {
     pub http_client: HttpClientConfig,
     /// Targets written in the configuration.
     pub static_configs: Vec<StaticTargets>,
-    /// Targets read from files.
-    pub file_sd_configs: Vec<FileDiscovery>,
+    /// Mechanisms that find more.
+    pub discovery_configs: Vec<DiscoveryConfig>,
     /// Applied to targets.
     pub relabel_configs: Vec<Rule>,
     /// Applied to series.
@@ -143,15 +143,6 @@ pub struct StaticTargets {
     pub targets: Vec<String>,
     /// Labels of each of them.
     pub labels: Labels,
-}
-
-/// An entry of `file_sd_configs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileDiscovery {
-    /// Paths; the last component may hold one `*`.
-    pub files: Vec<String>,
-    /// How often the files are read again even if no change was noticed.
-    pub refresh_interval_ms: i64,
 }
 
 impl ScrapeConfig {
@@ -197,7 +188,7 @@ impl ScrapeConfig {
                 .unwrap_or_default(),
             http_client: HttpClientConfig::of(job),
             static_configs: job.records("static_configs").iter().map(static_targets).collect(),
-            file_sd_configs: job.records("file_sd_configs").iter().map(FileDiscovery::of).collect(),
+            discovery_configs: DiscoveryConfig::all_of(job),
             relabel_configs: job.rules("relabel_configs").to_vec(),
             metric_relabel_configs: job.rules("metric_relabel_configs").to_vec(),
             unsupported: unsupported(job),
@@ -205,18 +196,7 @@ impl ScrapeConfig {
     }
 }
 
-impl FileDiscovery {
-    fn of(file: &Record) -> Self {
-        Self {
-            files: file.texts("files").to_vec(),
-            refresh_interval_ms: file.duration_ms("refresh_interval"),
-        }
-    }
-}
-
 fn unsupported(job: &Record) -> Option<String> {
-    if let Some(key) = unsupported_mechanism(job) {
-        return Some(format!("{key}: this discovery mechanism is not built in yet"));
-    }
-    None
+    let key = unsupported_mechanism(job)?;
+    Some(format!("{key}: this discovery mechanism is not built in"))
 }

@@ -9,14 +9,15 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, MetadataKind, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
-use super::TargetGroup;
+use super::provider::{Mechanism, Running, Updates};
+use super::{Metrics, TargetGroup};
 use crate::config::FileDiscovery;
 use crate::model::{Labels, NameScheme};
 
@@ -140,16 +141,19 @@ fn directory_of(pattern: &str) -> PathBuf {
 #[derive(Debug, Default)]
 struct Files {
     groups: BTreeMap<PathBuf, Vec<Arc<TargetGroup>>>,
+    metrics: Metrics,
 }
 
 impl Files {
     /// Reads everything again; false where nothing is different.
     fn refresh(&mut self, patterns: &[String]) -> bool {
+        let began = Instant::now();
         let mut read = BTreeMap::new();
         for path in patterns.iter().flat_map(|pattern| matching_files(pattern)) {
             let groups = match read_groups(&path) {
                 Ok(groups) => groups.into_iter().map(Arc::new).collect(),
                 Err(error) => {
+                    self.metrics.file_read_errors.inc();
                     tracing::error!(
                         path = %path.display(), %error, "Reading a file of targets failed"
                     );
@@ -158,18 +162,41 @@ impl Files {
             };
             read.insert(path, groups);
         }
+        self.metrics.file_scan_seconds.observe_duration(began.elapsed());
         let is_changed = read != self.groups;
         self.groups = read;
         is_changed
     }
 }
 
+/// The mechanism.
+#[derive(Debug)]
+pub(super) struct FileMechanism(FileDiscovery);
+
+pub(super) fn new(config: &FileDiscovery) -> FileMechanism {
+    FileMechanism(config.clone())
+}
+
+impl Mechanism for FileMechanism {
+    fn run(self: Box<Self>, updates: Updates) -> Running {
+        let metrics = updates.metrics().clone();
+        Box::pin(run(self.0, metrics, move |groups| updates.replace_shared(groups)))
+    }
+}
+
 /// Watches and reads the files of `config` until it is dropped, and hands their groups to
 /// `publish` first and whenever they change.
-pub(super) async fn run(config: FileDiscovery, publish: impl Fn(Vec<Arc<TargetGroup>>)) {
+async fn run(
+    config: FileDiscovery,
+    metrics: Metrics,
+    publish: impl Fn(Vec<Arc<TargetGroup>>) + Send,
+) {
     let changed = Arc::new(Notify::new());
     let mut watcher = new_watcher(&changed);
-    let mut files = Files::default();
+    if watcher.is_none() {
+        metrics.file_watcher_errors.inc();
+    }
+    let mut files = Files { metrics, ..Files::default() };
     let mut is_first = true;
     let interval_ms = u64::try_from(config.refresh_interval_ms).unwrap_or(0).max(1);
     loop {

@@ -1,13 +1,31 @@
-//! Where targets come from: static lists and files.
+//! Where targets come from: static lists, and mechanisms that look for them.
 //!
-//! Each mechanism gives [`TargetGroup`]s; [`Discovery`] puts together, for each job, what its
-//! mechanisms know, and tells by a watch channel, which keeps the newest state only: a consumer
-//! that is slow misses steps between, never the last one.
+//! Each mechanism gives [`TargetGroup`]s ([`Mechanism`]); [`Discovery`] puts together, for each
+//! job, what its mechanisms know, and tells by a watch channel, which keeps the newest state
+//! only: a consumer that is slow misses steps between, never the last one.
+//!
+//! A mechanism that fails keeps what it found last, logs and counts, and tries again. Answers of
+//! the asked services are bounded and their fields optional, as far as labels can do without.
 
+mod api;
+mod consul;
+mod dns;
+mod docker;
 mod file;
 mod group;
+mod http;
+mod kubernetes;
 mod manager;
+mod metrics;
+mod nomad;
+mod provider;
 
+pub use dns::{Message, MessageError, Record, parse_message};
 pub use file::{FileDiscoveryError, parse_groups};
 pub use group::TargetGroup;
 pub use manager::{Discovery, TargetSets};
+pub use metrics::Metrics;
+pub use provider::{Mechanism, Running, Updates};
+
+#[cfg(test)]
+mod tests;

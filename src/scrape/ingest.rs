@@ -184,7 +184,7 @@ impl Ingest {
         before.body_size_limit = after.body_size_limit;
         before.http_client = after.http_client.clone();
         before.static_configs.clone_from(&after.static_configs);
-        before.file_sd_configs.clone_from(&after.file_sd_configs);
+        before.discovery_configs.clone_from(&after.discovery_configs);
         before.relabel_configs.clone_from(&after.relabel_configs);
         before == *after
     }

@@ -250,7 +250,7 @@ fn is_alike_for_loops(before: &ScrapeConfig, after: &ScrapeConfig) -> bool {
     before.target_limit = after.target_limit;
     before.keep_dropped_targets = after.keep_dropped_targets;
     before.static_configs.clone_from(&after.static_configs);
-    before.file_sd_configs.clone_from(&after.file_sd_configs);
+    before.discovery_configs.clone_from(&after.discovery_configs);
     before.relabel_configs.clone_from(&after.relabel_configs);
     before == *after
 }

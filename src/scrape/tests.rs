@@ -41,7 +41,7 @@ pub(super) fn job(name: &str) -> ScrapeConfig {
         escaping_scheme: EscapingScheme::AllowUtf8,
         http_client: HttpClientConfig::default(),
         static_configs: Vec::new(),
-        file_sd_configs: Vec::new(),
+        discovery_configs: Vec::new(),
         relabel_configs: Vec::new(),
         metric_relabel_configs: Vec::new(),
         unsupported: None,

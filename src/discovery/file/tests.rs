@@ -90,7 +90,7 @@ async fn changes_are_noticed_and_a_bad_file_keeps_the_last_good() {
         files: vec![dir.path().join("*.json").to_string_lossy().into_owned()],
         refresh_interval_ms: 50,
     };
-    let task = tokio::spawn(run(config, move |groups| {
+    let task = tokio::spawn(run(config, Metrics::new(), move |groups| {
         let addresses = groups.iter().flat_map(|group| &group.targets);
         let addresses = addresses.map(|t| t.get("__address__").unwrap().to_owned());
         sink.lock().unwrap().push(addresses.collect::<Vec<_>>().join(" "));
@@ -126,7 +126,7 @@ async fn a_watch_notices_before_the_interval() {
         refresh_interval_ms: 3_600_000,
     };
     let told = Arc::clone(&changed);
-    let task = tokio::spawn(run(config, move |_| told.notify_one()));
+    let task = tokio::spawn(run(config, Metrics::new(), move |_| told.notify_one()));
     changed.notified().await;
     std::fs::write(&path, "- targets: [a]\n").unwrap();
     changed.notified().await;
