@@ -278,6 +278,16 @@ impl Control for Process {
         (targets, scraping.manager.dropped_target_counts().into_iter().collect())
     }
 
+    fn scrape_pools(&self) -> Vec<(String, Option<String>)> {
+        let Some(scraping) = self.scraping.get() else { return Vec::new() };
+        let running = scraping.manager.scrape_pools().into_iter().map(|job| (job, None));
+        let failed = scraping.manager.failed_jobs().into_iter();
+        let mut pools: Vec<_> =
+            running.chain(failed.map(|failed| (failed.job, Some(failed.reason)))).collect();
+        pools.sort();
+        pools
+    }
+
     fn metadata(&self) -> Vec<(String, MetricMetadata)> {
         let Some(scraping) = self.scraping.get() else { return Vec::new() };
         let mut seen = BTreeSet::new();

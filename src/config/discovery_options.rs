@@ -26,10 +26,11 @@ pub enum DiscoveryConfig {
 }
 
 /// Their keys, in the order in which a job's mechanisms are listed.
-pub(super) const BUILT_IN: [&str; 7] = [
+pub(super) const BUILT_IN: [&str; 8] = [
     "consul_sd_configs",
     "dns_sd_configs",
     "docker_sd_configs",
+    "ec2_sd_configs",
     "file_sd_configs",
     "http_sd_configs",
     "kubernetes_sd_configs",

@@ -59,7 +59,8 @@ struct Entry {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct Node {
-    node: String,
+    #[serde(rename = "Node")]
+    name: String,
     address: String,
     #[serde(deserialize_with = "or_default")]
     meta: BTreeMap<String, String>,
@@ -265,7 +266,7 @@ impl Consul {
             labels.set(format!("{PREFIX}{name}"), value);
         };
         set("address", &node.address);
-        set("node", &node.node);
+        set("node", &node.name);
         set("namespace", &service.namespace);
         set("partition", &service.partition);
         set("tags", &format!("{separator}{}{separator}", service.tags.join(separator)));

@@ -115,8 +115,10 @@ impl Endpoint {
 struct Port {
     #[serde(rename = "IP")]
     ip: String,
-    private_port: u16,
-    public_port: u16,
+    #[serde(rename = "PrivatePort")]
+    private: u16,
+    #[serde(rename = "PublicPort")]
+    public: u16,
     r#type: String,
 }
 
@@ -205,11 +207,11 @@ impl Docker {
         for port in container.ports.iter().filter(|port| port.r#type == "tcp") {
             let mut labels = labels.clone();
             labels
-                .set(ADDRESS, join_host_port(endpoint.ip(), port.private_port))
-                .set(format!("{PREFIX}port_private"), port.private_port.to_string());
-            if port.public_port > 0 {
+                .set(ADDRESS, join_host_port(endpoint.ip(), port.private))
+                .set(format!("{PREFIX}port_private"), port.private.to_string());
+            if port.public > 0 {
                 labels
-                    .set(format!("{PREFIX}port_public"), port.public_port.to_string())
+                    .set(format!("{PREFIX}port_public"), port.public.to_string())
                     .set(format!("{PREFIX}port_public_ip"), &port.ip);
             }
             out.push(labels.build());

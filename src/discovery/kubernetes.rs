@@ -148,7 +148,7 @@ fn take(
             unlisted.remove(&number);
             store.replace(kind, number, objects, count);
         }
-        Change::Put(object) => store.put(number, object, count),
+        Change::Put(object) => store.put(number, *object, count),
         Change::Gone(kind, key) => store.remove(kind, &key, count),
     }
 }

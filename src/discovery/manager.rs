@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::provider::{Mechanism, Updates};
-use super::{Metrics, TargetGroup, consul, dns, docker, file, http, kubernetes, nomad};
+use super::{Metrics, TargetGroup, consul, dns, docker, ec2, file, http, kubernetes, nomad};
 use crate::config::{DiscoveryConfig, ScrapeConfig};
 use crate::exposition::Family;
 
@@ -198,9 +198,7 @@ pub(super) fn mechanism_of(config: &DiscoveryConfig) -> Result<Box<dyn Mechanism
         DiscoveryConfig::Http(config) => Box::new(http::new(config)?),
         DiscoveryConfig::Nomad(config) => Box::new(nomad::new(config)?),
         DiscoveryConfig::Kubernetes(config) => Box::new(kubernetes::new(config)?),
-        DiscoveryConfig::Ec2(_) => {
-            return Err("not built in".to_owned());
-        }
+        DiscoveryConfig::Ec2(config) => Box::new(ec2::new(config)?),
     })
 }
 

@@ -1,5 +1,7 @@
 //! What discovery counts about itself; names are Prometheus's.
 
+use std::ops::Deref;
+
 use crate::exposition::Family;
 use crate::telemetry::{
     Counter, CounterVec, GaugeVec, HistogramVec, Registry, Summary, SummaryVec,
@@ -25,6 +27,12 @@ pub struct Metrics {
     pub(super) refresh_seconds: SummaryVec,
     /// By mechanism.
     pub(super) refresh_histogram: HistogramVec,
+    mechanisms: Mechanisms,
+}
+
+/// What single mechanisms count.
+#[derive(Debug, Clone)]
+pub struct Mechanisms {
     pub(super) file_read_errors: Counter,
     pub(super) file_watcher_errors: Counter,
     pub(super) file_scan_seconds: Summary,
@@ -51,7 +59,6 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Nothing counted yet.
-    #[expect(clippy::too_many_lines, reason = "a list of names")]
     pub fn new() -> Self {
         let registry = Registry::new();
         Self {
@@ -97,6 +104,28 @@ impl Metrics {
                 &["mechanism"],
                 BOUNDS,
             ),
+            mechanisms: Mechanisms::new(&registry),
+            registry,
+        }
+    }
+
+    /// What was counted, for `/metrics`.
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.gather()
+    }
+}
+
+impl Deref for Metrics {
+    type Target = Mechanisms;
+
+    fn deref(&self) -> &Mechanisms {
+        &self.mechanisms
+    }
+}
+
+impl Mechanisms {
+    fn new(registry: &Registry) -> Self {
+        Self {
             file_read_errors: registry.counter(
                 "prometheus_sd_file_read_errors_total",
                 "Files of targets that could not be read.",
@@ -141,7 +170,6 @@ impl Metrics {
                 "prometheus_sd_kubernetes_failures_total",
                 "Lists and watches of Kubernetes that failed.",
             ),
-            registry,
         }
         .with_zeros()
     }
@@ -154,10 +182,5 @@ impl Metrics {
             }
         }
         self
-    }
-
-    /// What was counted, for `/metrics`.
-    pub fn families(&self) -> Vec<Family> {
-        self.registry.gather()
     }
 }

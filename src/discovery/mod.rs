@@ -8,9 +8,11 @@
 //! the asked services are bounded and their fields optional, as far as labels can do without.
 
 mod api;
+mod aws;
 mod consul;
 mod dns;
 mod docker;
+mod ec2;
 mod file;
 mod group;
 mod http;
@@ -24,7 +26,7 @@ pub use dns::{Message, MessageError, Record, parse_message};
 pub use file::{FileDiscoveryError, parse_groups};
 pub use group::TargetGroup;
 pub use manager::{Discovery, TargetSets};
-pub use metrics::Metrics;
+pub use metrics::{Mechanisms, Metrics};
 pub use provider::{Mechanism, Running, Updates};
 
 #[cfg(test)]

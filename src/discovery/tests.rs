@@ -110,10 +110,11 @@ impl Collected {
         is_it: impl Fn(&[Arc<TargetGroup>]) -> bool,
     ) -> Vec<Arc<TargetGroup>> {
         loop {
-            let groups = self.next().await;
+            let groups: Vec<_> = self.groups.lock().unwrap().values().cloned().collect();
             if is_it(&groups) {
                 return groups;
             }
+            self.next().await;
         }
     }
 }

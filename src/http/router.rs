@@ -47,6 +47,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/query_exemplars", json(exemplars::query).post(json_handler(exemplars::query)))
         .route("/metadata", json(|s, p, k, _| targets::metadata(s, p, k)))
         .route("/targets", json(|s, p, k, _| targets::targets(s, p, k)))
+        .route("/scrape_pools", json(|s, _, k, _| targets::scrape_pools(s, k)))
         .route("/status/buildinfo", json(|_, _, k, _| status::build_info(k)))
         .route("/status/runtimeinfo", json(|s, _, k, _| status::runtime_info(s, k)))
         .route("/status/config", json(|s, _, k, _| status::config(s, k)))

@@ -74,6 +74,8 @@ pub trait Control: Send + Sync + fmt::Debug {
     fn active_targets(&self) -> Vec<TargetStatus>;
     /// Targets that relabelling dropped, and how many there are for each pool.
     fn dropped_targets(&self) -> (Vec<DroppedTarget>, Vec<(String, usize)>);
+    /// The names of all jobs, and of those that cannot run the reason.
+    fn scrape_pools(&self) -> Vec<(String, Option<String>)>;
     /// Metadata of all targets: metric name, and what is said of it.
     fn metadata(&self) -> Vec<(String, MetricMetadata)>;
 }

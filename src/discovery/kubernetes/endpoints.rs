@@ -198,7 +198,7 @@ impl<'a> Collector<'a> {
             container.ports.iter().map(move |port| (container, is_init, port))
         });
         for (container, is_init, of_container) in ports {
-            if port.port == Some(of_container.container_port) {
+            if port.port == Some(of_container.number) {
                 // COMPAT: with endpoints the protocol is the endpoint's.
                 let protocol = match lookup.config.role {
                     crate::config::KubernetesRole::Endpoints => port.protocol.clone(),
@@ -223,11 +223,11 @@ impl<'a> Collector<'a> {
             }
             for (container, is_init) in containers(pod) {
                 for port in &container.ports {
-                    if covered.contains(&port.container_port) {
+                    if covered.contains(&port.number) {
                         continue;
                     }
                     let mut target = LabelList::new();
-                    target.set(ADDRESS, join_host_port(ip, port.container_port));
+                    target.set(ADDRESS, join_host_port(ip, port.number));
                     let protocol = Some(port.protocol.clone());
                     add_container(&mut target, container, port, protocol, is_init);
                     add_pod(&mut target, pod, lookup);
@@ -249,7 +249,7 @@ fn add_container(
     set(target, "pod_container_name", &container.name);
     set(target, "pod_container_image", &container.image);
     set(target, "pod_container_port_name", &port.name);
-    set(target, "pod_container_port_number", port.container_port.to_string());
+    set(target, "pod_container_port_number", port.number.to_string());
     set(target, "pod_container_port_protocol", protocol.unwrap_or_default());
     set(target, "pod_container_init", is_init.to_string());
 }

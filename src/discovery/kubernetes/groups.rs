@@ -173,8 +173,8 @@ fn pod_targets(pod: &Pod, labels: &mut LabelList, lookup: &mut Lookup<'_>) -> Ve
         }
         for port in &container.ports {
             let mut target = target.clone();
-            target.set(ADDRESS, join_host_port(ip, port.container_port));
-            set(&mut target, "pod_container_port_number", port.container_port.to_string());
+            target.set(ADDRESS, join_host_port(ip, port.number));
+            set(&mut target, "pod_container_port_number", port.number.to_string());
             set(&mut target, "pod_container_port_name", &port.name);
             set(&mut target, "pod_container_port_protocol", &port.protocol);
             targets.push(target.build());

@@ -200,10 +200,11 @@ pub(super) struct Container {
 }
 
 #[derive(Debug, Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 pub(super) struct ContainerPort {
     pub(super) name: String,
-    pub(super) container_port: i64,
+    #[serde(rename = "containerPort")]
+    pub(super) number: i64,
     pub(super) protocol: String,
 }
 

@@ -1,5 +1,6 @@
 //! Against a server that plays the API: lists in pages, watches, bookmarks, 410.
 
+use std::fmt::Write as _;
 use std::sync::Mutex;
 
 use super::super::tests::{Api as Server, Collected};
@@ -31,7 +32,7 @@ fn watch(events: &[&str]) -> Vec<u8> {
     let mut answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
     for event in events {
         let line = event.replace('\n', " ");
-        answer.push_str(&format!("{:x}\r\n{line}\n\r\n", line.len() + 1));
+        write!(answer, "{:x}\r\n{line}\n\r\n", line.len() + 1).unwrap();
     }
     answer.into_bytes()
 }

@@ -44,7 +44,7 @@ pub(super) enum Change {
     /// All objects that there are.
     Listed(Kind, Vec<Object>),
     /// One that is new or different.
-    Put(Object),
+    Put(Box<Object>),
     /// One that is gone, by its key.
     Gone(Kind, String),
 }
@@ -270,7 +270,7 @@ impl Follower {
         let object = self.read(event.object)?;
         let reached = object.meta().resource_version.clone();
         match event.r#type.as_str() {
-            "ADDED" | "MODIFIED" => self.tell(Change::Put(object)).await?,
+            "ADDED" | "MODIFIED" => self.tell(Change::Put(Box::new(object))).await?,
             "DELETED" => {
                 let gone = Change::Gone(self.resource.kind, object.meta().key());
                 self.tell(gone).await?;

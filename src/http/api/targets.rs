@@ -113,7 +113,43 @@ pub(in crate::http) fn targets(
             out.push(b':');
             json::push_integer(out, *count as i64);
         }
-        out.extend_from_slice(b"}}");
+        out.push(b'}');
+        push_failed(out, &service.control.scrape_pools(), wanted);
+        out.push(b'}');
+        Ok(())
+    };
+    success(sink, data, &[], &[])
+}
+
+/// Jobs that cannot run, where there are some: a field that Prometheus does not have.
+fn push_failed(
+    out: &mut Vec<u8>,
+    pools: &[(String, Option<String>)],
+    wanted: impl Fn(&str) -> bool,
+) {
+    let failed = pools.iter().filter_map(|(name, reason)| Some((name, reason.as_ref()?)));
+    let mut before: &[u8] = b",\"failedScrapePools\":[";
+    for (name, reason) in failed.filter(|(name, _)| wanted(name)) {
+        out.extend_from_slice(before);
+        out.extend_from_slice(b"{\"scrapePool\":");
+        json::push_str(out, name);
+        text(out, "reason", reason);
+        out.push(b'}');
+        before = b",";
+    }
+    if before == b"," {
+        out.push(b']');
+    }
+}
+
+/// `/api/v1/scrape_pools`
+pub(in crate::http) fn scrape_pools(service: &Service, sink: &mut Sink) -> Result<(), ApiError> {
+    let data = |sink: &mut Sink| {
+        sink.buffer().extend_from_slice(b"{\"scrapePools\":");
+        list(sink, service.control.scrape_pools().iter(), |out, (name, _)| {
+            json::push_str(out, name);
+        })?;
+        sink.buffer().push(b'}');
         Ok(())
     };
     success(sink, data, &[], &[])
