@@ -173,6 +173,7 @@ impl Process {
                 .ok()
                 .map(|runtime| runtime.metrics().num_alive_tasks()),
             tsdb: stats.map(|stats| TsdbFigures {
+                clean_start: Some(stats.clean_start),
                 stats,
                 retention_ms: retention.time_ms,
                 retention_bytes: retention.bytes,

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::{Shared, Shelved};
-use crate::head::{HeadStats, TopLabels};
+use crate::head::{ExemplarStats, HeadStats, TopLabels};
 use crate::model::TimeRange;
 
 /// What a database holds at one moment, and what it did since it was opened.
@@ -29,6 +29,10 @@ pub struct Stats {
     pub shelved: Shelved,
     /// The head's own figures.
     pub head: HeadStats,
+    /// Figures of the exemplars.
+    pub exemplars: ExemplarStats,
+    /// Whether the process before this one closed the directory, or none was there before.
+    pub clean_start: bool,
     /// Blocks that are not served, blocks and head files in which damage was found, and why.
     pub quarantined: Vec<(PathBuf, String)>,
     /// Why no commit is taken at the moment, if none is: a full disk, or one that refuses writes.
@@ -145,6 +149,8 @@ impl Shared {
             snapshots,
             snapshot_bytes,
             shelved: self.takeover.shelved(),
+            exemplars: self.head.exemplar_stats(),
+            clean_start: self.takeover.is_clean_start(),
             unwritable: head.log.unwritable.clone(),
             quarantine_bytes: self.quarantine_bytes(),
             disk_reserve_bytes: self.reserve.bytes(),

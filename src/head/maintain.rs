@@ -142,6 +142,9 @@ impl Head {
 
     pub(super) fn tell_failure(&self, what: &str, result: &Result<(), StorageError>) {
         if let Err(error) = result {
+            if what != "seal" {
+                self.counters.checkpoint_failures.fetch_add(1, Ordering::Relaxed);
+            }
             let error = error.to_string();
             self.options.observer.observe(Event::MaintenanceFailed { what, error: &error });
         }

@@ -23,6 +23,7 @@ pub(super) struct Counters {
     pub created: AtomicU64,
     pub removed: AtomicU64,
     pub checkpoints: AtomicU64,
+    pub checkpoint_failures: AtomicU64,
     /// Length of the last one.
     pub checkpoint_bytes: AtomicU64,
     pub seals: AtomicU64,
@@ -65,6 +66,8 @@ pub struct HeadStats {
     pub series_refused: Vec<(Limit, u64)>,
     /// Checkpoints written.
     pub checkpoints: u64,
+    /// Checkpoints that could not be written, so that the log was not cut.
+    pub checkpoint_failures: u64,
     /// Groups sealed.
     pub seals: u64,
     /// Bytes of head files.
@@ -161,6 +164,7 @@ impl Head {
             limits: self.options.limits,
             series_refused: Limit::ALL.map(|l| (l, self.limit_counts.refused(l))).to_vec(),
             checkpoints: count(&counters.checkpoints),
+            checkpoint_failures: count(&counters.checkpoint_failures),
             seals: count(&counters.seals),
             log: self.log.stats(),
             ..HeadStats::default()

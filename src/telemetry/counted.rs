@@ -194,8 +194,11 @@ impl WriteMetrics {
 #[derive(Debug, Clone)]
 pub(super) struct StorageMetrics {
     pub(super) compactions_failed: Counter,
+    pub(super) truncations_failed: Counter,
     pub(super) reloads_failed: Counter,
     pub(super) wal_corruptions: Counter,
+    pub(super) head_file_corruptions: Counter,
+    pub(super) chunks_created: [Counter; 2],
     pub(super) warnings: Counter,
     pub(super) compaction_seconds: Histogram,
     pub(super) flushed_samples: Counter,
@@ -218,6 +221,24 @@ impl StorageMetrics {
                 "prometheus_tsdb_compactions_failed_total",
                 "Windows of the head and merges of blocks that could not be written.",
             ),
+            truncations_failed: registry.counter(
+                "prometheus_tsdb_head_truncations_failed_total",
+                "Windows of the head that could not be written and stay in memory.",
+            ),
+            head_file_corruptions: registry.counter(
+                "prometheus_tsdb_mmap_chunk_corruptions_total",
+                "Damaged files of the head put aside, or damaged places found in them.",
+            ),
+            chunks_created: [
+                registry.counter(
+                    "prometheus_tsdb_head_chunks_created_total",
+                    "Chunks of the head that were sealed.",
+                ),
+                registry.counter(
+                    "prometheus_tsdb_mmap_chunks_total",
+                    "Chunks of the head that were written to files.",
+                ),
+            ],
             reloads_failed: registry.counter(
                 "prometheus_tsdb_reloads_failures_total",
                 "Steps of maintenance, other than writing a block, that failed.",

@@ -258,6 +258,7 @@ impl TsdbFigures {
             family(Counter, name, help, [(vec![label("type", "float")], value as f64)])
         }));
         self.log(out);
+        self.exemplars(out);
         let help = "Checkpoints of the head written.";
         let checkpoints = head.checkpoints as f64;
         out.push(plain(Counter, "prometheus_tsdb_checkpoint_creations_total", help, checkpoints));
@@ -279,9 +280,81 @@ impl TsdbFigures {
         out.push(plain(Gauge, "narthex_head_memory_bytes", help, head.memory_bytes as f64));
     }
 
+    fn exemplars(&self, out: &mut Vec<Family>) {
+        let exemplars = &self.stats.exemplars;
+        let counters: [(&str, &str, u64); 2] = [
+            (
+                "prometheus_tsdb_exemplar_exemplars_appended_total",
+                "Exemplars kept.",
+                exemplars.appended,
+            ),
+            (
+                "prometheus_tsdb_exemplar_out_of_order_exemplars_total",
+                "Exemplars refused for lying below the newest of their series.",
+                exemplars.out_of_order,
+            ),
+        ];
+        out.extend(counters.map(|(name, help, value)| plain(Counter, name, help, value as f64)));
+        // COMPAT: one that lies nowhere lies at 0.
+        let oldest = exemplars.oldest_ms.unwrap_or(0) as f64 / 1000.0;
+        let gauges: [(&str, &str, f64); 4] = [
+            (
+                "prometheus_tsdb_exemplar_exemplars_in_storage",
+                "Exemplars that are kept in memory.",
+                exemplars.kept as f64,
+            ),
+            (
+                "prometheus_tsdb_exemplar_series_with_exemplars_in_storage",
+                "Series of which exemplars are kept in memory.",
+                exemplars.series as f64,
+            ),
+            (
+                "prometheus_tsdb_exemplar_max_exemplars",
+                "Exemplars that are kept at most.",
+                exemplars.max as f64,
+            ),
+            (
+                "prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds",
+                "Time of the exemplar that makes room next.",
+                oldest,
+            ),
+        ];
+        out.extend(gauges.map(|(name, help, value)| plain(Gauge, name, help, value)));
+    }
+
     /// The write-ahead log.
     fn log(&self, out: &mut Vec<Family>) {
         let log = &self.stats.head.log;
+        let sum_and_count = [("_sum", log.sync_time.as_secs_f64()), ("_count", log.syncs as f64)];
+        let line = |(suffix, value)| SampleLine { suffix, labels: Vec::new(), value };
+        out.push(Family {
+            name: "prometheus_tsdb_wal_fsync_duration_seconds".to_owned(),
+            help: "Time that syncs of the write-ahead log took.".to_owned(),
+            metric_type: MetricType::Summary,
+            samples: sum_and_count.map(line).to_vec(),
+        });
+        let help = "Number of the segment that is written to.";
+        let segment = log.segment as f64;
+        out.push(plain(Gauge, "prometheus_tsdb_wal_segment_current", help, segment));
+        let head = &self.stats.head;
+        let counters: [(&str, &str, u64); 3] = [
+            (
+                "prometheus_tsdb_checkpoint_creations_failed_total",
+                "Checkpoints of the head that could not be written.",
+                head.checkpoint_failures,
+            ),
+            (
+                "prometheus_tsdb_wal_truncations_total",
+                "Cuts of the write-ahead log: each checkpoint makes one.",
+                head.checkpoints,
+            ),
+            (
+                "prometheus_tsdb_wal_truncations_failed_total",
+                "Cuts of the write-ahead log that failed with their checkpoint.",
+                head.checkpoint_failures,
+            ),
+        ];
+        out.extend(counters.map(|(name, help, value)| plain(Counter, name, help, value as f64)));
         let counters: [(&str, &str, u64); 3] = [
             (
                 "prometheus_tsdb_wal_writes_failed_total",

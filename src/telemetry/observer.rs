@@ -29,28 +29,42 @@ impl ObserverLog {
                 counts.compaction_seconds.observe_duration(*took);
             }
             Event::Compacted { took, .. } => counts.compaction_seconds.observe_duration(*took),
-            Event::Quarantined { path, .. } if is_of_log(path) => counts.wal_corruptions.inc(),
+            Event::Quarantined { path, .. } => self.count_damage(path),
             Event::Warning(text) => {
                 counts.warnings.inc();
                 // A warning about a file begins with its path.
-                if text.split_once(": ").is_some_and(|(path, _)| is_of_log(Path::new(path))) {
-                    counts.wal_corruptions.inc();
+                if let Some((path, _)) = text.split_once(": ") {
+                    self.count_damage(Path::new(path));
                 }
             }
             Event::MaintenanceFailed { step, .. } if is_compaction(step) => {
                 counts.compactions_failed.inc();
+                if *step == "flush" {
+                    counts.truncations_failed.inc();
+                }
+            }
+            Event::Sealed { chunks, .. } => {
+                counts.chunks_created.iter().for_each(|count| count.add(*chunks as u64));
             }
             Event::MaintenanceFailed { .. } => counts.reloads_failed.inc(),
             Event::Expired { .. }
             | Event::Snapshot { .. }
-            | Event::Quarantined { .. }
-            | Event::Sealed { .. }
             | Event::DiskFull { .. }
             | Event::DiskHasRoom
             | Event::Checkpointed { .. }
             | Event::LogImported { .. }
             | Event::Exported { .. }
             | Event::Replayed { .. } => {}
+        }
+    }
+}
+
+impl ObserverLog {
+    fn count_damage(&self, path: &Path) {
+        if is_of(path, "wal") {
+            self.counts.wal_corruptions.inc();
+        } else if is_of(path, "head") {
+            self.counts.head_file_corruptions.inc();
         }
     }
 }
@@ -164,9 +178,11 @@ fn short(took: Duration) -> String {
     format_go_duration(i64::try_from(took.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// Whether a damaged part belonged to the write-ahead log.
-fn is_of_log(path: &Path) -> bool {
-    path.components().any(|part| part.as_os_str() == "wal")
+/// Whether a file lies in the directory of this name, or came from there: its ending is the same.
+fn is_of(path: &Path, directory: &str) -> bool {
+    let mut parts = path.components();
+    parts.any(|part| part.as_os_str() == directory)
+        || path.extension().is_some_and(|ending| ending == directory)
 }
 
 /// Whether a step of maintenance writes blocks.

@@ -9,7 +9,9 @@ use super::*;
 use crate::db::{BlockStats, Event, Observer, Stats};
 use crate::disk::StorageError;
 use crate::exposition::{Entry, Family, MetricType, SampleLine, TextParser};
+use crate::head::{ExemplarStats, HeadStats};
 use crate::model::{Labels, TimeRange};
+use crate::wal::LogStats;
 
 /// Types by family, values by series.
 #[derive(Debug, Default)]
@@ -209,7 +211,16 @@ fn stats() -> Stats {
         index_bytes: 100,
         chunk_bytes: 50,
     };
+    let log = LogStats {
+        segment: 17,
+        syncs: 3,
+        sync_time: Duration::from_millis(1500),
+        ..LogStats::default()
+    };
+    let exemplars = ExemplarStats { kept: 4, oldest_ms: Some(2500), ..ExemplarStats::default() };
     Stats {
+        head: HeadStats { checkpoint_failures: 2, log, ..HeadStats::default() },
+        exemplars,
         head_series: 12,
         head_range: Some(TimeRange { min_ms: 10_999, max_ms: 20_000 }),
         samples_appended: 77,
@@ -259,6 +270,13 @@ const SERVER_LINES: &[&str] = &[
     "prometheus_tsdb_compactions_failed_total 0",
     "prometheus_tsdb_retention_limit_seconds 1.296e+06",
     "prometheus_tsdb_clean_start 1",
+    "prometheus_tsdb_wal_fsync_duration_seconds_sum 1.5",
+    "prometheus_tsdb_wal_fsync_duration_seconds_count 3",
+    "prometheus_tsdb_wal_segment_current 17",
+    "prometheus_tsdb_checkpoint_creations_failed_total 2",
+    "prometheus_tsdb_exemplar_exemplars_in_storage 4",
+    "prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds 2.5",
+    "prometheus_tsdb_head_truncations_failed_total 0",
     "narthex_quarantined_files 1",
     "narthex_wal_writable 0",
     "narthex_disk_reserve_bytes 4096",

@@ -60,6 +60,8 @@ pub struct LogStats {
     pub bytes: u64,
     /// Number of segments.
     pub segments: u64,
+    /// The number in the name of the one that is written to.
+    pub segment: u64,
     /// Bytes that wait in memory for a sync.
     pub unsynced_bytes: u64,
     /// Records appended since it was opened.
@@ -71,6 +73,8 @@ pub struct LogStats {
     pub cut: Option<Damage>,
     /// Syncs that worked.
     pub syncs: u64,
+    /// Time that these took, all together.
+    pub sync_time: Duration,
     /// Syncs that failed.
     pub sync_failures: u64,
     /// Why the last of them failed.
@@ -283,6 +287,7 @@ impl Log {
         LogStats {
             bytes: state.segments.values().map(|segment| segment.bytes).sum(),
             segments: state.segments.len() as u64,
+            segment: state.segments.last_key_value().map_or(0, |(number, _)| *number),
             unsynced_bytes: state.unsynced.iter().map(|batch| batch.bytes.len() as u64).sum(),
             unwritable: state.held.clone().or_else(|| state.stats.unwritable.clone()),
             ..state.stats.clone()

@@ -50,7 +50,8 @@ pub(super) struct Takeover {
     is_served: bool,
     observer: Arc<dyn Observer>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
-    is_lock_ours: bool,
+    /// Whether nobody had left the lock's file behind.
+    is_clean_start: bool,
     state: Mutex<State>,
     tombstones: TombstoneStore,
     /// What lay there at the last look.
@@ -97,7 +98,7 @@ impl Takeover {
         observer: &Arc<dyn Observer>,
     ) -> Result<Self, StorageError> {
         let path = data.join(LOCK_FILE);
-        let is_lock_ours = !disk.exists(&path);
+        let is_clean_start = !disk.exists(&path);
         let guard = match disk.lock(&path) {
             Ok(guard) => Some(guard),
             Err(e) => match e.kind() {
@@ -130,7 +131,7 @@ impl Takeover {
             tombstones,
             observer: Arc::clone(observer),
             lock: Mutex::new(guard),
-            is_lock_ours,
+            is_clean_start,
             state: Mutex::new(state),
             names: Mutex::default(),
             list: RwLock::default(),
@@ -296,11 +297,16 @@ impl Takeover {
         }
     }
 
-    /// Lets the lock go, as Prometheus does.
+    /// Whether whoever was here before let the directory go, or nobody was.
+    pub(super) fn is_clean_start(&self) -> bool {
+        self.is_clean_start
+    }
+
+    /// Lets the lock go and removes its file, as Prometheus does.
     pub(super) fn close(&self) {
         let guard = lock(&self.lock).take();
-        if guard.is_some() && self.is_lock_ours {
-            // One that stays only makes Prometheus say that it did.
+        if guard.is_some() {
+            // One that stays only makes the next one, or Prometheus, say that it did.
             let _ = self.disk.remove_file(&self.data.join(LOCK_FILE));
         }
         drop(guard);

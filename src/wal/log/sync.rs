@@ -118,12 +118,15 @@ impl Log {
         let end = state.next_sequence;
         state.syncing = true;
         drop(state);
+        let began = self.clock.monotonic();
         let result = handle.sync();
+        let took = self.clock.monotonic().saturating_sub(began);
         let mut state = self.lock();
         state.syncing = false;
         match result {
             Ok(()) => {
                 state.stats.syncs += 1;
+                state.stats.sync_time += took;
                 state.mark_synced(end);
                 self.write_marker(&mut state);
             }
