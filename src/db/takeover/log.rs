@@ -23,7 +23,7 @@ use super::{HEAD_DIRS, lock};
 use crate::db::{Event, Shared};
 use crate::disk::StorageError;
 use crate::head::{AppendError, GroupKey, SeriesRef};
-use crate::model::{Labels, Matcher, Samples, TimeRange};
+use crate::model::{Exemplar, Labels, Matcher, Samples, TimeRange};
 use crate::prometheus::castagnoli::crc32c;
 use crate::prometheus::chunk;
 use crate::prometheus::log::{
@@ -49,7 +49,8 @@ pub struct LogImport {
     pub late: u64,
     /// Damaged places.
     pub damages: u64,
-    /// Exemplars and descriptions of metrics, which are not kept.
+    /// What is not kept: descriptions of series, of which Prometheus answers nothing either, and
+    /// exemplars where none are kept or that are too late.
     pub dropped: u64,
 }
 
@@ -91,6 +92,7 @@ impl Shared {
             groups: HashMap::new(),
             keys: Vec::new(),
             batch: Vec::new(),
+            exemplars: Vec::new(),
             overflow: Overflow::default(),
             done: LogImport::default(),
             read_to: BTreeMap::new(),
@@ -141,6 +143,7 @@ struct Import<'a> {
     groups: HashMap<(String, String), u32>,
     keys: Vec<GroupKey>,
     batch: Vec<Sample>,
+    exemplars: Vec<(u64, Exemplar)>,
     overflow: Overflow,
     done: LogImport,
     /// Where reading ended, as far as it is not remembered.
@@ -308,13 +311,36 @@ impl Import<'_> {
                     self.damaged(&StorageError::corrupt(path, end, what));
                 }
                 Entry::Tombstone { series, range } => deleted.push((series, range)),
-                Entry::Exemplar { .. } | Entry::Metadata { .. } => self.done.dropped += 1,
+                Entry::Exemplar { series, t_ms, value, labels } => {
+                    self.exemplars.push((series, Exemplar { labels, value, t_ms }));
+                }
+                Entry::Metadata { .. } => self.done.dropped += 1,
                 // What it speaks of is in a head chunk file, which is read too.
                 Entry::Mapped { .. } => {}
             }
         }
         self.commit()?;
+        self.commit_exemplars()?;
         self.delete(&deleted)
+    }
+
+    /// Commits the exemplars of a record; those that are there already are kept once.
+    fn commit_exemplars(&mut self) -> Result<(), StorageError> {
+        let head = &self.shared.head;
+        let exemplars = std::mem::take(&mut self.exemplars);
+        if exemplars.is_empty() || head.exemplar_stats().max == 0 {
+            self.done.dropped += exemplars.len() as u64;
+            return Ok(());
+        }
+        let mut appender = head.appender(&GroupKey::Embedded(String::new()));
+        for (number, exemplar) in exemplars {
+            let Some(known) = self.known.get(&number) else { continue };
+            let series = head.series(&known.labels);
+            appender.append_exemplar(series, exemplar);
+        }
+        let outcome = appender.commit()?;
+        self.done.dropped += outcome.exemplars.rejected.len() as u64;
+        Ok(())
     }
 
     fn add_series(&mut self, series: u64, labels: Labels) {

@@ -50,6 +50,19 @@ pub(super) fn tombstone(number: u64, range: TimeRange) -> Vec<u8> {
     record
 }
 
+/// A record with an exemplar that has one label.
+pub(super) fn exemplar(number: u64, t_ms: i64, value: f64, trace: &str) -> Vec<u8> {
+    let mut record = vec![4];
+    record.extend_from_slice(&number.to_be_bytes());
+    record.extend_from_slice(&t_ms.to_be_bytes());
+    record.extend_from_slice(&[0, 0]);
+    record.extend_from_slice(&value.to_be_bytes());
+    record.push(1);
+    write_str(&mut record, "trace_id");
+    write_str(&mut record, trace);
+    record
+}
+
 /// A segment of these records.
 pub(super) fn segment(records: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();

@@ -1,8 +1,9 @@
 //! The log is imported once, whole, and whatever happens meanwhile.
 
-use super::fixture::{head_chunks, samples, segment, series, tombstone, write};
+use super::fixture::{exemplar, head_chunks, samples, segment, series, tombstone, write};
 use super::*;
 use crate::disk::{Crash, Fault};
+use crate::model::SeriesExemplars;
 
 const MINUTE: i64 = 60_000;
 
@@ -99,6 +100,30 @@ fn late_samples_and_head_chunks_are_found_too() {
     assert_eq!(bench.heard("55 of them late"), 1);
     drop(db);
     assert_eq!(count(&bench.open(), TimeRange::ALL).0, 175);
+}
+
+#[test]
+fn exemplars_come_along_where_some_are_kept() {
+    let bench = Bench::new();
+    bench.clock.set_now_ms(START + 100 * MINUTE);
+    let exemplars = [exemplar(11, START, 0.5, "a"), exemplar(12, START + MINUTE, 1.5, "b")];
+    let records = [vec![known()], scrapes(0..10), exemplars.to_vec()].concat();
+    write(&*bench.disk, "wal/00000000", &segment(&records));
+    let db = bench.open();
+    assert_eq!((count(&db, TimeRange::ALL).0, db.exemplar_stats().kept), (30, 0));
+    drop(db);
+    let mut bench = Bench { disk: Arc::new(SimulatedDisk::new(6)), ..bench };
+    bench.options.exemplars_max = 10;
+    write(&*bench.disk, "wal/00000000", &segment(&records));
+    for _ in 0..2 {
+        let db = bench.open();
+        let found = db.inner.shared.head.exemplars(&[vec![]], TimeRange::ALL);
+        let first =
+            |e: &SeriesExemplars| (e.series.clone(), e.exemplars[0].t_ms, e.exemplars[0].value);
+        let found: Vec<_> = found.iter().map(first).collect();
+        assert_eq!(found, [(labels(1), START, 0.5), (labels(2), START + MINUTE, 1.5)]);
+        assert_eq!(db.exemplar_stats().kept, 2);
+    }
 }
 
 #[test]
