@@ -14,9 +14,11 @@ use tokio::sync::mpsc;
 use super::settings::Settings;
 use crate::config::{self, Config, ConfigError};
 use crate::discovery::Discovery;
+use crate::exposition::FamilyMetadata;
 use crate::http::query_log::QueryLog;
 use crate::http::{Control, DroppedTarget, Lifecycle, MetricMetadata, Service, TargetStatus};
-use crate::model::format_duration;
+use crate::model::{Labels, format_duration};
+use crate::relabel::Rule;
 use crate::scrape::Manager;
 use crate::telemetry::{DiscoveredTargets, Figures, Metrics, TsdbFigures};
 
@@ -52,7 +54,7 @@ pub(super) struct Process {
 /// Reads the configuration that the settings name.
 pub(super) fn read_config(settings: &Settings) -> Result<Config, ConfigError> {
     match &settings.config_file {
-        Some(path) => config::load(path),
+        Some(path) => config::load_with(path, settings.config_defaults()),
         None => Ok(config::embedded_default(&settings.own_address())),
     }
 }
@@ -289,20 +291,24 @@ impl Control for Process {
         pools
     }
 
-    fn metadata(&self) -> Vec<(String, MetricMetadata)> {
+    fn relabel_rules(&self, scrape_pool: &str) -> Option<Vec<Rule>> {
+        self.scraping.get()?.manager.relabel_rules(scrape_pool)
+    }
+
+    fn target_metadata(&self) -> Vec<(Labels, Vec<(String, MetricMetadata)>)> {
         let Some(scraping) = self.scraping.get() else { return Vec::new() };
-        let mut seen = BTreeSet::new();
-        for target in scraping.manager.metadata() {
-            for family in target.families {
-                let metadata = MetricMetadata {
-                    metric_type: family.metric_type.name().to_owned(),
-                    help: family.help,
-                    unit: family.unit,
-                };
-                seen.insert((family.name, metadata));
-            }
-        }
-        seen.into_iter().collect()
+        let said = |family: FamilyMetadata| {
+            let metric_type = family.metric_type.name().to_owned();
+            let metadata = MetricMetadata { metric_type, help: family.help, unit: family.unit };
+            (family.name, metadata)
+        };
+        let targets = scraping.manager.metadata().into_iter();
+        targets.map(|t| (t.labels, t.families.into_iter().map(said).collect())).collect()
+    }
+
+    fn metadata(&self) -> Vec<(String, MetricMetadata)> {
+        let all = self.target_metadata().into_iter().flat_map(|(_, families)| families);
+        all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 

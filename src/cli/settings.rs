@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::flags::Flags;
 use super::memory::memory_bytes_max;
-use crate::config::{Config, parse_bytes};
+use crate::config::{self, Config, parse_bytes};
 use crate::db;
 use crate::head::SeriesLimits;
 use crate::http;
@@ -44,9 +44,10 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 13] = [
+const ACTIVE_FEATURES: [&str; 14] = [
     "created-timestamp-zero-ingestion",
     "exemplar-storage",
+    "extra-scrape-metrics",
     // Always on: histograms, start timestamps, metadata are stored whoever sends them.
     "histograms-st-encoding",
     "metadata-wal-records",
@@ -61,11 +62,10 @@ const ACTIVE_FEATURES: [&str; 13] = [
     "promql-extended-range-selectors",
     "use-start-timestamps",
 ];
-const IDLE_FEATURES: [&str; 13] = [
+const IDLE_FEATURES: [&str; 12] = [
     "auto-reload-config",
     "concurrent-rule-eval",
     "delayed-compaction",
-    "extra-scrape-metrics",
     "fast-startup",
     "memory-snapshot-on-shutdown",
     "old-ui",
@@ -122,6 +122,15 @@ impl Settings {
         match host {
             "" | "0.0.0.0" | "[::]" => format!("localhost:{port}"),
             _ => format!("{host}:{port}"),
+        }
+    }
+
+    /// What configurations say where they leave it open.
+    pub fn config_defaults(&self) -> config::Defaults {
+        config::Defaults {
+            extra_scrape_metrics: self.has_feature("extra-scrape-metrics"),
+            protobuf_first: self.has_feature("st-storage")
+                || self.has_feature("created-timestamp-zero-ingestion"),
         }
     }
 

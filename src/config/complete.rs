@@ -4,6 +4,7 @@
 use super::discovery::is_glob;
 use super::environment;
 use super::error::Complaint;
+use super::load::Defaults;
 use super::record::{Record, Value};
 use super::scrape::ScrapeProtocol;
 use super::sections::{check_protocol, check_protocols, escaping_scheme};
@@ -39,6 +40,22 @@ pub(super) fn complete(config: &mut Record) -> Result<Vec<String>, Complaint> {
     let warnings = expand_labels(&mut global);
     config.set("global", Value::Record(Box::new(global)));
     Ok(warnings)
+}
+
+/// Fills in what the flags of the process make the default.
+pub(super) fn set_defaults(config: &mut Record, defaults: Defaults) {
+    let mut global = match config.value("global") {
+        Value::Record(global) => (**global).clone(),
+        _ => unreachable!("BUG: global is a section"),
+    };
+    if defaults.extra_scrape_metrics && !global.is_set_at_all("extra_scrape_metrics") {
+        global.set("extra_scrape_metrics", Value::Bool(true));
+    }
+    if defaults.protobuf_first && matches!(global.value("scrape_protocols"), Value::Texts(None)) {
+        let names = PROTOBUF_FIRST.iter().map(|protocol| protocol.as_str().to_owned());
+        global.set("scrape_protocols", Value::Texts(Some(names.collect())));
+    }
+    config.set("global", Value::Record(Box::new(global)));
 }
 
 /// The first record whose name an earlier one has; empty names do not count.

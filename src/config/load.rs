@@ -45,18 +45,32 @@ impl Config {
     }
 }
 
+/// What `global` says where the file leaves it open, beyond the usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// `extra_scrape_metrics` is on.
+    pub extra_scrape_metrics: bool,
+    /// Targets are asked for protobuf first.
+    pub protobuf_first: bool,
+}
+
 /// Reads the file at `path`; paths in it are relative to its folder.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    load_with(path, Defaults::default())
+}
+
+/// [`load`] with other defaults.
+pub fn load_with(path: &Path, defaults: Defaults) -> Result<Config, ConfigError> {
     let name = path.display().to_string();
     let text = read(path, &name)?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    build(&text, &name, &folder)
+    build(&text, &name, &folder, defaults)
 }
 
 /// Reads `text` as if it stood in `file`.
 pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
     let folder = Path::new(file).parent().unwrap_or(Path::new("")).to_owned();
-    build(text, file, &folder)
+    build(text, file, &folder, Defaults::default())
 }
 
 /// Reads a file of target groups, as file discovery does: YAML or JSON, a list of mappings with
@@ -89,12 +103,13 @@ fn read(path: &Path, name: &str) -> Result<String, ConfigError> {
     })
 }
 
-fn build(text: &str, file: &str, folder: &Path) -> Result<Config, ConfigError> {
+fn build(text: &str, file: &str, folder: &Path, defaults: Defaults) -> Result<Config, ConfigError> {
     let in_file = |complaint: Complaint| complaint.in_file(file);
     let mut config = match yaml::parse(text).map_err(in_file)? {
         Some(node) => decode::section(&node, &CONFIG).map_err(in_file)?,
         None => Record::filled(&CONFIG),
     };
+    complete::set_defaults(&mut config, defaults);
     let warnings = complete::complete(&mut config).map_err(in_file)?;
     join_paths(&mut config, folder);
     let yaml = render::render(&config);

@@ -41,7 +41,9 @@ pub use http_options::{
     Authorization, BasicAuth, HttpClientConfig, HttpHeader, JwtAssertion, OAuth2, ProxyOptions,
     SecretSource, TlsOptions,
 };
-pub use load::{Config, embedded_default, load, matching_files, parse, parse_targets};
+pub use load::{
+    Config, Defaults, embedded_default, load, load_with, matching_files, parse, parse_targets,
+};
 pub use scrape::{ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;
 pub use storage::StorageConfig;

@@ -16,7 +16,7 @@ use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::api::query::{Form, Job};
-use super::api::{admin, exemplars, query, series, status, syntax, targets, write};
+use super::api::{admin, exemplars, query, series, status, syntax, target_pages, targets, write};
 use super::params::Params;
 use super::query_log::Origin;
 use super::reply::{self, ApiError, ErrorKind};
@@ -48,6 +48,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/metadata", json(|s, p, k, _| targets::metadata(s, p, k)))
         .route("/targets", json(|s, p, k, _| targets::targets(s, p, k)))
         .route("/scrape_pools", json(|s, _, k, _| targets::scrape_pools(s, k)))
+        .route("/targets/metadata", json(|s, p, k, _| target_pages::metadata(s, p, k)))
+        .route("/targets/relabel_steps", json(|s, p, k, _| target_pages::relabel_steps(s, p, k)))
         .route("/status/buildinfo", json(|_, _, k, _| status::build_info(k)))
         .route("/status/runtimeinfo", json(|s, _, k, _| status::runtime_info(s, k)))
         .route("/status/config", json(|s, _, k, _| status::config(s, k)))

@@ -11,9 +11,11 @@ use tokio::sync::Semaphore;
 use super::api::targets::{DroppedTarget, MetricMetadata, TargetStatus};
 use super::query_log::{ActiveQueries, QueryLog};
 use crate::db::Database;
+use crate::model::Labels;
 use crate::promql::engine::Engine;
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
+use crate::relabel::Rule;
 use crate::remote::KnownSeries;
 use crate::select::Cancellation;
 use crate::telemetry::Metrics;
@@ -76,6 +78,10 @@ pub trait Control: Send + Sync + fmt::Debug {
     fn dropped_targets(&self) -> (Vec<DroppedTarget>, Vec<(String, usize)>);
     /// The names of all jobs, and of those that cannot run the reason.
     fn scrape_pools(&self) -> Vec<(String, Option<String>)>;
+    /// The relabelling rules of a job's targets; `None`: there is no such job.
+    fn relabel_rules(&self, scrape_pool: &str) -> Option<Vec<Rule>>;
+    /// Labels of each target that is scraped, and what it says of its metrics.
+    fn target_metadata(&self) -> Vec<(Labels, Vec<(String, MetricMetadata)>)>;
     /// Metadata of all targets: metric name, and what is said of it.
     fn metadata(&self) -> Vec<(String, MetricMetadata)>;
 }

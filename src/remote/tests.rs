@@ -70,7 +70,7 @@ fn series_of_several_sources_come_to_their_own_in_any_order() {
         format!(r#"{{__name__="down", job="a"}} [({T}, 4.0)]"#),
         format!(r#"{{__name__="up", job="a"}} [({T}, 1.0), ({}, 2.0), ({}, 5.0)]"#, T + 1, T + 2),
         format!(r#"{{__name__="up", job="b"}} [({T}, 3.0)]"#),
-        format!(r#"{{__name__="ö", λ="ö"}} [({T}, 6.0)]"#),
+        format!(r#"{{__name__="ö", "λ"="ö"}} [({T}, 6.0)]"#),
     ];
     assert_eq!(stored(&database), expected);
     let mut again = Vec::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::failure_log::FailureLogs;
 use super::metrics::Metrics;
 use super::pool::Pool;
 use super::schedule::fnv64;
@@ -17,6 +18,7 @@ use crate::discovery::TargetSets;
 use crate::exposition::Family;
 use crate::http_client::BufferPool;
 use crate::model::Labels;
+use crate::relabel::Rule;
 
 /// Least time between two synchronisations with discovery. COMPAT: Prometheus's.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
@@ -61,6 +63,7 @@ impl Manager {
             shared: Arc::new(Shared {
                 sink,
                 features,
+                failures: FailureLogs::default(),
                 buffers: BufferPool::new(),
                 processors: tokio::sync::Semaphore::new(processors),
                 metrics: Metrics::new(),
@@ -86,6 +89,7 @@ impl Manager {
         let state = &mut *state;
         let Some(alive) = state.alive.clone() else { return };
         state.failed.clear();
+        self.shared.failures.reopen();
         let mut before = std::mem::take(&mut state.pools);
         for config in configs {
             let job = config.job_name.clone();
@@ -209,6 +213,11 @@ impl Manager {
         self.state().failed.clone()
     }
 
+    /// The relabelling rules of a job's targets; `None`: there is no such job.
+    pub fn relabel_rules(&self, job: &str) -> Option<Vec<Rule>> {
+        self.state().pools.get(job).map(Pool::relabel_rules)
+    }
+
     /// HELP and TYPE of what each target serves.
     pub fn metadata(&self) -> Vec<TargetMetadata> {
         self.state().pools.values().flat_map(Pool::metadata).collect()
@@ -216,6 +225,9 @@ impl Manager {
 
     /// What scraping counts about itself, for `/metrics`.
     pub fn families(&self) -> Vec<Family> {
+        for (job, pool) in &self.state().pools {
+            pool.measure(job, &self.shared.metrics.jobs);
+        }
         self.shared.metrics.registry.gather()
     }
 

@@ -7,6 +7,7 @@ use crate::telemetry::{Counter, CounterVec, GaugeVec, Registry, SummaryVec};
 pub(super) struct Metrics {
     pub(super) registry: Registry,
     pub(super) exceeded: Exceeded,
+    pub(super) jobs: JobGauges,
     pub(super) exemplars_out_of_order: Counter,
     pub(super) out_of_order: Counter,
     pub(super) duplicates: Counter,
@@ -23,6 +24,34 @@ pub(super) struct Metrics {
     pub(super) targets: GaugeVec,
     /// By the interval that was asked for.
     pub(super) interval_seconds: SummaryVec,
+}
+
+/// What is told of each job when metrics are asked for.
+#[derive(Debug)]
+pub(super) struct JobGauges {
+    pub(super) metadata_entries: GaugeVec,
+    pub(super) metadata_bytes: GaugeVec,
+    pub(super) target_limit: GaugeVec,
+}
+
+impl JobGauges {
+    fn new(registry: &Registry) -> Self {
+        let gauge = |name, help| registry.gauge_vec(name, help, &["scrape_job"]);
+        Self {
+            metadata_entries: gauge(
+                "prometheus_target_metadata_cache_entries",
+                "Families of which the pages of a job's targets say something.",
+            ),
+            metadata_bytes: gauge(
+                "prometheus_target_metadata_cache_bytes",
+                "Bytes of what they say.",
+            ),
+            target_limit: gauge(
+                "prometheus_target_scrape_pool_target_limit",
+                "Targets that a job may have; 0 for any number.",
+            ),
+        }
+    }
 }
 
 /// Limits of jobs that were reached.
@@ -67,6 +96,7 @@ impl Metrics {
         let registry = Registry::new();
         Self {
             exceeded: Exceeded::new(&registry),
+            jobs: JobGauges::new(&registry),
             exemplars_out_of_order: registry.counter(
                 "prometheus_target_scrapes_exemplar_out_of_order_total",
                 "Exemplars dropped because their series has later ones.",
@@ -124,5 +154,8 @@ impl Metrics {
         self.syncs.remove(&[job]);
         self.syncs_failed.remove(&[job]);
         self.targets.remove(&[job]);
+        self.jobs.metadata_entries.remove(&[job]);
+        self.jobs.metadata_bytes.remove(&[job]);
+        self.jobs.target_limit.remove(&[job]);
     }
 }

@@ -5,6 +5,7 @@
 //! ([`crate::http_client`]) and hands it to [`ingest`], which writes to a [`Sink`].
 
 pub mod accept;
+mod failure_log;
 pub mod ingest;
 mod manager;
 mod metrics;

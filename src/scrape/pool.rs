@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use tokio::sync::mpsc;
 
 use super::ingest::Ingest;
+use super::metrics::JobGauges;
 use super::scrape_loop::{Handle, Shared, Start};
 use super::status::{DroppedTarget, LastScrape, TargetMetadata, TargetStatus};
 use super::target::{Target, discovered_labels};
@@ -16,6 +17,7 @@ use crate::discovery::TargetGroup;
 use crate::exposition::ShapePool;
 use crate::http_client::{Client, ClientError};
 use crate::model::Labels;
+use crate::relabel::Rule;
 
 type TargetId = (Labels, Arc<str>);
 
@@ -212,6 +214,25 @@ impl Pool {
                 timeout_ms: active.target.timeout_ms,
             }
         })
+    }
+
+    /// Sets the gauges of the job.
+    pub(super) fn measure(&self, job: &str, gauges: &JobGauges) {
+        let (mut entries, mut bytes) = (0, 0);
+        for active in self.active.values() {
+            let last = active.handle.last.lock().unwrap_or_else(PoisonError::into_inner);
+            for family in last.metadata.iter().chain(&last.lingering) {
+                entries += 1;
+                bytes += family.help.len() + family.unit.len() + family.metric_type.name().len();
+            }
+        }
+        gauges.metadata_entries.with(&[job]).set(entries as f64);
+        gauges.metadata_bytes.with(&[job]).set(bytes as f64);
+        gauges.target_limit.with(&[job]).set(self.config.target_limit as f64);
+    }
+
+    pub(super) fn relabel_rules(&self) -> Vec<Rule> {
+        self.config.relabel_configs.clone()
     }
 
     pub(super) fn dropped(&self) -> impl Iterator<Item = DroppedTarget> {

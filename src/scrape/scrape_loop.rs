@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::accept::{accept_header, check_content_type};
+use super::failure_log::FailureLogs;
 use super::ingest::{Ingest, IngestError, IngestOptions, Ingested, PageBytes, Report};
 use super::manager::Features;
 use super::metrics::Metrics;
@@ -42,6 +43,7 @@ pub const BODY_BYTES_MAX: u64 = 64 << 20;
 pub(super) struct Shared {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) features: Features,
+    pub(super) failures: FailureLogs,
     pub(super) buffers: BufferPool,
     /// As many pages are parsed and stored at a time as there are processors.
     pub(super) processors: tokio::sync::Semaphore,
@@ -271,6 +273,13 @@ impl Scraper {
             Ok((page, _)) => page.body.len() as f64,
             Err(failure) => failure.body_bytes,
         };
+        if let Err(failure) = &fetched
+            && failure.is_logged
+        {
+            let (config, target) = (&self.config, &self.target.url);
+            let (path, job) = (&config.scrape_failure_log_file, &config.job_name);
+            unhurried(|| self.shared.failures.write(path, job, target, &failure.text));
+        }
         let timeout_seconds = self.target.timeout_ms as f64 / 1000.0;
         let report = || Report {
             duration_seconds: began.elapsed().as_secs_f64(),
@@ -289,15 +298,16 @@ impl Scraper {
             last.forced_error.clone()
         };
         if let Some(error) = forced {
-            return Err(Failure { text: error.to_string(), body_bytes: 0.0 });
+            return Err(Failure { text: error.to_string(), body_bytes: 0.0, is_logged: false });
         }
-        let failure = |text: String| Failure { text, body_bytes: 0.0 };
+        let failure = |text: String| Failure { text, body_bytes: 0.0, is_logged: true };
         let request = self.request.as_ref().map_err(|error| failure(error.clone()))?;
         let fetched = self.connection.fetch(&self.client, request, &self.shared.buffers).await;
         let page = fetched.map_err(|error| {
             let is_too_large = matches!(error, FetchError::BodyTooLarge { .. });
             self.shared.metrics.exceeded.body_size_limit.add(u64::from(is_too_large));
-            Failure { text: error.to_string(), body_bytes: if is_too_large { -1.0 } else { 0.0 } }
+            let body_bytes = if is_too_large { -1.0 } else { 0.0 };
+            Failure { body_bytes, ..failure(error.to_string()) }
         })?;
         if page.body.is_empty() {
             // COMPAT: an empty page is a good one of any type.
@@ -307,7 +317,8 @@ impl Scraper {
         match check_content_type(&page.content_type, fallback) {
             Ok(format) => Ok((page, format)),
             Err(error) => {
-                Err(Failure { text: error.to_string(), body_bytes: page.body.len() as f64 })
+                let body_bytes = page.body.len() as f64;
+                Err(Failure { text: error.to_string(), body_bytes, is_logged: false })
             }
         }
     }
@@ -401,6 +412,8 @@ impl Scraper {
 struct Failure {
     text: String,
     body_bytes: f64,
+    /// Whether it belongs into the job's log of failed scrapes.
+    is_logged: bool,
 }
 
 /// Runs work that computes or waits for the disk without holding up the other tasks of this

@@ -9,6 +9,7 @@ pub(super) mod query;
 pub(super) mod series;
 pub(super) mod status;
 pub(super) mod syntax;
+pub(super) mod target_pages;
 pub(super) mod targets;
 pub(super) mod write;
 

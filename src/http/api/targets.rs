@@ -80,8 +80,9 @@ pub(in crate::http) fn targets(
     let (active, dropped) = match state.as_str() {
         "active" => (true, false),
         "dropped" => (false, true),
-        // COMPAT: anything else asks for both.
-        _ => (true, true),
+        "" | "any" => (true, true),
+        // COMPAT: anything else asks for none.
+        _ => (false, false),
     };
     let pool = params.text("scrapePool");
     let wanted = |name: &str| pool.is_empty() || pool == name;
@@ -91,11 +92,8 @@ pub(in crate::http) fn targets(
         let targets = targets.iter().filter(|target| wanted(&target.scrape_pool));
         list(sink, targets, push_target)?;
         sink.buffer().extend_from_slice(b",\"droppedTargets\":");
-        let (targets, counts) = if dropped {
-            service.control.dropped_targets()
-        } else {
-            (Vec::new(), service.control.dropped_targets().1)
-        };
+        let (targets, counts) =
+            if dropped { service.control.dropped_targets() } else { Default::default() };
         let targets = targets.iter().filter(|target| wanted(&target.scrape_pool));
         list(sink, targets, |out, target| {
             out.extend_from_slice(b"{\"discoveredLabels\":");
@@ -104,8 +102,13 @@ pub(in crate::http) fn targets(
             out.push(b'}');
         })?;
         let out = sink.buffer();
+        if !dropped {
+            // COMPAT: who did not ask for dropped targets is told nothing of them.
+            out.extend_from_slice(b",\"droppedTargetCounts\":null}");
+            return Ok(());
+        }
         out.extend_from_slice(b",\"droppedTargetCounts\":{");
-        for (i, (name, count)) in counts.iter().filter(|(name, _)| wanted(name)).enumerate() {
+        for (i, (name, count)) in counts.iter().enumerate() {
             if i > 0 {
                 out.push(b',');
             }
@@ -184,8 +187,8 @@ pub(in crate::http) fn metadata(
     params: &Params,
     sink: &mut Sink,
 ) -> Result<(), ApiError> {
-    let limit = params.limit("limit")?;
-    let limit_per_metric = params.limit("limit_per_metric")?;
+    let limit = super::target_pages::limit(params, "limit")?.unwrap_or(usize::MAX);
+    let limit_per_metric = super::target_pages::limit(params, "limit_per_metric")?.unwrap_or(0);
     let wanted = params.text("metric");
     let mut by_metric: BTreeMap<String, Vec<MetricMetadata>> = BTreeMap::new();
     // What was pushed comes after what targets say of themselves.
@@ -198,7 +201,7 @@ pub(in crate::http) fn metadata(
         if !wanted.is_empty() && metric != wanted {
             continue;
         }
-        if limit > 0 && by_metric.len() >= limit && !by_metric.contains_key(&metric) {
+        if by_metric.len() >= limit && !by_metric.contains_key(&metric) {
             continue;
         }
         let known = by_metric.entry(metric).or_default();
