@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 
 use super::settings::Settings;
 use crate::config::{self, Config, ConfigError};
+use crate::db::ResultCacheStats;
 use crate::discovery::Discovery;
-use crate::exposition::FamilyMetadata;
+use crate::exposition::{Family, FamilyMetadata, MetricType, SampleLine};
 use crate::http::query_log::QueryLog;
 use crate::http::{Control, DroppedTarget, Lifecycle, MetricMetadata, Service, TargetStatus};
 use crate::model::{Labels, format_duration};
@@ -184,8 +185,11 @@ impl Process {
             }),
             ..Figures::default()
         };
+        if let Some(cache) = service.as_ref().and_then(|service| service.result_cache_stats()) {
+            figures.families = result_cache_families(cache);
+        }
         if let Some(scraping) = self.scraping.get() {
-            figures.families = scraping.manager.families();
+            figures.families.extend(scraping.manager.families());
             figures.families.extend(scraping.discovery.families());
             let sets = scraping.discovery.subscribe();
             let sets = Arc::clone(&sets.borrow());
@@ -310,6 +314,36 @@ impl Control for Process {
         let all = self.target_metadata().into_iter().flat_map(|(_, families)| families);
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
+}
+
+/// What the cache of results did.
+fn result_cache_families(cache: ResultCacheStats) -> Vec<Family> {
+    let family = |name: &str, help: &str, metric_type, value: u64| Family {
+        name: name.to_owned(),
+        help: help.to_owned(),
+        metric_type,
+        samples: vec![SampleLine { suffix: "", labels: Vec::new(), value: value as f64 }],
+    };
+    vec![
+        family(
+            "narthex_result_cache_bytes",
+            "Memory of the results of range queries that are kept.",
+            MetricType::Gauge,
+            cache.bytes,
+        ),
+        family(
+            "narthex_result_cache_steps_taken_total",
+            "Steps of range queries that were taken from results kept.",
+            MetricType::Counter,
+            cache.steps_taken,
+        ),
+        family(
+            "narthex_result_cache_steps_evaluated_total",
+            "Steps of range queries that could be kept and had to be evaluated.",
+            MetricType::Counter,
+            cache.steps_evaluated,
+        ),
+    ]
 }
 
 /// COMPAT: the limits as Prometheus lists them.

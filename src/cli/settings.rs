@@ -152,6 +152,7 @@ impl Settings {
             remote_write: flags.is_on("web.enable-remote-write-receiver"),
             cors_origin: Regex::new(flags.text("web.cors.origin")).ok(),
             queries_max: at_least_one(flags.uint("query.max-concurrency")),
+            result_cache_bytes: self.bytes("query.result-cache-size"),
             connections_max: at_least_one(flags.uint("web.max-connections")),
             read_timeout: duration(flags.duration_ms("web.read-timeout")),
             parse: ParseOptions {

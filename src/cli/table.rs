@@ -226,6 +226,13 @@ pub(super) const FLAGS: &[Flag] = &[
          takes a quarter of the memory that the process may use.",
     ),
     active(
+        "query.result-cache-size",
+        Kind::Bytes,
+        "0B",
+        "Memory for results of range queries, of which steps whose data has not changed are used \
+         again; 0 keeps none.",
+    ),
+    active(
         "enable-feature",
         Kind::Texts,
         "",

@@ -97,6 +97,8 @@ impl Shared {
                 .and_then(|ids| self.head.delete(&ids, range));
             result = result.and(done);
         }
+        // After an error too: a part may be deleted.
+        self.head.changes().note(range.min_ms);
         result
     }
 

@@ -105,6 +105,7 @@ impl Shared {
         }
         let still = self.moving_lock();
         self.blocks.drop_blocks(gone);
+        self.head.changes().note(i64::MIN);
         drop(still);
         for ulid in gone {
             self.options.observer.event(&Event::Expired { block: ulid.to_string(), for_size });

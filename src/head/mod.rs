@@ -14,6 +14,7 @@
 
 mod append;
 mod capture;
+mod changes;
 mod checkpoint;
 pub mod column;
 mod deletion;
@@ -62,6 +63,7 @@ use crate::wal::{Log, Syncer};
 
 pub use append::Appender;
 pub use capture::Captured;
+pub use changes::{Changes, Version};
 pub use index::HeadIndex;
 pub use limits::{Limit, LimitReached, SeriesLimits};
 pub use notes::{ExemplarOutcome, ExemplarStats};
@@ -217,6 +219,7 @@ pub struct Head {
     maintenance: Mutex<Maintenance>,
     /// Keeps everyone from what is not replayed yet.
     gate: Gate,
+    changes: Changes,
     is_closed: AtomicBool,
 }
 
@@ -247,6 +250,12 @@ impl Head {
     /// How far below the newest time late samples are taken; 0: not at all.
     pub fn out_of_order_window_ms(&self) -> i64 {
         self.bounds.late_window_ms.load(Ordering::Acquire)
+    }
+
+    /// Since when data has changed: commits and deletions are noted here, and by the owner what
+    /// else changes what readers see.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// The series with these labels, if the head has it.

@@ -137,6 +137,7 @@ impl Head {
             },
             counters: Counters::default(),
             limit_counts: LimitCounts::default(),
+            changes: super::Changes::default(),
             deletions: RwLock::new(Deletions::default()),
             exemplars: Mutex::new(exemplars),
             metadata: Mutex::default(),

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::api::targets::{DroppedTarget, MetricMetadata, TargetStatus};
 use super::query_log::{ActiveQueries, QueryLog};
-use crate::db::Database;
+use crate::db::{Database, ResultCache, ResultCacheStats};
 use crate::model::Labels;
 use crate::promql::engine::Engine;
 use crate::promql::parse::ParseOptions;
@@ -36,6 +36,8 @@ pub struct Settings {
     pub cors_origin: Option<Regex>,
     /// `--query.max-concurrency`
     pub queries_max: usize,
+    /// `--query.result-cache-size`; 0: no cache.
+    pub result_cache_bytes: u64,
     /// `--web.max-connections`
     pub connections_max: usize,
     /// `--web.read-timeout`
@@ -95,6 +97,8 @@ pub struct Service {
     queries: Arc<Semaphore>,
     /// Places for queries that are tried while those are taken.
     attempts: Arc<Semaphore>,
+    /// Results of range queries that are kept.
+    results: Option<ResultCache>,
     /// Ends whatever runs when the process stops.
     stop: Cancellation,
     /// What pushes have named so far.
@@ -114,6 +118,8 @@ impl Service {
             database: OnceLock::new(),
             engine: RwLock::new(Arc::new(engine)),
             state: AtomicU8::new(0),
+            results: (settings.result_cache_bytes > 0)
+                .then(|| ResultCache::new(settings.result_cache_bytes)),
             stop: Cancellation::new(),
             attempts: Arc::new(Semaphore::new(ATTEMPTS_MAX)),
             queries: Arc::new(Semaphore::new(settings.queries_max)),
@@ -141,6 +147,16 @@ impl Service {
     /// its memory is counted.
     pub(super) fn cancellation(&self, deadline: Instant) -> Cancellation {
         Cancellation::at(deadline).under(&self.stop).within(self.engine().account())
+    }
+
+    /// Results that are kept, if any are.
+    pub(super) fn results(&self) -> Option<&ResultCache> {
+        self.results.as_ref()
+    }
+
+    /// What the cache of results did, if there is one.
+    pub fn result_cache_stats(&self) -> Option<ResultCacheStats> {
+        self.results.as_ref().map(ResultCache::stats)
     }
 
     /// Ends all work that reads.

@@ -20,6 +20,7 @@ mod prepare;
 pub mod pretty;
 pub mod print;
 pub mod quote;
+pub mod reuse;
 pub mod script;
 mod stream;
 pub mod windows;

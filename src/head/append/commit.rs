@@ -303,6 +303,7 @@ impl<'a> Commit<'a> {
         self.apply(groups, items);
         if let (Some(min_ms), Some(max_ms)) = (self.counts.min_ms, self.counts.max_ms) {
             self.head.saw(min_ms, max_ms);
+            self.head.changes.note(min_ms);
         }
         Ok(())
     }

@@ -104,6 +104,13 @@ impl Job {
             Form::Instant => {
                 engine.instant(source, query, task.range.start_ms, options, cancellation)
             }
+            // Statistics are those of the whole.
+            Form::Range if self.params.text("stats").is_empty() => match service.results() {
+                Some(cache) => {
+                    cache.range(source, &engine, query, task.range, options, cancellation)
+                }
+                None => engine.range(source, query, task.range, options, cancellation),
+            },
             Form::Range => engine.range(source, query, task.range, options, cancellation),
         };
         if is_attempt && matches!(result, Err(QueryError::TimedOut)) {
