@@ -157,7 +157,7 @@ proptest! {
 fn a_dashboard_that_moves_on_evaluates_what_is_new() {
     let mut bench = Bench::new();
     bench.take(&Step::Rows(120));
-    let text = "sum by (i) (rate(m[5m]))";
+    let text = "sum by (i) (avg_over_time(m[5m]))";
     let asked = |bench: &Bench| {
         let ast = parse(text, &ParseOptions::default()).unwrap();
         let (query, options) = (Query { text, ast: &ast }, QueryOptions::default());
