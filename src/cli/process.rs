@@ -181,7 +181,6 @@ impl Process {
                 retention_ms: retention.time_ms,
                 retention_bytes: retention.bytes,
                 retention_percentage: retention.percentage,
-                ..TsdbFigures::default()
             }),
             ..Figures::default()
         };
