@@ -180,6 +180,7 @@ impl Settings {
             subquery_step_ms: config.global.evaluation_interval_ms,
             delayed_name_removal: self.has_feature("promql-delayed-name-removal"),
             use_start_timestamps: self.has_feature("use-start-timestamps"),
+            type_and_unit_labels: self.has_feature("type-and-unit-labels"),
         })
     }
 

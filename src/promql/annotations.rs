@@ -78,6 +78,29 @@ impl Annotations {
         self.add(Level::Info, text, Some(span), Some(detail));
     }
 
+    /// Metric `name` does not look like a counter: by its name, or by its type where that is a
+    /// label.
+    pub fn no_counter(&mut self, span: Span, name: &str, metric_type: Option<&str>) {
+        let name = quote(name);
+        match metric_type {
+            Some(metric_type) => self.info(
+                span,
+                format_args!(
+                    "metric might not be a counter, __type__ label is not set to \"counter\" or \
+                     \"histogram\", got {}: {name}",
+                    quote(metric_type)
+                ),
+            ),
+            None => self.info(
+                span,
+                format_args!(
+                    "metric might not be a counter, name does not end in \
+                     _total/_sum/_count/_bucket: {name}"
+                ),
+            ),
+        }
+    }
+
     /// A quantile outside of [0, 1].
     pub fn invalid_quantile(&mut self, span: Span, quantile: f64) {
         self.warn(

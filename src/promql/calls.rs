@@ -256,15 +256,8 @@ impl Evaluator<'_> {
             Expr::Subquery { .. } => Span::default(),
             _ => self.ast.node(unwrap_parens(self.ast, args[0])).span,
         };
-        for name in observed.no_counters.into_iter().flatten() {
-            self.annotations.get_mut().info(
-                span,
-                format_args!(
-                    "metric might not be a counter, name does not end in \
-                     _total/_sum/_count/_bucket: {}",
-                    quote(&name)
-                ),
-            );
+        for (name, metric_type) in observed.no_counters.into_iter().flatten() {
+            self.annotations.get_mut().no_counter(span, &name, metric_type.as_deref());
         }
         self.report_notes(span, observed.notes);
         if let (Some(filled), Some(PreparedWindow { scalars, .. })) =

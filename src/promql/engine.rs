@@ -44,6 +44,9 @@ pub struct EngineOptions {
     /// Let `rate`, `increase`, `irate` and `resets` look at when counters began to count, and
     /// `start_timestamp` tell it.
     pub use_start_timestamps: bool,
+    /// Series carry the metric's type as a label: it, and not the name, tells whether `rate` and
+    /// `increase` are given a counter.
+    pub type_and_unit_labels: bool,
 }
 
 impl Default for EngineOptions {
@@ -58,6 +61,7 @@ impl Default for EngineOptions {
             subquery_step_ms: 60 * 1000,
             delayed_name_removal: false,
             use_start_timestamps: false,
+            type_and_unit_labels: false,
         }
     }
 }

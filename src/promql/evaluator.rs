@@ -31,6 +31,8 @@ pub(super) struct Evaluator<'a> {
     pub delayed_name_removal: bool,
     /// Whether functions of counters look at when counters began.
     pub use_start_timestamps: bool,
+    /// Whether a metric's type is a label of its series.
+    pub type_and_unit_labels: bool,
     /// What was selected so far: equal selectors over equal times share a selection.
     selections: Vec<Selection>,
     results: Vec<Option<Kept>>,
@@ -75,6 +77,7 @@ impl<'a> Evaluator<'a> {
             lookback_ms,
             delayed_name_removal: options.delayed_name_removal,
             use_start_timestamps: options.use_start_timestamps,
+            type_and_unit_labels: options.type_and_unit_labels,
             selections: Vec::new(),
             results: ast.nodes.iter().map(|_| None).collect(),
             taken: (0, 0),

@@ -59,8 +59,9 @@ pub(super) struct PreparedWindow {
 
 impl Observed {
     /// What function `name` has to know of its windows.
-    fn asked_by(name: &str, grid: Grid) -> Self {
+    fn asked_by(name: &str, grid: Grid, typed: bool) -> Self {
         Self {
+            typed,
             no_counters: matches!(name, "rate" | "increase").then(BTreeSet::new),
             filled: matches!(name, "quantile_over_time" | "double_exponential_smoothing")
                 .then(|| Bitmap::none(grid.steps)),
@@ -179,7 +180,7 @@ impl Evaluator<'_> {
             drops_name: !keeps_name(name),
             one_name,
             stats_only,
-            observed: Observed::asked_by(name, grid),
+            observed: Observed::asked_by(name, grid, self.type_and_unit_labels),
         }))
     }
 

@@ -120,8 +120,11 @@ pub(super) struct Stream<'a> {
 /// What is asked of a reading besides its columns.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
-    /// Names of metrics with results that do not look like counters, where asked for.
-    pub no_counters: Option<BTreeSet<String>>,
+    /// Names of metrics with results that do not look like counters, where asked for; and their
+    /// types, where those are labels.
+    pub no_counters: Option<BTreeSet<(String, Option<String>)>>,
+    /// Types are labels.
+    pub typed: bool,
     /// Steps at which a window held a sample, where asked for.
     pub filled: Option<Bitmap>,
     /// Labels that series have once their names have gone, and where they have values then; where
@@ -138,13 +141,19 @@ impl Observed {
         if column.valid.is_none() {
             return;
         }
-        if let Some(names) = &mut self.no_counters {
+        if let Some(metrics) = &mut self.no_counters {
             let name = labels.metric_name();
-            let looks_like_one =
-                ["_total", "_sum", "_count", "_bucket"].iter().any(|end| name.ends_with(end));
+            let metric_type = self.typed.then(|| labels.get("__type__").unwrap_or(""));
+            let looks_like_one = match metric_type {
+                Some(metric_type) => matches!(metric_type, "counter" | "histogram"),
+                None => ["_total", "_sum", "_count", "_bucket"].iter().any(|s| name.ends_with(s)),
+            };
             let has_floats = !column.has_histograms() || column.iter().next().is_some();
-            if !name.is_empty() && !looks_like_one && has_floats && !names.contains(name) {
-                names.insert(name.to_owned());
+            if !name.is_empty() && !looks_like_one && has_floats {
+                let metric = (name.to_owned(), metric_type.map(str::to_owned));
+                if !metrics.contains(&metric) {
+                    metrics.insert(metric);
+                }
             }
         }
         if let Some(filled) = &mut self.filled {

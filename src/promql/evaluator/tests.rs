@@ -401,6 +401,15 @@ fn annotations_have_positions() {
         ["PromQL info: metric might not be a counter, name does not end in \
          _total/_sum/_count/_bucket: \"gauge\" (1:10)"]
     );
+    let options = EngineOptions { type_and_unit_labels: true, ..EngineOptions::default() };
+    let result = instant_with(&Engine::new(options), &store, "rate(gauge[1m])", 10).unwrap();
+    assert_eq!(
+        result.infos,
+        [
+            "PromQL info: metric might not be a counter, __type__ label is not set to \"counter\" or \
+          \"histogram\", got \"\": \"gauge\" (1:6)"
+        ]
+    );
     let result = instant(&store, "quantile(2, requests_total)", 10).unwrap();
     assert_eq!(
         result.warnings,

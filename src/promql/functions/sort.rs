@@ -1,6 +1,9 @@
 //! Order of an instant result: `sort`, `sort_desc`, `sort_by_label`, `sort_by_label_desc`.
 //!
 //! Over a range there is no order: the result of a range query stands in order of labels.
+//!
+//! COMPAT: a series without the label stands first. Prometheus compares such series in neither
+//! direction, so that there each parts the others into groups which are sorted by themselves.
 
 use std::cmp::Ordering;
 
