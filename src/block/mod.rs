@@ -7,11 +7,13 @@
 //! under checksums in units of 4 KiB that are checked at first touch.
 
 mod aggregates;
+mod cache;
 mod chain;
 mod columns;
 mod meta;
 mod notes;
 mod reader;
+mod rows;
 mod siblings;
 mod stretches;
 mod subset;
@@ -23,6 +25,7 @@ mod writer;
 
 use crate::index::units::Kind;
 
+pub use cache::ReadCache;
 pub use meta::{BLOCK_VERSION, Meta, Unread};
 pub use notes::{Notes, merge_exemplars};
 pub use reader::{Block, Scan, Selection};

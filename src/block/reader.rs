@@ -1,26 +1,26 @@
 //! Reads a block where it lies.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
 
 use super::aggregates::{AGGREGATE_FILE, AggregateReader};
+use super::cache::ReadCache;
 use super::chain::{self, KnownIntegers};
 use super::columns::ColumnReader;
 use super::meta::Meta;
 use super::notes::Notes;
+use super::rows::{Kept, Rows};
 use super::tombstones::Tombstones;
 use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE};
-use crate::chunk::decode_samples;
+use crate::chunk::{decode_samples, is_extended};
 use crate::disk::{Disk, StorageError};
 use crate::index::units::UnitFile;
 use crate::index::{self, ChunkRef, IndexReader, IndexView};
 use crate::model::{Labels, Matcher, Samples, TimeRange};
-
-/// How many series are looked at between two looks at whether anybody waits.
-const SERIES_PER_CHECK: u32 = 256;
 
 /// An open block.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub struct Block {
     pub(super) columns: ColumnReader,
     pub(super) aggregates: Option<AggregateReader>,
     tombstones: RwLock<Arc<Tombstones>>,
+    cache: OnceLock<Arc<ReadCache>>,
 }
 
 impl Block {
@@ -48,7 +49,14 @@ impl Block {
         let aggregate_file = dir.join(AGGREGATE_FILE);
         let aggregates = AggregateReader::open(disk, &aggregate_file, index.series_count());
         let tombstones = RwLock::default();
-        Ok(Self { dir: dir.to_owned(), meta, index, chunks, columns, aggregates, tombstones })
+        let (dir, cache) = (dir.to_owned(), OnceLock::new());
+        Ok(Self { dir, meta, index, chunks, columns, aggregates, tombstones, cache })
+    }
+
+    /// From now on what selections read is looked for in `cache` and kept there; once only.
+    pub fn set_cache(&self, cache: Arc<ReadCache>) {
+        // A block belongs to one database, which has one cache.
+        let _ = self.cache.set(cache);
     }
 
     /// What is deleted from it.
@@ -102,40 +110,40 @@ impl Block {
         range: TimeRange,
         check: &dyn Fn(u64) -> Result<(), E>,
     ) -> Result<Selection, E> {
-        let ordinals = self.with_view(|view| index::resolve(view, matchers, &|| check(0)))??;
-        let mut bytes = 0;
-        let mut rows = self.index.rows();
-        let mut selection = Selection::new(self);
-        let is_all =
+        let cache = self.cache.get();
+        let key = cache.map(|_| ReadCache::key(matchers));
+        let tombstones = self.tombstones();
+        let covers =
             range.min_ms <= self.meta.range.min_ms && range.max_ms >= self.meta.range.max_ms;
-        for (i, ordinal) in (0_u32..).zip(&ordinals) {
-            if i.is_multiple_of(SERIES_PER_CHECK) {
-                check(bytes)?;
+        let within = |rows: &Rows| {
+            if covers && tombstones.is_empty() {
+                return Ok(rows.all());
             }
-            let hidden = selection.tombstones.of(ordinal);
-            let before = selection.chunks.len();
-            let mut skipped = 0;
-            for &chunk in rows.chunks(ordinal)? {
-                let is_wanted = is_all && hidden.is_empty() || {
-                    let own = self.columns.range(chunk.column)?;
-                    let is_gone = |h: &TimeRange| h.contains(own.min_ms) && h.contains(own.max_ms);
-                    own.overlaps(range) && !hidden.iter().any(is_gone)
-                };
-                if is_wanted {
-                    selection.chunks.push(chunk);
-                } else if selection.chunks.len() == before {
-                    skipped += 1;
-                }
-            }
-            if selection.chunks.len() > before {
-                let labels = rows.labels(ordinal)?;
-                let chunks = size_of_val(&selection.chunks[before..]);
-                bytes += (SERIES_BYTES + labels.as_bytes().len() + chunks) as u64;
-                selection.end_series(ordinal, skipped, labels);
-            }
+            rows.within(range, &self.columns, &tombstones)
+        };
+        let known = cache.zip(key.as_ref());
+        if let Some(rows) = known.and_then(|(cache, key)| cache.rows(self.meta.ulid, key)) {
+            let kept = within(&rows)?;
+            // The rows are the cache's.
+            check(size_of_val(&*kept) as u64)?;
+            return Ok(Selection::new(self, rows, kept, tombstones));
         }
-        check(bytes)?;
-        Ok(selection)
+        let ordinals = self.with_view(|view| index::resolve(view, matchers, &|| check(0)))??;
+        let mut rows = Rows::read_chunks(&self.index, &ordinals, check)?;
+        let mut kept = within(&rows)?;
+        // Labels cost most: those of series that are not wanted now are read where that is cheap,
+        // so that the next selection finds all.
+        let series = rows.ordinals.len();
+        let keeper = cache.filter(|cache| kept.len() * 2 >= series && cache.takes_rows(series));
+        if keeper.is_none() && kept.len() < series {
+            rows = rows.only(&mut kept);
+        }
+        rows.read_labels(&self.index, check)?;
+        let rows = Arc::new(rows);
+        if let (Some(cache), Some(key)) = (keeper, key) {
+            cache.keep_rows(self.meta.ulid, key, &rows);
+        }
+        Ok(Selection::new(self, rows, kept, tombstones))
     }
 
     /// Numbers of the series that satisfy `matchers` and have, or may have, a sample in `range`
@@ -146,7 +154,7 @@ impl Block {
         range: TimeRange,
     ) -> Result<RoaringBitmap, StorageError> {
         let selection = self.select::<StorageError>(matchers, range, &|_| Ok(()))?;
-        Ok(selection.ordinals.into_iter().collect())
+        Ok((0..selection.len()).map(|index| selection.ordinal(index)).collect())
     }
 
     /// Names of all labels of the series that satisfy `matchers`, sorted. `check` is called now
@@ -181,13 +189,13 @@ impl Block {
         Ok(answer)
     }
 
-    /// Appends the samples of one chunk within `range` to `out`.
-    pub(super) fn read_chunk(
+    /// Appends the samples of one chunk within `range` to `out`; `times` are those of its column.
+    fn read_chunk(
         &self,
-        chunk: ChunkRef,
-        times: &[i64],
+        (chunk, times): (ChunkRef, &[i64]),
         range: TimeRange,
         known: &KnownIntegers,
+        cache: Option<&ReadCache>,
         out: &mut Samples,
     ) -> Result<(), StorageError> {
         let (start, count) = chunk.part.unwrap_or((0, times.len() as u32));
@@ -205,23 +213,53 @@ impl Block {
         if out.timestamps.last().is_some_and(|last| *last >= times[begin]) {
             return Err(self.chunks.corrupt(chunk.offset, "chunks of a series overlap"));
         }
+        let cache = cache.filter(|_| ReadCache::is_worthwhile(chunk.len));
+        let known_values = cache.and_then(|c| c.values(self.meta.ulid, chunk.offset, end));
+        if let Some(values) = known_values {
+            push_floats(out, &times[begin..end], &values[begin..end]);
+            return Ok(());
+        }
         let payload = self.chunks.slice(chunk.offset, u64::from(chunk.len))?;
-        let (n, rows) = (times.len(), begin..end);
-        let at = (chunk.offset, payload);
+        let Some(cache) = cache.filter(|_| !is_extended(payload)) else {
+            return self.decode((chunk.offset, payload), times, begin..end, known, out);
+        };
+        let mut fresh = Samples::default();
+        fresh.values.reserve_exact(end);
+        self.decode((chunk.offset, payload), times, 0..end, known, &mut fresh)?;
+        let values = Arc::new(fresh.values);
+        push_floats(out, &times[begin..end], &values[begin..end]);
+        cache.keep_values(self.meta.ulid, chunk.offset, values);
+        Ok(())
+    }
+
+    /// Appends the rows `rows` of a chunk of times `times`.
+    fn decode(
+        &self,
+        (offset, payload): (u64, &[u8]),
+        times: &[i64],
+        rows: Range<usize>,
+        known: &KnownIntegers,
+        out: &mut Samples,
+    ) -> Result<(), StorageError> {
+        let at = (offset, payload);
+        let n = times.len();
         if chain::read_values(&self.chunks, at, n, rows.clone(), known, &mut out.values)? {
-            out.timestamps.extend_from_slice(&times[rows]);
-            if !out.starts_ms.is_empty() {
-                out.starts_ms.resize(out.timestamps.len(), 0);
-            }
+            push_floats(out, &times[rows], &[]);
             return Ok(());
         }
         decode_samples(payload, times, rows, out)
-            .map_err(|e| self.chunks.corrupt(chunk.offset, e.to_string()))
+            .map_err(|e| self.chunks.corrupt(offset, e.to_string()))
     }
 }
 
-/// What a selected series takes besides labels and chunks.
-const SERIES_BYTES: usize = size_of::<Labels>() + 2 * size_of::<u32>() + size_of::<usize>();
+/// Appends samples that are floats, and nobody knows when they began to count.
+fn push_floats(out: &mut Samples, times: &[i64], values: &[f64]) {
+    out.values.extend_from_slice(values);
+    out.timestamps.extend_from_slice(times);
+    if !out.starts_ms.is_empty() {
+        out.starts_ms.resize(out.timestamps.len(), 0);
+    }
+}
 
 /// Columns that a selection keeps decoded.
 const COLUMNS_KEPT: usize = 1024;
@@ -230,54 +268,58 @@ const COLUMNS_KEPT: usize = 1024;
 #[derive(Debug)]
 pub struct Selection {
     pub(super) block: Arc<Block>,
-    labels: Vec<Labels>,
-    chunks: Vec<ChunkRef>,
-    ends: Vec<usize>,
-    pub(super) ordinals: Vec<u32>,
-    /// How many chunks each series has before those selected.
-    pub(super) skipped: Vec<u32>,
+    rows: Arc<Rows>,
+    kept: Vec<Kept>,
     pub(super) tombstones: Arc<Tombstones>,
     /// Series of one group are often read one after the other.
     columns: Mutex<HashMap<u32, Arc<[i64]>>>,
     pub(super) known: KnownIntegers,
+    /// What is read is kept for the next one; not by whoever walks over the whole block.
+    cache: Option<Arc<ReadCache>>,
 }
 
 impl Selection {
-    fn new(block: &Arc<Block>) -> Self {
+    fn new(
+        block: &Arc<Block>,
+        rows: Arc<Rows>,
+        kept: Vec<Kept>,
+        tombstones: Arc<Tombstones>,
+    ) -> Self {
         Self {
             block: Arc::clone(block),
-            labels: Vec::new(),
-            chunks: Vec::new(),
-            ends: Vec::new(),
-            ordinals: Vec::new(),
-            skipped: Vec::new(),
-            tombstones: block.tombstones(),
+            rows,
+            kept,
+            tombstones,
             columns: Mutex::default(),
             known: KnownIntegers::default(),
+            cache: block.cache.get().cloned(),
         }
-    }
-
-    /// The chunks added last are those of this series.
-    fn end_series(&mut self, ordinal: u32, skipped: u32, labels: Labels) {
-        self.skipped.push(skipped);
-        self.labels.push(labels);
-        self.ends.push(self.chunks.len());
-        self.ordinals.push(ordinal);
     }
 
     /// Number of series.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.kept.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.kept.is_empty()
     }
 
     /// Labels of series `index`, ascending; panics at `index >= len()`.
     pub fn labels(&self, index: usize) -> &Labels {
-        &self.labels[index]
+        &self.rows.labels[self.kept[index].row as usize]
+    }
+
+    /// Number of series `index` in the block.
+    pub(super) fn ordinal(&self, index: usize) -> u32 {
+        self.rows.ordinals[self.kept[index].row as usize]
+    }
+
+    /// How many chunks series `index` has before those selected.
+    pub(super) fn skipped(&self, index: usize) -> u32 {
+        let kept = self.kept[index];
+        kept.first - self.rows.first(kept.row)
     }
 
     /// The block.
@@ -297,22 +339,34 @@ impl Selection {
     ) -> Result<(), StorageError> {
         out.clear();
         for &chunk in self.chunks_of(index) {
-            let read = self
-                .column(chunk.column)
-                .and_then(|times| self.block.read_chunk(chunk, &times, range, &self.known, out));
-            match read {
+            match self.read_chunk(chunk, range, out) {
                 Err(error @ StorageError::Corrupt { .. }) => damaged(error),
                 other => other?,
             }
         }
-        self.tombstones.apply(self.ordinals[index], out);
+        self.tombstones.apply(self.ordinal(index), out);
         Ok(())
     }
 
     /// The chunks of series `index`, ascending by time.
     pub(super) fn chunks_of(&self, index: usize) -> &[ChunkRef] {
-        let begin = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.chunks[begin..self.ends[index]]
+        let Kept { first, end, .. } = self.kept[index];
+        &self.rows.chunks[first as usize..end as usize]
+    }
+
+    /// Appends the samples of one chunk within `range` to `out`.
+    pub(super) fn read_chunk(
+        &self,
+        chunk: ChunkRef,
+        range: TimeRange,
+        out: &mut Samples,
+    ) -> Result<(), StorageError> {
+        if !self.block.columns.range(chunk.column)?.overlaps(range) {
+            return Ok(());
+        }
+        let times = self.column(chunk.column)?;
+        let cache = self.cache.as_deref();
+        self.block.read_chunk((chunk, &times), range, &self.known, cache, out)
     }
 
     pub(super) fn column(&self, number: u32) -> Result<Arc<[i64]>, StorageError> {
@@ -323,12 +377,23 @@ impl Selection {
         if let Some(times) = known(&self.columns) {
             return Ok(times);
         }
-        let times: Arc<[i64]> = self.block.columns.read(number)?.into();
+        let times = self.shared_column(number)?;
         let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
         if columns.len() >= COLUMNS_KEPT {
             columns.clear();
         }
         columns.insert(number, Arc::clone(&times));
+        Ok(times)
+    }
+
+    fn shared_column(&self, number: u32) -> Result<Arc<[i64]>, StorageError> {
+        let Some(cache) = &self.cache else { return Ok(self.block.columns.read(number)?.into()) };
+        let ulid = self.block.meta.ulid;
+        if let Some(times) = cache.times(ulid, number) {
+            return Ok(times);
+        }
+        let times: Arc<[i64]> = self.block.columns.read(number)?.into();
+        cache.keep_times(ulid, number, Arc::clone(&times));
         Ok(times)
     }
 }
@@ -356,13 +421,13 @@ impl Scan {
         if self.next == end {
             return Ok(None);
         }
-        let mut rows = self.block.index.rows();
-        let mut selection = Selection::new(&self.block);
-        selection.tombstones = Arc::clone(&self.tombstones);
-        for ordinal in self.next..end {
-            selection.chunks.extend_from_slice(rows.chunks(ordinal)?);
-            selection.end_series(ordinal, 0, rows.labels(ordinal)?);
-        }
+        let index = &self.block.index;
+        let stretch = (self.next..end).collect();
+        let mut rows = Rows::read_chunks::<StorageError>(index, &stretch, &|_| Ok(()))?;
+        rows.read_labels::<StorageError>(index, &|_| Ok(()))?;
+        let (kept, tombstones) = (rows.all(), Arc::clone(&self.tombstones));
+        let selection = Selection::new(&self.block, Arc::new(rows), kept, tombstones);
+        let selection = Selection { cache: None, ..selection };
         self.next = end;
         Ok(Some(selection))
     }

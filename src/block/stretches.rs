@@ -58,7 +58,7 @@ impl Selection {
         visit: &mut dyn FnMut(Stretch<'_>),
     ) -> Result<(), StorageError> {
         let mut samples = Samples::default();
-        if !self.tombstones.of(self.ordinals[index]).is_empty() {
+        if !self.tombstones.of(self.ordinal(index)).is_empty() {
             self.read(index, range, &mut samples, damaged)?;
             if !samples.is_empty() {
                 visit(Stretch::Samples(&samples));
@@ -121,8 +121,7 @@ impl Selection {
                 return Ok(Some((own, aggregate)));
             }
         }
-        let times = self.column(chunk.column)?;
-        self.block.read_chunk(chunk, &times, range, &self.known, out)?;
+        self.read_chunk(chunk, range, out)?;
         Ok(None)
     }
 }
@@ -140,8 +139,8 @@ impl Known<'_> {
                 );
                 self.counts.push(rows);
             }
-            let ordinal = self.selection.ordinals[self.index];
-            let skipped = self.selection.skipped[self.index];
+            let ordinal = self.selection.ordinal(self.index);
+            let skipped = self.selection.skipped(self.index);
             self.read = Some(reader.read(ordinal, skipped, &self.counts).unwrap_or_default());
         }
         self.read.as_ref()?.get(at).copied().flatten()

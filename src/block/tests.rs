@@ -1,6 +1,7 @@
 //! Blocks against a model, on the simulated disk.
 
 mod aggregates;
+mod cache;
 mod siblings;
 mod times;
 

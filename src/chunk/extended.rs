@@ -85,6 +85,11 @@ pub fn encode_samples(samples: &Samples, range: Range<usize>, coder: Coder, out:
     write_histograms(&histograms, coder, out);
 }
 
+/// Whether `payload` may hold more than floats.
+pub fn is_extended(payload: &[u8]) -> bool {
+    payload.first() == Some(&kind::EXTENDED)
+}
+
 /// Appends the samples of `payload` whose index lies in `range` to `out`; `times` are those of all
 /// samples of the chunk. After an error `out` is as before.
 ///
@@ -97,7 +102,7 @@ pub fn decode_samples(
     out: &mut Samples,
 ) -> Result<(), ChunkError> {
     let n = times.len();
-    if payload.first() != Some(&kind::EXTENDED) {
+    if !is_extended(payload) {
         decode_values_range(payload, n, range.clone(), &mut out.values)?;
         out.timestamps.extend_from_slice(&times[range]);
         if !out.starts_ms.is_empty() {

@@ -27,7 +27,7 @@ use crate::encoding::cursor::CursorError;
 pub use aggregate::{Aggregate, DecimalSum, end_series, read_aggregate, write_aggregate};
 pub use decode::{constant_of, decode_values, decode_values_range};
 pub use encode::{Decimals, encode_values};
-pub use extended::{decode_samples, encode_samples, samples_in_chunk};
+pub use extended::{decode_samples, encode_samples, is_extended, samples_in_chunk};
 pub use sibling::{Sibling, integers_to_values, read_integers};
 pub use timestamps::{decode_timestamps, encode_timestamps};
 

@@ -16,7 +16,7 @@ use roaring::RoaringBitmap;
 
 use super::tombstones::{Owner, TombstoneStore};
 use super::{Event, Observer};
-use crate::block::{Block, Meta, TEMPORARY, Ulid};
+use crate::block::{Block, Meta, ReadCache, TEMPORARY, Ulid};
 use crate::compact::Candidate;
 use crate::disk::{Disk, StorageError};
 use crate::model::TimeRange;
@@ -28,6 +28,8 @@ pub(super) struct BlockStore {
     dir: PathBuf,
     quarantine: PathBuf,
     observer: Arc<dyn Observer>,
+    /// What queries read of the blocks that are served.
+    cache: Arc<ReadCache>,
     /// Ascending by [`Meta::order`]: of two samples at one time the earlier block's stands.
     list: RwLock<Arc<Vec<Arc<Block>>>>,
     /// Blocks in which damage was found; served, but not merged.
@@ -50,6 +52,7 @@ impl BlockStore {
         disk: Arc<dyn Disk>,
         root: &Path,
         observer: Arc<dyn Observer>,
+        cache: Arc<ReadCache>,
     ) -> Result<Self, StorageError> {
         let (tombstones, unread) = TombstoneStore::open(Arc::clone(&disk), root, Owner::Narthex)?;
         let mut store = Self {
@@ -58,6 +61,7 @@ impl BlockStore {
             dir: root.join("blocks"),
             quarantine: root.join("quarantine"),
             observer,
+            cache,
             list: RwLock::default(),
             damaged: Mutex::default(),
             absent: Mutex::default(),
@@ -84,6 +88,9 @@ impl BlockStore {
             opened.iter().flat_map(|block| block.meta().parents.iter().copied()).collect();
         opened.retain(|block| !replaced.contains(&block.meta().ulid));
         opened.sort_by_key(|block| block.meta().order);
+        for block in &opened {
+            block.set_cache(Arc::clone(&store.cache));
+        }
         store.list = RwLock::new(Arc::new(opened));
         for (ulid, path, error) in failed {
             if !replaced.contains(&ulid) {
@@ -240,6 +247,7 @@ impl BlockStore {
         let opened = Block::open(&*self.disk, &self.dir.join(meta.ulid.to_string()));
         // It must not come up at the next start, without what is deleted until then.
         let block = opened.inspect_err(|_| self.remove(meta.ulid))?;
+        block.set_cache(Arc::clone(&self.cache));
         self.replace(Some(Arc::new(block)), &meta.parents);
         Ok(())
     }

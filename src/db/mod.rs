@@ -36,6 +36,7 @@ use self::blocks::BlockStore;
 use self::events::HeadEvents;
 use self::reserve::Reserve;
 use self::takeover::Takeover;
+use crate::block::ReadCache;
 use crate::disk::{Clock, Disk, LockGuard, PosixDisk, StorageError, SystemClock};
 use crate::head::{
     AppendError, CommitOutcome, ExemplarStats, GroupKey, Head, HeadOptions, SeriesRef,
@@ -175,7 +176,8 @@ impl Database {
             observer.event(&Event::Warning(text));
         }
         let takeover = Takeover::open(&disk, path.as_ref(), &root, true, &observer)?;
-        let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer))?;
+        let cache = Arc::new(ReadCache::new(options.read_cache_bytes));
+        let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer), cache)?;
         let mut head_options = HeadOptions::new(
             Arc::clone(&disk),
             Arc::clone(&clock),

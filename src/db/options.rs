@@ -45,6 +45,9 @@ pub struct Options {
     /// Room on the disk that is kept for making room when it is full: bytes of a file of zeros.
     /// 0 keeps none; a full disk can then stop the flush that would free the log.
     pub disk_reserve_bytes: u64,
+    /// Bytes that what queries read of blocks may take, decoded and kept for the next query.
+    /// 0 keeps nothing.
+    pub read_cache_bytes: usize,
     /// What new series are taken at most.
     pub limits: SeriesLimits,
     /// Most bytes of damaged files that are kept in `quarantine/`; of more the oldest are removed
@@ -78,6 +81,7 @@ impl Default for Options {
             exemplars_max: 0,
             future_limit_ms: 10 * 60 * 1000,
             disk_reserve_bytes: 16 << 20,
+            read_cache_bytes: 32 << 20,
             limits: SeriesLimits::default(),
             quarantine_bytes_max: 1 << 30,
             replay_threads: 2,

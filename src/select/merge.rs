@@ -24,7 +24,7 @@ pub trait DamageObserver: fmt::Debug + Send + Sync {
 }
 
 /// What a merged series takes besides what its sources hold.
-const SERIES_BYTES: usize = size_of::<Labels>() + size_of::<Part>() + 2 * size_of::<u32>();
+const SERIES_BYTES: usize = size_of::<Part>() + 2 * size_of::<u32>();
 
 /// Where a part of a series lies.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,6 @@ impl BlockSeries {
 pub struct MergedSeries {
     head: Option<Captured>,
     pub(super) blocks: Vec<BlockSeries>,
-    labels: Vec<Labels>,
     parts: Vec<Part>,
     /// Where the parts of each series end.
     ends: Vec<u32>,
@@ -105,7 +104,6 @@ impl MergedSeries {
         let mut merged = Self {
             head,
             blocks,
-            labels: Vec::new(),
             parts: Vec::new(),
             ends: Vec::new(),
             warnings: Mutex::new(warnings.into_iter().collect()),
@@ -124,9 +122,20 @@ impl MergedSeries {
         self
     }
 
-    /// Fills labels and parts.
+    /// Fills the parts of all series.
     fn put_in_order(&mut self) -> Result<(), SelectError> {
         const SERIES_PER_CHECK: usize = 4096;
+        let head = self.head.as_ref().map_or(0, Captured::len);
+        let count = head + self.blocks.iter().map(BlockSeries::len).sum::<usize>();
+        self.charge.grow((count * SERIES_BYTES) as u64)?;
+        if self.head.is_none()
+            && let [block] = &self.blocks[..]
+        {
+            let indexes = 0..block.len() as u32;
+            self.parts = indexes.map(|index| Part { source: 0, index }).collect();
+            self.ends = (1..=block.len() as u32).collect();
+            return self.cancellation.check_series(self.ends.len() as u64);
+        }
         let mut orders: Vec<Vec<u32>> =
             self.blocks.iter().map(|block| (0..block.len() as u32).collect()).collect();
         let check = || self.cancellation.check().map_err(SelectError::from);
@@ -136,14 +145,7 @@ impl MergedSeries {
             sort_by(&mut order, &check, |a, b| labels(a).cmp(labels(b)))?;
             orders.push(order);
         }
-        let count: usize = orders.iter().map(Vec::len).sum();
-        self.charge.grow((count * SERIES_BYTES) as u64)?;
-        let labels_of = |source: usize, index: u32| match self.blocks.get(source) {
-            Some(block) => block.labels(index as usize),
-            None => {
-                self.head.as_ref().expect("BUG: the last source is the head").labels(index as usize)
-            }
-        };
+        let labels_of = |source: usize, index: u32| self.labels_in(source, index);
         let mut heap = BinaryHeap::new();
         let mut nexts = vec![0; orders.len()];
         for (source, order) in orders.iter().enumerate() {
@@ -151,17 +153,17 @@ impl MergedSeries {
                 heap.push(Reverse((labels_of(source, index), source)));
             }
         }
-        let (mut labels, mut parts, mut ends) = (Vec::<Labels>::new(), Vec::new(), Vec::new());
+        let (mut last, mut parts, mut ends) = (None, Vec::new(), Vec::new());
         while let Some(Reverse((smallest, source))) = heap.pop() {
             if parts.len().is_multiple_of(SERIES_PER_CHECK) {
                 check()?;
             }
             let index = orders[source][nexts[source]];
-            if labels.last() != Some(smallest) {
-                if !labels.is_empty() {
+            if last != Some(smallest) {
+                if last.is_some() {
                     ends.push(parts.len() as u32);
                 }
-                labels.push(smallest.clone());
+                last = Some(smallest);
             }
             parts.push(Part { source: source as u32, index });
             nexts[source] += 1;
@@ -169,11 +171,11 @@ impl MergedSeries {
                 heap.push(Reverse((labels_of(source, index), source)));
             }
         }
-        if !labels.is_empty() {
+        if last.is_some() {
             ends.push(parts.len() as u32);
         }
-        (self.labels, self.parts, self.ends) = (labels, parts, ends);
-        self.cancellation.check_series(self.labels.len() as u64)
+        (self.parts, self.ends) = (parts, ends);
+        self.cancellation.check_series(self.ends.len() as u64)
     }
 
     /// Looks, after a part of a series was read, whether to go on: a long series takes a while.
@@ -185,6 +187,16 @@ impl MergedSeries {
         self.cancellation.check()?;
         // They are the reader's; here is only seen to it that there are not too many.
         Ok(self.cancellation.charge().set(samples as u64 * SAMPLE_BYTES)?)
+    }
+
+    /// Labels of a series of one source.
+    fn labels_in(&self, source: usize, index: u32) -> &Labels {
+        match self.blocks.get(source) {
+            Some(block) => block.labels(index as usize),
+            None => {
+                self.head.as_ref().expect("BUG: the last source is the head").labels(index as usize)
+            }
+        }
     }
 
     pub(super) fn parts_of(&self, index: usize) -> &[Part] {
@@ -220,11 +232,12 @@ impl MergedSeries {
 
 impl SeriesSet for MergedSeries {
     fn len(&self) -> usize {
-        self.labels.len()
+        self.ends.len()
     }
 
     fn labels(&self, index: usize) -> &Labels {
-        &self.labels[index]
+        let first = self.parts_of(index)[0];
+        self.labels_in(first.source as usize, first.index)
     }
 
     fn read(&self, index: usize, range: TimeRange, out: &mut Samples) -> Result<(), SelectError> {

@@ -1,0 +1,71 @@
+//! Selections that share what was read give what those give that read it themselves.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::block::{ReadCache, Tombstones};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn what_is_kept_changes_no_answer(
+        model in arbitrary_model(),
+        ranges in proptest::collection::vec((0..9 * HOUR, 0..9 * HOUR), 1..5),
+        bytes_max in prop_oneof![Just(0_usize), 2_000_usize..50_000, Just(1 << 22)],
+        hidden in proptest::option::of((0..9 * HOUR, 0..9 * HOUR)),
+    ) {
+        let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
+        let dir = write(&disk, &model, 2 * HOUR).unwrap();
+        let cached = Arc::new(Block::open(&*disk, &dir).unwrap());
+        cached.set_cache(Arc::new(ReadCache::new(bytes_max)));
+        let plain = Arc::new(Block::open(&*disk, &dir).unwrap());
+        for (round, &(from, len)) in ranges.iter().chain(&ranges).enumerate() {
+            if let (true, Some((from, len))) = (round == ranges.len(), hidden) {
+                let mut tombstones = Tombstones::default();
+                let gone = TimeRange { min_ms: NOW + from, max_ms: NOW + from + len };
+                tombstones.hide(&(0..3).collect(), gone);
+                let tombstones = Arc::new(tombstones);
+                cached.set_tombstones(Arc::clone(&tombstones));
+                plain.set_tombstones(tombstones);
+            }
+            let range = TimeRange { min_ms: NOW + from, max_ms: NOW + from + len };
+            for matchers in [vec![], vec![Matcher::equal("instance", "x")]] {
+                let known = cached.select(&matchers, range, &none).unwrap();
+                let fresh = plain.select(&matchers, range, &none).unwrap();
+                let labels = |selection: &Selection| -> Vec<Labels> {
+                    (0..selection.len()).map(|i| selection.labels(i).clone()).collect()
+                };
+                prop_assert_eq!(labels(&known), labels(&fresh));
+                prop_assert_eq!(read(&known, range).unwrap(), read(&fresh, range).unwrap());
+                let ordinals = plain.ordinals(&matchers, range).unwrap();
+                prop_assert_eq!(cached.ordinals(&matchers, range).unwrap(), ordinals);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_second_look_reads_nothing_anew() {
+    let disk: Arc<dyn Disk> = Arc::new(SimulatedDisk::new(1));
+    let samples: Vec<(i64, u64)> =
+        (0..400).map(|i| (NOW + i * 15_000, ((i * i % 977) as f64).to_bits())).collect();
+    let model = Model::from([(Labels::from_pairs([("__name__", "m")]), samples)]);
+    let dir = write(&disk, &model, 2 * HOUR).unwrap();
+    let cache = Arc::new(ReadCache::new(1 << 20));
+    let block = Arc::new(Block::open(&*disk, &dir).unwrap());
+    block.set_cache(Arc::clone(&cache));
+    assert!(cache.is_empty());
+    let selection = block.select(&[], TimeRange::ALL, &none).unwrap();
+    let part = TimeRange { min_ms: NOW, max_ms: NOW + 1_500_000 };
+    assert_eq!(read(&selection, part).unwrap(), within(&model, part));
+    assert!(!cache.is_empty());
+    for _ in 0..2 {
+        assert_eq!(read(&selection, TimeRange::ALL).unwrap(), model);
+    }
+    // Another selection gives the same rows, not equal ones.
+    let again = block.select(&[], TimeRange::ALL, &none).unwrap();
+    assert!(std::ptr::eq(selection.labels(0), again.labels(0)));
+}
