@@ -181,6 +181,7 @@ impl Settings {
             delayed_name_removal: self.has_feature("promql-delayed-name-removal"),
             use_start_timestamps: self.has_feature("use-start-timestamps"),
             type_and_unit_labels: self.has_feature("type-and-unit-labels"),
+            ..EngineOptions::default()
         })
     }
 

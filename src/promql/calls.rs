@@ -18,7 +18,8 @@ use super::operators::rank;
 use super::plan::{stage_input, streams, unwrap_parens, window_argument};
 use super::prepare::{Prepared, PreparedWindow};
 use super::quote::{quote, quote_bytes};
-use super::stream::{Observed, Reading, ScalarStage, Source, Stage, Stream};
+use super::reading::{Reader, Reading, Source};
+use super::stream::{Observed, ScalarStage, Stage, Stream};
 use super::windows::{SampleTimes, Taken, Windows};
 use crate::model::Labels;
 use crate::select::{SeriesSet, sort_by};
@@ -32,14 +33,17 @@ impl Evaluator<'_> {
         taken: Taken,
     ) -> Stream<'s> {
         Stream {
-            source: Source::Storage(set),
-            reading: Reading::LookBack { lookback_ms: self.lookback_ms, taken },
-            times,
-            read: None,
+            reader: Reader {
+                source: Source::Storage(set),
+                reading: Reading::LookBack { lookback_ms: self.lookback_ms, taken },
+                times,
+                read: None,
+                stats_only: false,
+            },
+            helpers: self.helpers,
             stages: Vec::new(),
             reading_drops_name: matches!(taken, Taken::Time | Taken::Start),
             observed: RefCell::default(),
-            stats_only: false,
             annotations: &self.annotations,
         }
     }
@@ -125,8 +129,8 @@ impl Evaluator<'_> {
             times.offset_ms = 0;
         }
         let set = self.select(selector, range)?;
-        let stream = self.look_back_stream(&*set, times, taken);
-        let stream = Stream { read: Some(range), ..stream };
+        let mut stream = self.look_back_stream(&*set, times, taken);
+        stream.reader.read = Some(range);
         let mut vector = stream.collect(&self.budget, self.delayed_name_removal)?;
         vector.finish()?;
         Ok(Operand::Vector(vector))
@@ -137,7 +141,7 @@ impl Evaluator<'_> {
             return Ok(Operand::Vector(Vector::default()));
         };
         let observed = std::mem::take(&mut prepared.observed);
-        let place = (self.lookback_ms, &self.annotations);
+        let place = (self.lookback_ms, &self.annotations, self.helpers);
         let stream = prepared.stream(place, Vec::new(), observed);
         let is_absent = self.function_name(id) == "absent_over_time";
         if prepared.drops_name && !prepared.one_name && !self.delayed_name_removal && !is_absent {
@@ -366,7 +370,7 @@ impl Evaluator<'_> {
         }
         let Some(mut prepared) = self.prepare(source, grid)? else { return Ok(()) };
         let observed = std::mem::take(&mut prepared.observed);
-        let place = (self.lookback_ms, &self.annotations);
+        let place = (self.lookback_ms, &self.annotations, self.helpers);
         let stream = prepared.stream(place, stages, observed);
         let delayed = self.delayed_name_removal;
         let budget = &self.budget;

@@ -12,6 +12,7 @@ use super::budget::Budget;
 use super::columns::{Column, Grid, Operand, SameLabelset, Sample, Series, Vector};
 use super::evaluator::Evaluator;
 use super::plan::Plan;
+use super::spread::Helpers;
 use super::windows::Windows;
 use crate::model::{FloatHistogram, Labels, Samples};
 use crate::select::{
@@ -47,6 +48,8 @@ pub struct EngineOptions {
     /// Series carry the metric's type as a label: it, and not the name, tells whether `rate` and
     /// `increase` are given a counter.
     pub type_and_unit_labels: bool,
+    /// Threads that all queries together may use beside those that ask them.
+    pub helpers_max: usize,
 }
 
 impl Default for EngineOptions {
@@ -62,6 +65,8 @@ impl Default for EngineOptions {
             delayed_name_removal: false,
             use_start_timestamps: false,
             type_and_unit_labels: false,
+            // Whoever asks is one.
+            helpers_max: std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1),
         }
     }
 }
@@ -295,16 +300,24 @@ impl From<SelectError> for QueryError {
     }
 }
 
-/// Evaluates queries. Has no state but its options.
-#[derive(Debug, Clone, Default)]
+/// Evaluates queries. Has no state but its options and its threads.
+#[derive(Debug, Clone)]
 pub struct Engine {
     options: EngineOptions,
+    helpers: Arc<Helpers>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new(EngineOptions::default())
+    }
 }
 
 impl Engine {
     /// An engine.
     pub fn new(options: EngineOptions) -> Self {
-        Self { options }
+        let helpers = Arc::new(Helpers::new(options.helpers_max));
+        Self { options, helpers }
     }
 
     /// The options it was made with.
@@ -414,7 +427,7 @@ impl Engine {
     }
 
     fn evaluator<'a>(
-        &self,
+        &'a self,
         source: &'a dyn Queryable,
         ast: &'a Ast,
         range: QueryRange,
@@ -431,7 +444,7 @@ impl Engine {
             source,
             Budget::new(self.options.max_samples, cancellation),
             lookback_ms,
-            &self.options,
+            (&self.options, &self.helpers),
         )
     }
 }

@@ -15,7 +15,8 @@ use super::operators::binary::VectorBinary;
 use super::operators::set::{self, Union};
 use super::operators::{aggregate::Aggregation, arithmetic};
 use super::plan::{Plan, is_comparison};
-use super::stream::{ScalarStage, Stage, Stream};
+use super::spread::Helpers;
+use super::stream::{ScalarStage, Stage};
 use super::windows::SampleTimes;
 use crate::model::TimeRange;
 use crate::select::{Queryable, SeriesSet};
@@ -27,6 +28,8 @@ pub(super) struct Evaluator<'a> {
     pub storage: &'a dyn Queryable,
     pub budget: Budget<'a>,
     pub annotations: RefCell<Annotations>,
+    /// Threads that may help.
+    pub helpers: &'a Helpers,
     pub lookback_ms: i64,
     pub delayed_name_removal: bool,
     /// Whether functions of counters look at when counters began.
@@ -66,7 +69,7 @@ impl<'a> Evaluator<'a> {
         storage: &'a dyn Queryable,
         budget: Budget<'a>,
         lookback_ms: i64,
-        options: &EngineOptions,
+        (options, helpers): (&EngineOptions, &'a Helpers),
     ) -> Self {
         Self {
             ast,
@@ -74,6 +77,7 @@ impl<'a> Evaluator<'a> {
             storage,
             budget,
             annotations: RefCell::default(),
+            helpers,
             lookback_ms,
             delayed_name_removal: options.delayed_name_removal,
             use_start_timestamps: options.use_start_timestamps,
@@ -230,8 +234,8 @@ impl<'a> Evaluator<'a> {
         };
         let set = self.select(selector, range)?;
         let stats_only = self.plan.node(id).stats_only;
-        let stream = self.look_back_stream(&*set, times, taken_by(selector));
-        let stream = Stream { stats_only, ..stream };
+        let mut stream = self.look_back_stream(&*set, times, taken_by(selector));
+        stream.reader.stats_only = stats_only;
         let vector = stream.collect(&self.budget, self.delayed_name_removal)?;
         let notes = stream.observed.take().notes;
         self.report_notes(self.ast.node(id).span, notes);

@@ -6,6 +6,7 @@ mod budget;
 mod calls;
 pub mod columns;
 pub mod compensated;
+mod cuts;
 pub mod duration_expr;
 pub mod engine;
 mod evaluator;
@@ -20,8 +21,10 @@ mod prepare;
 pub mod pretty;
 pub mod print;
 pub mod quote;
+mod reading;
 pub mod reuse;
 pub mod script;
+mod spread;
 mod stream;
 pub mod windows;
 

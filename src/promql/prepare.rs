@@ -18,7 +18,9 @@ use super::functions::window::{
     MixedFunction, WindowFunction, keeps_name, mixed_function, window_function,
 };
 use super::plan::window_argument;
-use super::stream::{Observed, Reading, Source, Stage, Stream};
+use super::reading::{Reader, Reading, Source};
+use super::spread::Helpers;
+use super::stream::{Observed, Stage, Stream};
 use super::windows::{SampleTimes, Taken};
 use crate::model::{METRIC_NAME, MatchOp};
 use crate::select::SeriesSet;
@@ -73,7 +75,7 @@ impl Observed {
 impl Prepared {
     pub(super) fn stream<'s>(
         &'s self,
-        (lookback_ms, annotations): (i64, &'s RefCell<Annotations>),
+        (lookback_ms, annotations, helpers): (i64, &'s RefCell<Annotations>, &'s Helpers),
         stages: Vec<Stage>,
         observed: Observed,
     ) -> Stream<'s> {
@@ -93,19 +95,13 @@ impl Prepared {
                 uses_starts: window.uses_starts,
             },
         };
-        let observed = RefCell::new(observed);
-        let reading_drops_name = self.drops_name;
-        let times = self.times;
-        let stats_only = self.stats_only;
+        let (times, stats_only) = (self.times, self.stats_only);
         Stream {
-            source,
-            reading,
-            times,
-            read: None,
+            reader: Reader { source, reading, times, read: None, stats_only },
+            helpers,
             stages,
-            reading_drops_name,
-            observed,
-            stats_only,
+            reading_drops_name: self.drops_name,
+            observed: RefCell::new(observed),
             annotations,
         }
     }

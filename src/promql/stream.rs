@@ -9,45 +9,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::annotations::Annotations;
-use super::ast::{BinaryOp, Extension, Span};
+use super::ast::{BinaryOp, Span};
 use super::budget::Budget;
-use super::columns::{Bitmap, Column, Grid, Sample, Series, Vector, without_name};
+use super::columns::{Bitmap, Column, Series, Vector, without_name};
 use super::engine::QueryError;
-use super::extended::{Overhang, smooth};
-use super::functions::window::{MixedFunction, WindowFunction, WindowNotes};
-use super::functions::{MapFunction, extended_mixed};
+use super::functions::MapFunction;
+use super::functions::window::WindowNotes;
 use super::operators::scalar_operand;
-use super::windows::{SampleTimes, Taken, WORK_PER_CHECK, Windows, look_back};
-use crate::model::{Labels, TimeRange};
-use crate::select::{SAMPLE_BYTES, SeriesSet};
-
-/// Where samples come from.
-pub(super) enum Source<'a> {
-    /// Storage.
-    Storage(&'a dyn SeriesSet),
-    /// A subquery's result, over its own grid.
-    Subquery(&'a Vector, Grid),
-}
-
-/// How samples become a column.
-pub(super) enum Reading<'a> {
-    /// The newest sample within the lookback.
-    LookBack { lookback_ms: i64, taken: Taken },
-    /// A function of the samples within a window.
-    Window {
-        function: WindowFunction,
-        /// What it does with histograms, and with the starts of counters.
-        mixed: MixedFunction,
-        range_ms: i64,
-        overhang: Overhang,
-        /// How much is read before the windows, so that the first histogram of the first one can
-        /// be compared with the one before it; 0 where that does not matter.
-        before_ms: i64,
-        scalars: &'a [Column],
-        /// Whether it is given when counters began.
-        uses_starts: bool,
-    },
-}
+use super::reading::{Reader, Reading};
+use super::spread::{self, Helpers};
+use crate::model::Labels;
 
 /// One map of a column.
 pub(super) enum Stage {
@@ -101,18 +72,14 @@ impl Stage {
 
 /// A source and the maps behind it.
 pub(super) struct Stream<'a> {
-    pub source: Source<'a>,
-    pub reading: Reading<'a>,
-    pub times: SampleTimes,
-    /// What is read, where that is not what the times touch.
-    pub read: Option<TimeRange>,
+    pub reader: Reader<'a>,
     pub stages: Vec<Stage>,
+    /// Who may help.
+    pub helpers: &'a Helpers,
     /// Whether the reading itself takes the name away.
     pub reading_drops_name: bool,
     /// What the reading found out on the way.
     pub observed: RefCell<Observed>,
-    /// Whether all that is asked of histograms is their count and sum.
-    pub stats_only: bool,
     /// Where the maps say what they could not do.
     pub annotations: &'a RefCell<Annotations>,
 }
@@ -201,41 +168,11 @@ impl Stream<'_> {
         budget: &Budget<'_>,
         sink: &mut dyn FnMut(Passing<'_>) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
-        let steps = self.times.grid.steps;
-        let (width_ms, overhang) = match self.reading {
-            Reading::LookBack { lookback_ms, taken: Taken::Smoothed } => {
-                (lookback_ms, Overhang::of_instant(Some(Extension::Smoothed), lookback_ms))
-            }
-            Reading::LookBack { lookback_ms, .. } => (lookback_ms, Overhang::default()),
-            Reading::Window { range_ms, overhang, before_ms, .. } => {
-                (range_ms.saturating_add(before_ms), overhang)
-            }
-        };
-        let touched = self.times.touched(width_ms, overhang);
-        let Some(range) = self.read.or(touched) else { return Ok(()) };
         let drops_name = self.drops_name();
-        let mut windows = Windows::new(self.stats_only).watching(budget.cancellation());
-        budget.ensure(1, steps)?;
-        // The column, and which samples each window has.
-        let walk_bytes = (steps as u64).saturating_mul(SAMPLE_BYTES);
-        budget.charge_bytes(walk_bytes)?;
-        let mut column = Column::empty(steps);
-        for index in 0..self.len() {
-            budget.check_time()?;
-            self.read(index, range, &mut windows)?;
-            if windows.samples().is_empty() {
-                continue;
-            }
-            let held = windows.cost();
-            budget.charge(held)?;
-            let mut notes = WindowNotes::default();
-            self.compute(&mut windows, &mut column, &mut notes, budget);
-            if windows.in_windows() + steps as u64 >= WORK_PER_CHECK as u64 {
-                budget.cancellation().check()?;
-            }
-            budget.release(held);
-            let (labels, inherited) = self.labels(index);
-            self.observed.borrow_mut().note(labels, &column);
+        spread::run(&self.reader, self.helpers, budget, &mut |computed, column| {
+            let (labels, inherited) = self.reader.labels(computed.index);
+            self.observed.borrow_mut().note(labels, column);
+            let notes = computed.notes;
             if !notes.kinds.is_empty() || notes.overlaps > 0 {
                 let mut observed = self.observed.borrow_mut();
                 let name = labels.metric_name().to_owned();
@@ -244,23 +181,21 @@ impl Stream<'_> {
             let mut has_name = true;
             if self.reading_drops_name {
                 has_name = false;
-                let is_window = matches!(self.reading, Reading::Window { .. });
-                self.observed.borrow_mut().note_nameless(labels, &column, is_window);
+                let is_window = matches!(self.reader.reading, Reading::Window { .. });
+                self.observed.borrow_mut().note_nameless(labels, column, is_window);
             }
             for stage in &self.stages {
-                stage.apply(&mut column, self.annotations);
+                stage.apply(column, self.annotations);
                 if has_name && stage.drops_name() {
                     has_name = false;
-                    self.observed.borrow_mut().note_nameless(labels, &column, false);
+                    self.observed.borrow_mut().note_nameless(labels, column, false);
                 }
             }
             if column.valid.is_none() {
-                continue;
+                return Ok(());
             }
-            sink(Passing { labels, drop_name: drops_name || inherited, column: &mut column })?;
-        }
-        budget.release_bytes(walk_bytes);
-        Ok(())
+            sink(Passing { labels, drop_name: drops_name || inherited, column })
+        })
     }
 
     /// All series as a vector.
@@ -286,110 +221,5 @@ impl Stream<'_> {
         })?;
         budget.release(held);
         Ok(vector)
-    }
-
-    fn len(&self) -> usize {
-        match &self.source {
-            Source::Storage(set) => set.len(),
-            Source::Subquery(vector, _) => vector.series.len(),
-        }
-    }
-
-    fn labels(&self, index: usize) -> (&Labels, bool) {
-        match &self.source {
-            Source::Storage(set) => (set.labels(index), false),
-            Source::Subquery(vector, _) => {
-                let series = &vector.series[index];
-                (&series.labels, series.drop_name)
-            }
-        }
-    }
-
-    fn read(&self, index: usize, range: TimeRange, out: &mut Windows) -> Result<(), QueryError> {
-        out.clear();
-        match &self.source {
-            Source::Storage(set) => set.read(index, range, out.samples_mut())?,
-            Source::Subquery(vector, grid) => {
-                for (step, sample) in vector.series[index].column.samples() {
-                    let t_ms = grid.time_ms(step);
-                    if !range.contains(t_ms) {
-                        continue;
-                    }
-                    match sample {
-                        Sample::Float(value) => out.samples_mut().push(t_ms, value),
-                        Sample::Histogram(histogram) => out.push_computed(t_ms, histogram),
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn compute(
-        &self,
-        windows: &mut Windows,
-        column: &mut Column,
-        notes: &mut WindowNotes,
-        budget: &Budget<'_>,
-    ) {
-        let steps = self.times.grid.steps;
-        match &self.reading {
-            Reading::LookBack { lookback_ms, taken: Taken::Smoothed } => {
-                windows.take_in_histograms();
-                windows.drop_stale();
-                if windows.has_histograms() {
-                    column.reset(steps);
-                    let reach = Overhang::of_instant(Some(Extension::Smoothed), *lookback_ms);
-                    windows.cut(&self.times, *lookback_ms, reach);
-                    let input = windows.input(&self.times, *lookback_ms, &[]);
-                    extended_mixed::smooth(&input, column, notes);
-                } else {
-                    smooth(windows.samples(), &self.times, *lookback_ms, column);
-                }
-                budget.look_at(column.valid.count() as u64);
-            }
-            Reading::LookBack { lookback_ms, taken } => {
-                if self.stats_only {
-                    windows.take_in_histograms();
-                }
-                look_back(windows, &self.times, *lookback_ms, *taken, column);
-                budget.look_at(column.valid.count() as u64);
-            }
-            Reading::Window {
-                function,
-                mixed,
-                range_ms,
-                overhang,
-                before_ms,
-                scalars,
-                uses_starts,
-            } => {
-                column.reset(steps);
-                if *before_ms > 0 {
-                    windows.take_in_histograms();
-                    windows.drop_until(self.times.at(0).saturating_sub(*range_ms));
-                }
-                if !uses_starts {
-                    windows.drop_starts();
-                }
-                windows.cut(&self.times, *range_ms, *overhang);
-                let input = windows.input(&self.times, *range_ms, scalars);
-                let is_stored = matches!(self.source, Source::Storage(_));
-                budget.look_at_windows(input.in_windows, if is_stored { input.read } else { 0 });
-                if windows.has_histograms() {
-                    let mut floats = windows.floats();
-                    if !floats.samples().is_empty() {
-                        floats.cut(&self.times, *range_ms, *overhang);
-                        function(&floats.input(&self.times, *range_ms, scalars), column);
-                    }
-                } else {
-                    function(&input, column);
-                }
-                if windows.has_histograms() || !input.starts_ms.is_empty() {
-                    mixed(&input, column, notes);
-                }
-                column.valid.compact();
-            }
-        }
     }
 }

@@ -7,10 +7,11 @@
 //! Native histograms stand beside the floats, parallel to them, and only where a series has some;
 //! queries work on float counts, whatever counts were stored.
 
-use std::cell::OnceCell;
 use std::sync::Arc;
 
-use super::columns::{Column, Grid};
+use super::columns::{Bitmap, Column, Grid};
+pub use super::cuts::Reach;
+use super::cuts::{Cut, Cuts};
 use super::extended::Overhang;
 use crate::model::{FloatHistogram, Histogram, ResetHint, Samples, TimeRange, is_stale};
 use crate::select::Cancellation;
@@ -67,7 +68,7 @@ pub enum Taken {
 /// Writes into `column` the newest sample not older than `lookback_ms` at each step, where it is
 /// not a staleness marker.
 pub fn look_back(
-    windows: &Windows,
+    windows: &mut Windows,
     times: &SampleTimes,
     lookback_ms: i64,
     taken: Taken,
@@ -75,21 +76,26 @@ pub fn look_back(
 ) {
     let steps = times.grid.steps;
     column.reset(steps);
-    let samples = &windows.samples;
-    let has_floats_only = samples.is_float_only() && windows.histograms.is_empty();
+    let Windows { samples, histograms, cuts, cancellation, .. } = windows;
+    let width = (lookback_ms, Overhang::default());
+    cuts.cut(&samples.timestamps, times, width, cancellation.as_ref());
+    let cut = cuts.current();
+    let has_floats_only = samples.is_float_only() && histograms.is_empty();
+    if has_floats_only && taken == Taken::Value && cut.is_full && !has_stale(&samples.values) {
+        column.valid = Bitmap::all(steps);
+        for (slot, (_, high)) in column.values.iter_mut().zip(&cut.bounds) {
+            *slot = samples.values[*high as usize - 1];
+        }
+        return;
+    }
     let mut known: Option<(usize, Arc<FloatHistogram>)> = None;
-    let mut next = 0;
-    for step in 0..steps {
-        if step % WORK_PER_CHECK == WORK_PER_CHECK - 1 && windows.is_stopped() {
-            return;
+    for (step, &(low, high)) in cut.bounds.iter().enumerate() {
+        if low == high {
+            continue;
         }
-        let t_ms = times.at(step);
-        while next < samples.timestamps.len() && samples.timestamps[next] <= t_ms {
-            next += 1;
-        }
-        let Some(found) = next.checked_sub(1) else { continue };
+        let found = high as usize - 1;
         let (sample_ms, value) = (samples.timestamps[found], samples.values[found]);
-        if sample_ms > t_ms.saturating_sub(lookback_ms) && !is_stale(value) {
+        if !is_stale(value) {
             let value = match taken {
                 Taken::Smoothed => value,
                 Taken::Value if has_floats_only => value,
@@ -99,7 +105,7 @@ pub fn look_back(
                 Taken::Value | Taken::TimeOfFloat => {
                     // Steps that find the same sample share it.
                     if known.as_ref().is_none_or(|known| known.0 != found) {
-                        let taken_in = windows.histograms.get(found).cloned().flatten();
+                        let taken_in = histograms.get(found).cloned().flatten();
                         let histogram = taken_in.or_else(|| samples.histogram(found).map(to_float));
                         known = histogram.map(|histogram| (found, histogram));
                     }
@@ -126,16 +132,8 @@ pub struct Windows {
     histograms: Vec<Option<Arc<FloatHistogram>>>,
     /// Whether all that is asked of histograms is their count and sum.
     stats_only: bool,
-    /// First sample and one past the last, for each step.
-    bounds: Vec<(u32, u32)>,
-    /// The timestamps that `bounds` were found for: series of one scrape share them.
-    bounds_for: Vec<i64>,
-    /// Samples of all windows together.
-    held: u64,
-    /// Samples that are in a window, each counted once.
-    read: u64,
-    /// What follows from `bounds` and the timestamps alone, once a function has asked for it.
-    reaches: OnceCell<Vec<Reach>>,
+    /// What stands in which window.
+    cuts: Cuts,
     /// What long walks look at.
     cancellation: Option<Cancellation>,
 }
@@ -153,13 +151,9 @@ impl Windows {
         Self { cancellation: Some(cancellation.clone()), ..self }
     }
 
-    fn is_stopped(&self) -> bool {
-        self.cancellation.as_ref().is_some_and(|cancellation| cancellation.check().is_err())
-    }
-
     /// Samples of all windows together, as they were cut last.
     pub fn in_windows(&self) -> u64 {
-        self.held
+        self.cuts.held()
     }
 
     /// The samples to fill in before [`Windows::cut`].
@@ -282,34 +276,8 @@ impl Windows {
     pub fn cut(&mut self, times: &SampleTimes, range_ms: i64, overhang: Overhang) {
         self.take_in_histograms();
         self.drop_stale();
-        if self.bounds.len() == times.grid.steps && self.bounds_for == self.samples.timestamps {
-            return;
-        }
-        self.bounds.clear();
-        (self.held, self.read) = (0, 0);
-        self.reaches.take();
-        self.bounds_for.clear();
-        self.bounds_for.extend_from_slice(&self.samples.timestamps);
-        let timestamps = &self.samples.timestamps;
-        let width_ms = range_ms.saturating_add(overhang.before_ms);
-        let (mut low, mut high, mut known) = (0, 0, 0);
-        for step in 0..times.grid.steps {
-            if step % WORK_PER_CHECK == WORK_PER_CHECK - 1 && self.is_stopped() {
-                return;
-            }
-            let end_ms = times.at(step).saturating_add(overhang.after_ms);
-            let left_ms = times.at(step).saturating_sub(width_ms);
-            while high < timestamps.len() && timestamps[high] <= end_ms {
-                high += 1;
-            }
-            while low < high && timestamps[low] <= left_ms {
-                low += 1;
-            }
-            self.held += (high - low) as u64;
-            self.read += (high - low.max(known).min(high)) as u64;
-            known = high;
-            self.bounds.push((low as u32, high as u32));
-        }
+        let width = (range_ms, overhang);
+        self.cuts.cut(&self.samples.timestamps, times, width, self.cancellation.as_ref());
     }
 
     /// What a window function is given.
@@ -319,43 +287,23 @@ impl Windows {
         range_ms: i64,
         scalars: &'a [Column],
     ) -> WindowInput<'a> {
+        let cut = self.cuts.current();
         WindowInput {
             timestamps: &self.samples.timestamps,
             values: &self.samples.values,
             histograms: &self.histograms,
             starts_ms: &self.samples.starts_ms,
-            bounds: &self.bounds,
+            bounds: &cut.bounds,
+            is_full: cut.is_full,
             times,
             range_ms,
             scalars,
-            in_windows: self.held,
-            read: self.read,
-            reaches: &self.reaches,
+            in_windows: cut.held,
+            read: cut.read,
+            cut,
             cancellation: self.cancellation.as_ref(),
         }
     }
-}
-
-/// How far the samples of one window with two or more reach, and how far the window does: what
-/// extrapolation needs of the times. The same for all series with these timestamps.
-#[derive(Debug, Clone, Copy)]
-pub struct Reach {
-    /// The step.
-    pub step: u32,
-    /// The window's first sample.
-    pub first: u32,
-    /// Its last sample.
-    pub last: u32,
-    /// Seconds from first to last.
-    pub sampled_s: f64,
-    /// Seconds that the series is taken to have gone on before the first sample.
-    pub to_start_s: f64,
-    /// Seconds that it is taken to go on after the last.
-    pub to_end_s: f64,
-    /// By how much the change between the samples is stretched.
-    pub factor: f64,
-    /// The same, over the seconds of the window.
-    pub factor_per_s: f64,
 }
 
 /// One series' samples and its windows.
@@ -372,6 +320,8 @@ pub struct WindowInput<'a> {
     pub starts_ms: &'a [i64],
     /// For each step its window: first sample and one past the last. Both never decrease.
     pub bounds: &'a [(u32, u32)],
+    /// Whether there is a sample in each window.
+    pub is_full: bool,
     /// Evaluation times.
     pub times: &'a SampleTimes,
     /// Length of the windows in milliseconds.
@@ -382,7 +332,7 @@ pub struct WindowInput<'a> {
     pub in_windows: u64,
     /// Samples that are in a window, each counted once.
     pub read: u64,
-    reaches: &'a OnceCell<Vec<Reach>>,
+    cut: &'a Cut,
     cancellation: Option<&'a Cancellation>,
 }
 
@@ -409,7 +359,7 @@ impl<'a> WindowInput<'a> {
 
     /// The reach of each window with two samples or more, ascending by step.
     pub fn reaches(&self) -> &'a [Reach] {
-        self.reaches.get_or_init(|| {
+        self.cut.reaches.get_or_init(|| {
             let wide = self.filled().filter(|(_, low, high)| high - low > 1);
             wide.map(|(step, low, high)| self.reach(step, low, high)).collect()
         })
@@ -459,24 +409,13 @@ impl<'a> WindowInput<'a> {
     }
 }
 
-impl Reach {
-    /// By how much the change is stretched if the series began `to_start_s` before its first
-    /// sample.
-    #[inline]
-    pub fn stretched(&self, to_start_s: f64) -> f64 {
-        if self.sampled_s == 0.0 {
-            return 1.0;
-        }
-        (self.sampled_s + to_start_s + self.to_end_s) / self.sampled_s
-    }
-}
-
 impl Windows {
     /// Takes staleness markers out; [`Windows::cut`] does it too.
     pub fn drop_stale(&mut self) {
-        let Some(first) = self.samples.values.iter().position(|value| is_stale(*value)) else {
+        if !has_stale(&self.samples.values) {
             return;
-        };
+        }
+        let first = self.samples.values.iter().position(|value| is_stale(*value)).unwrap_or(0);
         let mut kept = first;
         for index in first..self.samples.len() {
             if is_stale(self.samples.values[index]) {
@@ -508,6 +447,12 @@ impl Windows {
     }
 }
 
+/// Whether a marker is among the values. Without an early exit the loop runs several values at a
+/// time, and nearly always says no.
+fn has_stale(values: &[f64]) -> bool {
+    values.iter().fold(false, |any, value| any | is_stale(*value))
+}
+
 /// A stored histogram as queries work on it.
 fn to_float(histogram: &Arc<Histogram>) -> Arc<FloatHistogram> {
     Arc::new(histogram.to_float())
@@ -535,7 +480,7 @@ mod tests {
         let mut windows = Windows::default();
         *windows.samples_mut() = samples(&[(0, 1.0), (50, 2.0), (60, stale_nan()), (100, 3.0)]);
         let mut column = Column::empty(0);
-        look_back(&windows, &times(0, 10, 13), 20, Taken::Value, &mut column);
+        look_back(&mut windows, &times(0, 10, 13), 20, Taken::Value, &mut column);
         let found: Vec<_> = column.iter().collect();
         assert_eq!(found, [(0, 1.0), (1, 1.0), (5, 2.0), (10, 3.0), (11, 3.0)]);
     }
@@ -565,7 +510,7 @@ mod tests {
         *windows.samples_mut() = samples(&[(0, 1.0), (10, 2.0), (15, stale_nan()), (20, 3.0)]);
         let times = times(0, 10, 4);
         windows.cut(&times, 10, Overhang::default());
-        assert_eq!(windows.bounds, [(0, 1), (1, 2), (2, 3), (3, 3)]);
+        assert_eq!(windows.input(&times, 10, &[]).bounds, [(0, 1), (1, 2), (2, 3), (3, 3)]);
         let input = windows.input(&times, 10, &[]);
         assert_eq!(input.values, [1.0, 2.0, 3.0]);
         assert_eq!(input.edges(1), (0, 10));

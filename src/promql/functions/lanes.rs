@@ -8,8 +8,11 @@
 use crate::promql::columns::Column;
 use crate::promql::windows::WindowInput;
 
-/// Windows taken together: enough to hide the latency of an addition, few enough for registers.
-const LANES: usize = 4;
+/// Windows taken together where a step has many parts: enough to hide the latency of an addition,
+/// few enough for registers.
+pub(super) const FEW: usize = 4;
+/// Where a step is one addition.
+pub(super) const MANY: usize = 8;
 
 /// A window: its step, its first sample and one past its last.
 #[derive(Debug, Clone, Copy, Default)]
@@ -21,7 +24,7 @@ pub(super) struct Window {
 
 /// For each of `windows`: `start` at its first sample, `next` at each later one, `finish`, whose
 /// result is the column's value at its step. `start` and `next` are given the sample's index.
-pub(super) fn fold<S: Copy>(
+pub(super) fn fold<const LANES: usize, S: Copy>(
     windows: impl Iterator<Item = Window>,
     column: &mut Column,
     start: impl Fn(&Window, usize) -> S,
@@ -61,20 +64,20 @@ pub(super) fn fold<S: Copy>(
 }
 
 /// The same over the values of all windows that hold a sample.
-pub(super) fn fold_values<S: Copy>(
+pub(super) fn fold_values<const LANES: usize, S: Copy>(
     input: &WindowInput<'_>,
     column: &mut Column,
     start: impl Fn(f64) -> S,
     next: impl Fn(S, f64) -> S,
-    finish: impl Fn(S, &[f64]) -> f64,
+    finish: impl Fn(S, &Window) -> f64,
 ) {
     let values = input.values;
-    fold(
+    fold::<LANES, _>(
         windows(input, 1),
         column,
         |_, index| start(values[index]),
         |state, index| next(state, values[index]),
-        |state, window| finish(state, &values[window.low..window.high]),
+        finish,
     );
 }
 
@@ -102,7 +105,7 @@ mod tests {
             high: step + len,
         });
         let mut column = Column::empty(lens.len());
-        fold(
+        fold::<FEW, _>(
             windows,
             &mut column,
             |window, index| {

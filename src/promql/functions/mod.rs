@@ -8,12 +8,14 @@
 pub(crate) mod absent;
 mod calendar;
 pub mod elementary;
+mod exact;
 pub(crate) mod extended;
 pub(crate) mod extended_mixed;
 mod histogram;
 pub(crate) mod interpolate;
 mod label;
 mod lanes;
+mod line;
 mod math;
 mod mixed;
 mod native;

@@ -2,13 +2,15 @@
 //!
 //! Counts are differences of prefix counts; least and greatest come from a queue of candidates;
 //! sums are differences of prefix sums where every partial sum is an integer below 2^53 (then
-//! every order of addition is exact); all else walks the window in Prometheus's order.
+//! every order of addition is exact), and of true sums where those give the same bits
+//! (`exact.rs`); all else walks the window in Prometheus's order.
 
 use std::collections::VecDeque;
 
-use super::lanes;
+use super::exact::ExactSums;
+use super::lanes::{self, Window};
 use super::window::WindowFunction;
-use crate::promql::columns::Column;
+use crate::promql::columns::{Bitmap, Column};
 use crate::promql::compensated::{Compensated, Mean, quantile};
 use crate::promql::windows::WindowInput;
 
@@ -45,6 +47,13 @@ pub(super) fn lookup(name: &str) -> Option<WindowFunction> {
 
 /// A value from the bounds of each window.
 fn each(input: &WindowInput<'_>, column: &mut Column, value: impl Fn(usize, usize) -> f64) {
+    if input.is_full {
+        column.valid = Bitmap::all(column.steps());
+        for (slot, &(low, high)) in column.values.iter_mut().zip(input.bounds) {
+            *slot = value(low as usize, high as usize);
+        }
+        return;
+    }
     for (step, low, high) in input.filled() {
         column.set(step, value(low, high));
     }
@@ -60,7 +69,10 @@ fn sum(input: &WindowInput<'_>, column: &mut Column) {
         each(input, column, |low, high| prefix[high] - prefix[low]);
         return;
     }
-    lanes::fold_values(
+    if let Some(sums) = exact_sums(input) {
+        return each(input, column, |low, high| sums.total(low..high));
+    }
+    lanes::fold_values::<{ lanes::FEW }, _>(
         input,
         column,
         |first| Compensated::default().plus(first),
@@ -73,17 +85,33 @@ fn avg(input: &WindowInput<'_>, column: &mut Column) {
     if let Some(prefix) = exact_prefix_sums(input) {
         return each(input, column, |low, high| (prefix[high] - prefix[low]) / (high - low) as f64);
     }
-    lanes::fold_values(
+    let count = |window: &Window| (window.high - window.low) as f64;
+    if let Some(sums) = exact_sums(input) {
+        // The plain sum is walked; what it lost follows from the true one.
+        let add = |sum, x| sum + x;
+        lanes::fold_values::<{ lanes::MANY }, _>(
+            input,
+            column,
+            |x| x,
+            add,
+            |sum, window| {
+                let count = count(window);
+                sum / count + sums.lost(window.low..window.high, sum) / count
+            },
+        );
+        return;
+    }
+    lanes::fold_values::<{ lanes::FEW }, _>(
         input,
         column,
         |first| Compensated { sum: first, lost: 0.0 },
         Compensated::plus,
-        |total, values| {
+        |total, window| {
             // A sum that left the numbers on its way stays out of them.
             if total.sum.is_finite() {
-                let count = values.len() as f64;
-                return total.sum / count + total.lost / count;
+                return total.sum / count(window) + total.lost / count(window);
             }
+            let values = &input.values[window.low..window.high];
             let mut mean = Mean::of(values[0]);
             values[1..].iter().for_each(|x| mean.add(*x));
             mean.value()
@@ -91,12 +119,21 @@ fn avg(input: &WindowInput<'_>, column: &mut Column) {
     );
 }
 
+/// Exact sums, where windows overlap enough for them to pay.
+fn exact_sums(input: &WindowInput<'_>) -> Option<ExactSums> {
+    const OVERLAP_MIN: u64 = 8;
+    if input.in_windows < OVERLAP_MIN * input.values.len() as u64 {
+        return None;
+    }
+    let len_max = input.filled().map(|(_, low, high)| high - low).max()?;
+    ExactSums::of(input.values, len_max)
+}
+
 /// `sums[i]` is the sum of the first `i` values; `None` unless every sum of neighbours is exact,
 /// and where windows overlap too little for prefix sums to pay.
 fn exact_prefix_sums(input: &WindowInput<'_>) -> Option<Vec<f64>> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
-    let in_windows: usize = input.filled().map(|(_, low, high)| high - low).sum();
-    if in_windows < input.values.len().saturating_mul(2) {
+    if input.in_windows < 2 * input.values.len() as u64 {
         return None;
     }
     let mut sums = Vec::with_capacity(input.values.len() + 1);
@@ -181,7 +218,9 @@ impl Variance {
 
 fn variance(input: &WindowInput<'_>, column: &mut Column, finish: fn(f64) -> f64) {
     let start = |first| Variance::default().plus(first);
-    lanes::fold_values(input, column, start, Variance::plus, |state, _| finish(state.total()));
+    lanes::fold_values::<{ lanes::FEW }, _>(input, column, start, Variance::plus, |state, _| {
+        finish(state.total())
+    });
 }
 
 fn median_deviation(values: &[f64]) -> f64 {

@@ -1,10 +1,10 @@
 //! Trends: `deriv`, `predict_linear`, `double_exponential_smoothing`.
 //!
-//! COMPAT: sums are taken in the order of samples, compensated, on seconds relative to the
-//! intercept's time. Sums relative to another time differ in the last bits, so there are no
-//! prefix sums here.
+//! COMPAT: sums are those that come of taking samples in their order, compensated, on seconds
+//! relative to the intercept's time; `line.rs` finds most of them faster, with the same bits.
 
 use super::lanes::{self, Window};
+use super::line::{Line, Lines, Totals};
 use super::window::WindowFunction;
 use crate::promql::columns::Column;
 use crate::promql::compensated::Compensated;
@@ -32,14 +32,6 @@ fn predict_linear(input: &WindowInput<'_>, column: &mut Column) {
     least_squares(input, column, now_ms, |line, step| line.slope * ahead_s[step] + line.intercept);
 }
 
-/// A straight line through samples.
-struct Line {
-    /// Per second.
-    slope: f64,
-    /// Value at the time chosen.
-    intercept: f64,
-}
-
 /// Sums over samples; times in seconds from `zero_ms`.
 #[derive(Clone, Copy, Default)]
 struct Sums {
@@ -62,12 +54,8 @@ impl Sums {
     }
 
     fn line(&self, samples: usize) -> Line {
-        let n = samples as f64;
-        let (sum_x, sum_y) = (self.x.total(), self.y.total());
-        let covariance = self.xy.total() - sum_x * sum_y / n;
-        let variance = self.x2.total() - sum_x * sum_x / n;
-        let slope = covariance / variance;
-        Line { slope, intercept: sum_y / n - slope * sum_x / n }
+        let (x, y) = (self.x.total(), self.y.total());
+        Totals { x, y, xy: self.xy.total(), x2: self.x2.total() }.line(samples)
     }
 }
 
@@ -91,8 +79,22 @@ fn least_squares(
         };
         column.set(window.step, value(&line, window.step));
     }
-    lanes::fold(
-        lanes::windows(input, 2).filter(|window| !is_flat(window)),
+    let len_max = input.filled().map(|(_, low, high)| high - low).max().unwrap_or(0);
+    let mut lines = Lines::new(timestamps, values, len_max);
+    let mut far_apart = Vec::new();
+    for window in lanes::windows(input, 2).filter(|window| !is_flat(window)) {
+        let of_window =
+            |lines: &mut Lines<'_>| lines.totals(window.low, window.high, zero_ms(&window));
+        match lines.as_mut().and_then(of_window) {
+            Some(totals) => {
+                let line = totals.line(window.high - window.low);
+                column.set(window.step, value(&line, window.step));
+            }
+            None => far_apart.push(window),
+        }
+    }
+    lanes::fold::<{ lanes::FEW }, _>(
+        far_apart.into_iter(),
         column,
         |window, first| {
             let sums = Sums { zero_ms: zero_ms(window), ..Sums::default() };

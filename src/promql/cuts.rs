@@ -1,0 +1,229 @@
+//! Which samples stand in the window of each step: it follows from the times alone.
+//!
+//! Series of one scrape share their times, and series of a metric come from the same few targets
+//! again and again; so what was found for some times is kept and found again for equal ones.
+
+use std::cell::OnceCell;
+
+use super::extended::Overhang;
+use super::windows::{SampleTimes, WORK_PER_CHECK};
+use crate::select::Cancellation;
+
+/// Bytes that cuts of one selector may take together; one cut is kept in any case.
+const BYTES_MAX: usize = 4 << 20;
+/// Cuts kept at most: they are looked through one by one.
+const CUTS_MAX: usize = 64;
+
+/// The windows of all steps over samples with some times.
+#[derive(Debug, Default)]
+pub(super) struct Cut {
+    /// The times that it was made for.
+    timestamps: Vec<i64>,
+    /// First sample and one past the last, for each step. Both never decrease.
+    pub(super) bounds: Vec<(u32, u32)>,
+    /// Samples of all windows together.
+    pub(super) held: u64,
+    /// Samples that are in a window, each counted once.
+    pub(super) read: u64,
+    /// Whether there is a sample in each window.
+    pub(super) is_full: bool,
+    /// What follows from `bounds` and the times, once a function has asked for it.
+    pub(super) reaches: OnceCell<Vec<Reach>>,
+}
+
+/// How far the samples of one window with two or more reach, and how far the window does: what
+/// extrapolation needs of the times. The same for all series with these timestamps.
+#[derive(Debug, Clone, Copy)]
+pub struct Reach {
+    /// The step.
+    pub step: u32,
+    /// The window's first sample.
+    pub first: u32,
+    /// Its last sample.
+    pub last: u32,
+    /// Seconds from first to last.
+    pub sampled_s: f64,
+    /// Seconds that the series is taken to have gone on before the first sample.
+    pub to_start_s: f64,
+    /// Seconds that it is taken to go on after the last.
+    pub to_end_s: f64,
+    /// By how much the change between the samples is stretched.
+    pub factor: f64,
+    /// The same, over the seconds of the window.
+    pub factor_per_s: f64,
+}
+
+impl Reach {
+    /// By how much the change is stretched if the series began `to_start_s` before its first
+    /// sample.
+    #[inline]
+    pub fn stretched(&self, to_start_s: f64) -> f64 {
+        if self.sampled_s == 0.0 {
+            return 1.0;
+        }
+        (self.sampled_s + to_start_s + self.to_end_s) / self.sampled_s
+    }
+}
+
+impl Cut {
+    /// The cut of `timestamps`; half of one, not to be found again, where the query is to end.
+    fn new(
+        timestamps: &[i64],
+        times: &SampleTimes,
+        (width_ms, overhang): (i64, Overhang),
+        cancellation: Option<&Cancellation>,
+    ) -> Self {
+        let mut cut = Self { timestamps: timestamps.to_vec(), is_full: true, ..Self::default() };
+        cut.bounds.reserve_exact(times.grid.steps);
+        let width_ms = width_ms.saturating_add(overhang.before_ms);
+        let (mut low, mut high, mut known) = (0, 0, 0);
+        for step in 0..times.grid.steps {
+            let is_stopped = || cancellation.is_some_and(|c| c.check().is_err());
+            if step % WORK_PER_CHECK == WORK_PER_CHECK - 1 && is_stopped() {
+                cut.is_full = false;
+                break;
+            }
+            let end_ms = times.at(step).saturating_add(overhang.after_ms);
+            let left_ms = times.at(step).saturating_sub(width_ms);
+            while high < timestamps.len() && timestamps[high] <= end_ms {
+                high += 1;
+            }
+            while low < high && timestamps[low] <= left_ms {
+                low += 1;
+            }
+            cut.is_full &= low < high;
+            cut.held += (high - low) as u64;
+            cut.read += (high - low.max(known).min(high)) as u64;
+            known = high;
+            cut.bounds.push((low as u32, high as u32));
+        }
+        cut
+    }
+
+    /// Bytes that it takes, about; reaches included.
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.timestamps)
+            + self.bounds.len() * (size_of::<(u32, u32)>() + size_of::<Reach>())
+    }
+}
+
+/// Cuts of one selector: its times, the width of its windows and their overhang are always the
+/// same.
+#[derive(Debug, Default)]
+pub(super) struct Cuts {
+    kept: Vec<Cut>,
+    bytes: usize,
+    /// The one asked for last.
+    current: usize,
+    /// The one to go next.
+    oldest: usize,
+}
+
+impl Cuts {
+    /// Finds or makes the cut for these timestamps, which is the current one from now on.
+    pub(super) fn cut(
+        &mut self,
+        timestamps: &[i64],
+        times: &SampleTimes,
+        width: (i64, Overhang),
+        cancellation: Option<&Cancellation>,
+    ) {
+        let is_same = |cut: &Cut| {
+            // A look at both ends, before all are compared.
+            cut.timestamps.first() == timestamps.first()
+                && cut.bounds.len() == times.grid.steps
+                && cut.timestamps == timestamps
+        };
+        let next = self.current + 1;
+        let known = if self.kept.get(self.current).is_some_and(is_same) {
+            Some(self.current)
+        } else if self.kept.get(next).is_some_and(is_same) {
+            // Targets take turns, always in the same order.
+            Some(next)
+        } else {
+            self.kept.iter().position(is_same)
+        };
+        if let Some(known) = known {
+            self.current = known;
+            return;
+        }
+        let cut = Cut::new(timestamps, times, width, cancellation);
+        let bytes = cut.bytes();
+        let has_room = self.kept.len() < CUTS_MAX && self.bytes + bytes <= BYTES_MAX;
+        if has_room || self.kept.is_empty() {
+            self.current = self.kept.len();
+            self.kept.push(cut);
+            self.bytes += bytes;
+            return;
+        }
+        self.oldest = (self.oldest + 1) % self.kept.len();
+        self.current = self.oldest;
+        let gone = std::mem::replace(&mut self.kept[self.current], cut);
+        self.bytes = self.bytes + bytes - gone.bytes();
+    }
+
+    /// Samples of all windows of the current cut; 0 where there is none.
+    pub(super) fn held(&self) -> u64 {
+        self.kept.get(self.current).map_or(0, |cut| cut.held)
+    }
+
+    /// The cut made or found last.
+    ///
+    /// # Panics
+    /// Before the first [`Cuts::cut`]: the caller's bug.
+    pub(super) fn current(&self) -> &Cut {
+        &self.kept[self.current]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::columns::Grid;
+
+    fn times(steps: usize) -> SampleTimes {
+        let grid = Grid { start_ms: 0, step_ms: 10, steps };
+        SampleTimes { grid, offset_ms: 0, fixed_ms: None }
+    }
+
+    fn width(width_ms: i64) -> (i64, Overhang) {
+        (width_ms, Overhang::default())
+    }
+
+    #[test]
+    fn equal_times_are_found_again_among_many() {
+        let mut cuts = Cuts::default();
+        let vectors: Vec<Vec<i64>> =
+            (0..80).map(|phase| (0..50).map(|i| i * 10 + phase).collect()).collect();
+        for round in 0..3 {
+            for (phase, timestamps) in vectors.iter().enumerate() {
+                cuts.cut(timestamps, &times(50), width(30), None);
+                let fresh = Cut::new(timestamps, &times(50), width(30), None);
+                assert_eq!(cuts.current().bounds, fresh.bounds, "{phase} in round {round}");
+                assert_eq!(cuts.current().held, fresh.held);
+                assert!(cuts.kept.len() <= CUTS_MAX);
+            }
+        }
+        assert_eq!(cuts.bytes, cuts.kept.iter().map(Cut::bytes).sum::<usize>());
+    }
+
+    #[test]
+    fn cuts_of_many_steps_take_no_more_than_they_may() {
+        let mut cuts = Cuts::default();
+        for phase in 0..40 {
+            let timestamps: Vec<i64> = (0..10).map(|i| i * 10 + phase).collect();
+            cuts.cut(&timestamps, &times(11_000), width(30), None);
+            assert!(cuts.bytes <= BYTES_MAX || cuts.kept.len() == 1);
+        }
+        assert!(cuts.kept.len() > 1);
+    }
+
+    #[test]
+    fn a_window_without_a_sample_is_seen() {
+        let cut = Cut::new(&[0, 10, 40], &times(5), width(10), None);
+        assert_eq!(cut.bounds, [(0, 1), (1, 2), (2, 2), (2, 2), (2, 3)]);
+        assert!(!cut.is_full);
+        assert!(Cut::new(&[0, 10], &times(2), width(10), None).is_full);
+        assert_eq!((cut.held, cut.read), (3, 3));
+    }
+}

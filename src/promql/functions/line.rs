@@ -1,0 +1,252 @@
+//! Straight lines through the samples of windows: sums over times, values and their products.
+//!
+//! COMPAT: Prometheus takes each sum in the order of samples, compensated, on seconds relative to a
+//! time of the window. Such a sum has the bits of the true sum, rounded once, where the numbers do
+//! not lie too far apart (`exact.rs`); there any order will do: [`Lines`] takes products several
+//! at a time, and keeps true sums of times from window to window, since the times of neighbouring
+//! windows differ from their zeros by the same, but for scrapes that were late. Where the numbers
+//! do lie too far apart, it says so, and the caller walks.
+
+use super::exact::{ExactSums, exponent_of, in_units, rounded, spread_max};
+
+/// Biased exponent of a millisecond in seconds, the least time that is not zero.
+const TIME_EXPONENT: u32 = 1013;
+/// Of its square.
+const SQUARE_EXPONENT: u32 = 1003;
+/// Longer windows, in milliseconds or samples, are walked: sums of squares have 126 bits.
+const MS_MAX: i64 = 1 << 31;
+const SAMPLES_MAX: usize = 4000;
+/// Products summed side by side.
+const LANES: usize = 8;
+
+/// Sums over the samples of a window; times in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Totals {
+    pub(super) x: f64,
+    pub(super) y: f64,
+    pub(super) xy: f64,
+    pub(super) x2: f64,
+}
+
+/// A straight line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    /// Per second.
+    pub(super) slope: f64,
+    /// Value at the time chosen.
+    pub(super) intercept: f64,
+}
+
+impl Totals {
+    /// The line of least squares. COMPAT: the order of operations is Prometheus's.
+    pub(super) fn line(&self, samples: usize) -> Line {
+        let n = samples as f64;
+        let covariance = self.xy - self.x * self.y / n;
+        let variance = self.x2 - self.x * self.x / n;
+        let slope = covariance / variance;
+        Line { slope, intercept: self.y / n - slope * self.x / n }
+    }
+}
+
+/// The sums of one series' windows, one window after the other.
+#[derive(Debug)]
+pub(super) struct Lines<'a> {
+    timestamps: &'a [i64],
+    values: &'a [f64],
+    y: ExactSums,
+    /// Times of the last window's samples, less its zero.
+    ms: Vec<i64>,
+    /// The same in seconds.
+    seconds: Vec<f64>,
+    /// Their true sum, and that of their squares.
+    x: i128,
+    x2: i128,
+}
+
+impl<'a> Lines<'a> {
+    /// Sums for windows of at most `len_max` samples; `None` where the values are too far apart.
+    pub(super) fn new(timestamps: &'a [i64], values: &'a [f64], len_max: usize) -> Option<Self> {
+        let y = ExactSums::of(values, len_max)?;
+        let (ms, seconds) = (Vec::new(), Vec::new());
+        Some(Self { timestamps, values, y, ms, seconds, x: 0, x2: 0 })
+    }
+
+    /// The sums over samples `low..high`, two or more, times relative to `zero_ms`.
+    pub(super) fn totals(&mut self, low: usize, high: usize, zero_ms: i64) -> Option<Totals> {
+        let spread_max = spread_max(high - low + 2 * LANES)?;
+        let spread = self.spread_of_times(low, high, zero_ms)?;
+        // Products and squares carry.
+        if 2 * spread + 1 > spread_max || spread + self.y.spread() + 1 > spread_max {
+            return None;
+        }
+        self.move_to(low, high, zero_ms);
+        Some(Totals {
+            x: rounded(self.x, TIME_EXPONENT),
+            y: self.y.total(low..high),
+            xy: sum_of_products(&self.seconds, &self.values[low..high]),
+            x2: rounded(self.x2, SQUARE_EXPONENT),
+        })
+    }
+
+    /// By how much the exponents of the times, zeros aside, differ; `None` where they are on both
+    /// sides of zero, or too long.
+    fn spread_of_times(&self, low: usize, high: usize, zero_ms: i64) -> Option<u32> {
+        let at = |index: usize| self.timestamps[index].checked_sub(zero_ms);
+        let (first, last) = (at(low)?, at(high - 1)?);
+        let (least, most) = if first >= 0 {
+            (if first > 0 { first } else { at(low + 1)? }, last)
+        } else if last <= 0 {
+            (if last < 0 { last } else { at(high - 2)? }, first)
+        } else {
+            return None;
+        };
+        if most.abs() >= MS_MAX || high - low > SAMPLES_MAX {
+            return None;
+        }
+        Some(exponent_of(seconds(most)) - exponent_of(seconds(least)))
+    }
+
+    /// Makes times and their sums those of a window.
+    fn move_to(&mut self, low: usize, high: usize, zero_ms: i64) {
+        let timestamps = &self.timestamps[low..high];
+        if self.ms.len() != timestamps.len() {
+            self.ms.clear();
+            self.ms.resize(timestamps.len(), 0);
+            self.seconds.clear();
+            self.seconds.resize(timestamps.len(), 0.0);
+            (self.x, self.x2) = (0, 0);
+        }
+        let differences = timestamps.iter().zip(&self.ms);
+        // Without an early exit this runs several times at a time.
+        if differences.fold(0, |any, (t_ms, ms)| any | (t_ms.wrapping_sub(zero_ms) ^ ms)) == 0 {
+            return;
+        }
+        for (index, t_ms) in timestamps.iter().enumerate() {
+            let ms = t_ms - zero_ms;
+            if ms != self.ms[index] {
+                let (before, now) = (self.seconds[index], seconds(ms));
+                self.x += in_units(now, TIME_EXPONENT) - in_units(before, TIME_EXPONENT);
+                self.x2 += in_units(now * now, SQUARE_EXPONENT)
+                    - in_units(before * before, SQUARE_EXPONENT);
+                (self.ms[index], self.seconds[index]) = (ms, now);
+            }
+        }
+    }
+}
+
+#[inline]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1e3
+}
+
+/// The true sum of the rounded products, rounded: that of the sums and losses of all lanes, each
+/// of which is exact.
+fn sum_of_products(xs: &[f64], ys: &[f64]) -> f64 {
+    let (mut sums, mut lost) = ([0.0; LANES], [0.0; LANES]);
+    let ((xs, xs_rest), (ys, ys_rest)) = (xs.as_chunks::<LANES>(), ys.as_chunks::<LANES>());
+    for (x, y) in xs.iter().zip(ys) {
+        for lane in 0..LANES {
+            let (sum, error) = two_sum(sums[lane], x[lane] * y[lane]);
+            sums[lane] = sum;
+            lost[lane] += error;
+        }
+    }
+    let (mut total, mut all_lost) = (0.0, 0.0);
+    let rest = xs_rest.iter().zip(ys_rest).map(|(x, y)| x * y);
+    for part in sums.into_iter().chain(rest) {
+        let (sum, error) = two_sum(total, part);
+        total = sum;
+        all_lost += error;
+    }
+    total + lost.into_iter().fold(all_lost, |sum, lost| sum + lost)
+}
+
+/// A sum and what its rounding lost, exactly. Source: Knuth, *The Art of Computer Programming*,
+/// volume 2, 4.2.2, theorem B.
+#[inline]
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let b_part = sum - a;
+    let a_part = sum - b_part;
+    (sum, (a - a_part) + (b - b_part))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::promql::compensated::Compensated;
+
+    fn walk(timestamps: &[i64], values: &[f64], zero_ms: i64) -> Totals {
+        let sum = |of: &dyn Fn(f64, f64) -> f64| {
+            let pairs = timestamps.iter().zip(values);
+            let terms = pairs.map(|(t, y)| of((t - zero_ms) as f64 / 1e3, *y));
+            terms.fold(Compensated::default(), Compensated::plus).total()
+        };
+        Totals {
+            x: sum(&|x, _| x),
+            y: sum(&|_, y| y),
+            xy: sum(&|x, y| x * y),
+            x2: sum(&|x, _| x * x),
+        }
+    }
+
+    fn bits(totals: &Totals) -> [u64; 4] {
+        [totals.x, totals.y, totals.xy, totals.x2].map(f64::to_bits)
+    }
+
+    #[test]
+    fn scrapes_that_were_late_are_no_hindrance() {
+        let late = |i: i64| if i % 37 == 5 { 1 + i % 900 } else { 0 };
+        let timestamps: Vec<i64> = (0..600).map(|i| i * 15_000 + 7 + late(i)).collect();
+        let values: Vec<f64> = (0..600).map(|i| 1e11 - f64::from(i * i % 977) * 4096.0).collect();
+        let mut lines = Lines::new(&timestamps, &values, 241).unwrap();
+        let mut found = 0;
+        for low in (0..350).step_by(4) {
+            let high = low + 240 + low % 2;
+            let now_ms = timestamps[high - 1] + 41;
+            for zero_ms in [timestamps[low], now_ms] {
+                if let Some(totals) = lines.totals(low, high, zero_ms) {
+                    let walked = walk(&timestamps[low..high], &values[low..high], zero_ms);
+                    assert_eq!(bits(&totals), bits(&walked), "{low} from {zero_ms}");
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 150, "{found}");
+    }
+
+    proptest! {
+        #[test]
+        fn totals_are_those_of_the_walk(
+            samples in prop::collection::vec((1_i64..40_000, any::<i32>(), 0_u32..20), 2..300),
+            exponent in -3_i32..9, ahead_ms in 0_i64..100_000,
+            cuts in prop::collection::vec(
+                any::<(prop::sample::Index, prop::sample::Index)>(), 1..5),
+        ) {
+            let (mut t_ms, mut timestamps, mut values) = (0, Vec::new(), Vec::new());
+            for (gap_ms, int, shift) in samples {
+                t_ms += gap_ms;
+                timestamps.push(t_ms);
+                values.push(f64::from(int >> shift) * 10_f64.powi(exponent));
+            }
+            let n = values.len();
+            if let Some(mut lines) = Lines::new(&timestamps, &values, n) {
+                for (a, b) in cuts {
+                    let (a, b) = (a.index(n), b.index(n));
+                    let (low, high) = (a.min(b), a.max(b) + 1);
+                    if high - low < 2 {
+                        continue;
+                    }
+                    for zero_ms in [timestamps[low], timestamps[high - 1] + ahead_ms, 0] {
+                        if let Some(totals) = lines.totals(low, high, zero_ms) {
+                            let walked = walk(&timestamps[low..high], &values[low..high], zero_ms);
+                            prop_assert_eq!(bits(&totals), bits(&walked));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

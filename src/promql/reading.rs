@@ -1,0 +1,186 @@
+//! One series at a time: its samples, and the column that they make.
+//!
+//! A [`Reader`] is shared by threads; each has its own [`Windows`].
+
+use super::budget::Budget;
+use super::columns::{Column, Grid, Sample, Vector};
+use super::engine::QueryError;
+use super::extended::{Overhang, smooth};
+use super::functions::extended_mixed;
+use super::functions::window::{MixedFunction, WindowFunction, WindowNotes};
+use super::windows::{SampleTimes, Taken, Windows, look_back};
+use crate::model::{Labels, TimeRange};
+use crate::promql::ast::Extension;
+use crate::select::SeriesSet;
+
+/// Where samples come from.
+pub(super) enum Source<'a> {
+    /// Storage.
+    Storage(&'a dyn SeriesSet),
+    /// A subquery's result, over its own grid.
+    Subquery(&'a Vector, Grid),
+}
+
+/// How samples become a column.
+pub(super) enum Reading<'a> {
+    /// The newest sample within the lookback.
+    LookBack { lookback_ms: i64, taken: Taken },
+    /// A function of the samples within a window.
+    Window {
+        function: WindowFunction,
+        /// What it does with histograms, and with the starts of counters.
+        mixed: MixedFunction,
+        range_ms: i64,
+        overhang: Overhang,
+        /// How much is read before the windows, so that the first histogram of the first one can
+        /// be compared with the one before it; 0 where that does not matter.
+        before_ms: i64,
+        scalars: &'a [Column],
+        /// Whether it is given when counters began.
+        uses_starts: bool,
+    },
+}
+
+/// Where series come from and how they are read.
+pub(super) struct Reader<'a> {
+    pub source: Source<'a>,
+    pub reading: Reading<'a>,
+    pub times: SampleTimes,
+    /// What is read, where that is not what the times touch.
+    pub read: Option<TimeRange>,
+    /// Whether all that is asked of histograms is their count and sum.
+    pub stats_only: bool,
+}
+
+impl Reader<'_> {
+    /// Milliseconds to read; `None` where there is no step.
+    pub(super) fn range(&self) -> Option<TimeRange> {
+        if self.read.is_some() {
+            return self.read;
+        }
+        let (width_ms, overhang) = match self.reading {
+            Reading::LookBack { lookback_ms, taken: Taken::Smoothed } => {
+                (lookback_ms, Overhang::of_instant(Some(Extension::Smoothed), lookback_ms))
+            }
+            Reading::LookBack { lookback_ms, .. } => (lookback_ms, Overhang::default()),
+            Reading::Window { range_ms, overhang, before_ms, .. } => {
+                (range_ms.saturating_add(before_ms), overhang)
+            }
+        };
+        self.times.touched(width_ms, overhang)
+    }
+
+    /// Number of series.
+    pub(super) fn len(&self) -> usize {
+        match &self.source {
+            Source::Storage(set) => set.len(),
+            Source::Subquery(vector, _) => vector.series.len(),
+        }
+    }
+
+    /// Labels of a series, and whether its name is to go at the end of the query.
+    pub(super) fn labels(&self, index: usize) -> (&Labels, bool) {
+        match &self.source {
+            Source::Storage(set) => (set.labels(index), false),
+            Source::Subquery(vector, _) => {
+                let series = &vector.series[index];
+                (&series.labels, series.drop_name)
+            }
+        }
+    }
+
+    /// Reads the samples of a series.
+    pub(super) fn read(
+        &self,
+        index: usize,
+        range: TimeRange,
+        out: &mut Windows,
+    ) -> Result<(), QueryError> {
+        out.clear();
+        match &self.source {
+            Source::Storage(set) => set.read(index, range, out.samples_mut())?,
+            Source::Subquery(vector, grid) => {
+                for (step, sample) in vector.series[index].column.samples() {
+                    let t_ms = grid.time_ms(step);
+                    if !range.contains(t_ms) {
+                        continue;
+                    }
+                    match sample {
+                        Sample::Float(value) => out.samples_mut().push(t_ms, value),
+                        Sample::Histogram(histogram) => out.push_computed(t_ms, histogram),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the column of the samples that were read.
+    pub(super) fn compute(
+        &self,
+        windows: &mut Windows,
+        column: &mut Column,
+        notes: &mut WindowNotes,
+        budget: &Budget<'_>,
+    ) {
+        let steps = self.times.grid.steps;
+        match &self.reading {
+            Reading::LookBack { lookback_ms, taken: Taken::Smoothed } => {
+                windows.take_in_histograms();
+                windows.drop_stale();
+                if windows.has_histograms() {
+                    column.reset(steps);
+                    let reach = Overhang::of_instant(Some(Extension::Smoothed), *lookback_ms);
+                    windows.cut(&self.times, *lookback_ms, reach);
+                    let input = windows.input(&self.times, *lookback_ms, &[]);
+                    extended_mixed::smooth(&input, column, notes);
+                } else {
+                    smooth(windows.samples(), &self.times, *lookback_ms, column);
+                }
+                budget.look_at(column.valid.count() as u64);
+            }
+            Reading::LookBack { lookback_ms, taken } => {
+                if self.stats_only {
+                    windows.take_in_histograms();
+                }
+                look_back(windows, &self.times, *lookback_ms, *taken, column);
+                budget.look_at(column.valid.count() as u64);
+            }
+            Reading::Window {
+                function,
+                mixed,
+                range_ms,
+                overhang,
+                before_ms,
+                scalars,
+                uses_starts,
+            } => {
+                column.reset(steps);
+                if *before_ms > 0 {
+                    windows.take_in_histograms();
+                    windows.drop_until(self.times.at(0).saturating_sub(*range_ms));
+                }
+                if !uses_starts {
+                    windows.drop_starts();
+                }
+                windows.cut(&self.times, *range_ms, *overhang);
+                let input = windows.input(&self.times, *range_ms, scalars);
+                let is_stored = matches!(self.source, Source::Storage(_));
+                budget.look_at_windows(input.in_windows, if is_stored { input.read } else { 0 });
+                if windows.has_histograms() {
+                    let mut floats = windows.floats();
+                    if !floats.samples().is_empty() {
+                        floats.cut(&self.times, *range_ms, *overhang);
+                        function(&floats.input(&self.times, *range_ms, scalars), column);
+                    }
+                } else {
+                    function(&input, column);
+                }
+                if windows.has_histograms() || !input.starts_ms.is_empty() {
+                    mixed(&input, column, notes);
+                }
+                column.valid.compact();
+            }
+        }
+    }
+}
