@@ -61,9 +61,10 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     let block = Arc::new(block);
-    let _ = block.label_names(&[]);
-    let _ = block.label_values("a", &[]);
     let check = &|| Ok::<(), StorageError>(());
+    let _ = block.label_names(&[], check);
+    let _ = block.label_values("a", &[], check);
+    let check = &|_| Ok::<(), StorageError>(());
     let Ok(selection) = block.select(&[], TimeRange::ALL, check, &mut |_| {}) else {
         return;
     };

@@ -7,6 +7,7 @@
 //! can be made of them, is Prometheus 3.14's. The time and start are those of the series
 //! collected, where Prometheus gives the time of what comes next.
 
+use std::mem;
 use std::sync::Arc;
 
 use super::MetricType;
@@ -26,10 +27,25 @@ pub struct Converter<'a> {
     family: String,
     metric_type: MetricType,
     collected: Option<Collected<'a>>,
-    /// What ended the histogram that was given last; within, `None`: the page.
-    waiting: Option<Option<Entry<'a>>>,
+    /// What ended the histogram that was given last.
+    waiting: Waiting<'a>,
     /// The histogram that was given last, as long as it is the last entry.
     given: Option<Collected<'a>>,
+}
+
+/// What is to be looked at before the page is read on.
+#[derive(Debug, Default)]
+enum Waiting<'a> {
+    #[default]
+    Nothing,
+    Entry(Entry<'a>),
+    EndOfPage,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(entry: Option<Entry<'a>>) -> Self {
+        entry.map_or(Self::EndOfPage, Self::Entry)
+    }
 }
 
 #[derive(Debug)]
@@ -60,7 +76,7 @@ impl<'a> Converter<'a> {
             family: String::new(),
             metric_type: MetricType::Unknown,
             collected: None,
-            waiting: None,
+            waiting: Waiting::Nothing,
             given: None,
         }
     }
@@ -99,9 +115,10 @@ impl<'a> Converter<'a> {
     pub(super) fn next_entry(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
         self.given = None;
         loop {
-            let (entry, was_waiting) = match self.waiting.take() {
-                Some(entry) => (entry, true),
-                None => (self.inner.next_entry()?, false),
+            let (entry, was_waiting) = match mem::take(&mut self.waiting) {
+                Waiting::Entry(entry) => (Some(entry), true),
+                Waiting::EndOfPage => (None, true),
+                Waiting::Nothing => (self.inner.next_entry()?, false),
             };
             if let Some(Entry::Type { name, metric_type }) = &entry {
                 self.family = name.clone().into_owned();
@@ -109,7 +126,7 @@ impl<'a> Converter<'a> {
             }
             let Some(Entry::Series { value, timestamp_ms, .. }) = entry else {
                 if !was_waiting && let Some(histogram) = self.finish() {
-                    self.waiting = Some(entry);
+                    self.waiting = Waiting::new(entry);
                     return Ok(Some(histogram));
                 }
                 return Ok(entry);
@@ -121,7 +138,7 @@ impl<'a> Converter<'a> {
                 (None, Some(_)) => false,
             };
             if is_other && let Some(histogram) = self.finish() {
-                self.waiting = Some(entry);
+                self.waiting = Waiting::new(entry);
                 return Ok(Some(histogram));
             }
             let Some(part) = part else { return Ok(entry) };

@@ -21,6 +21,9 @@ use super::quote::quote_bytes;
 use super::text::{Entry, LINE_BYTES_MAX, LabelText, build_labels, series_labels, unescape};
 use crate::model::{Exemplar, FloatStyle, Labels, LabelsBuilder, float_text};
 
+/// Where name and value of a label stand.
+type LabelRanges = (Range<usize>, Range<usize>);
+
 /// What a name ends with whose value is the time at which a series began to count.
 const CREATED_SUFFIX: &[u8] = b"_created";
 
@@ -325,7 +328,7 @@ impl<'a> OpenMetricsParser<'a> {
         Ok(())
     }
 
-    fn exemplar_labels(&mut self) -> Result<Vec<(Range<usize>, Range<usize>)>, ParseError> {
+    fn exemplar_labels(&mut self) -> Result<Vec<LabelRanges>, ParseError> {
         let mut labels = Vec::new();
         let mut token = self.lexer.next();
         loop {

@@ -36,6 +36,7 @@ pub struct ParseOptions {
 }
 
 /// Reads a page of any format from front to back.
+#[allow(clippy::large_enum_variant, reason = "there is one for each page, on the stack")]
 #[derive(Debug)]
 pub enum PageParser<'a> {
     /// Text.

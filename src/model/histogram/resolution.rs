@@ -14,6 +14,7 @@ const COARSEST: i32 = -4;
 
 impl Histogram {
     /// The histogram as it is stored.
+    #[must_use]
     pub fn in_known_resolution(&self) -> Self {
         let mut histogram = self.clone();
         if (FINEST_STORED + 1..=FINEST_TAKEN).contains(&self.schema()) {
