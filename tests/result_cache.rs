@@ -1,5 +1,7 @@
 //! The cache of results against its absence: whatever happens to the data, an answer is the same.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it says")]
+
 use std::sync::Arc;
 
 use narthex::db::ResultCache;
@@ -103,7 +105,7 @@ impl Bench {
                 }
             }
             Step::Late(i, ago) => {
-                self.append(i, self.now_ms - ago * MINUTE - 7, 1000.0 + ago as f64)
+                self.append(i, self.now_ms - ago * MINUTE - 7, 1000.0 + ago as f64);
             }
             Step::Delete(i, ago, minutes) => {
                 let max_ms = self.now_ms - ago * MINUTE;
