@@ -40,7 +40,7 @@ fn ask(
     max_samples: usize,
     text: &str,
 ) -> Result<QueryResult, QueryError> {
-    let options = EngineOptions { helpers_max, max_samples, ..EngineOptions::default() };
+    let options = EngineOptions { max_samples, helpers_max, ..EngineOptions::default() };
     let ast = parse(text, &ParseOptions::default()).unwrap();
     let query = Query { text, ast: &ast };
     let range = QueryRange { start_ms: 0, end_ms: SAMPLES * 15_000, step_ms: 30_000 };
