@@ -184,7 +184,7 @@ const MISTAKES: [(&str, &str); 23] = [
     ("label/job/values?start=x", r#"invalid parameter "start""#),
     ("label/%ff/values", "invalid label name"),
     ("status/tsdb?limit=0", "limit must be a positive number"),
-    ("metadata?limit=x", r#"invalid parameter "limit""#),
+    ("metadata?limit=x", "limit must be a number"),
 ];
 
 #[test]
