@@ -405,10 +405,8 @@ fn annotations_have_positions() {
     let result = instant_with(&Engine::new(options), &store, "rate(gauge[1m])", 10).unwrap();
     assert_eq!(
         result.infos,
-        [
-            "PromQL info: metric might not be a counter, __type__ label is not set to \"counter\" or \
-          \"histogram\", got \"\": \"gauge\" (1:6)"
-        ]
+        ["PromQL info: metric might not be a counter, __type__ label is not set to \
+             \"counter\" or \"histogram\", got \"\": \"gauge\" (1:6)"]
     );
     let result = instant(&store, "quantile(2, requests_total)", 10).unwrap();
     assert_eq!(
