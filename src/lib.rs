@@ -73,6 +73,8 @@ pub mod http;
 #[cfg(feature = "server")]
 pub mod http_client;
 #[cfg(feature = "server")]
+pub mod notifier;
+#[cfg(feature = "server")]
 pub mod protowire;
 #[cfg(feature = "server")]
 pub mod relabel;
@@ -82,3 +84,5 @@ pub mod remote;
 pub mod scrape;
 #[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
+pub mod template;
