@@ -14,6 +14,7 @@ mod discovery_cloud;
 mod discovery_options;
 mod environment;
 mod error;
+mod external_url;
 mod global;
 mod http_client;
 mod http_options;
@@ -27,6 +28,7 @@ mod secret;
 mod sections;
 mod storage;
 mod url;
+mod web;
 mod yaml;
 
 pub use bytes::{format as format_bytes, parse as parse_bytes};
@@ -36,6 +38,7 @@ pub use discovery_options::{
     KubernetesRole, KubernetesSelector, NomadDiscovery,
 };
 pub use error::ConfigError;
+pub use external_url::ExternalUrl;
 pub use global::GlobalConfig;
 pub use http_options::{
     Authorization, BasicAuth, HttpClientConfig, HttpHeader, JwtAssertion, OAuth2, ProxyOptions,
@@ -47,6 +50,7 @@ pub use load::{
 pub use scrape::{ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;
 pub use storage::StorageConfig;
+pub use web::{ClientAuth, RateLimit, Roles, WebConfig, WebTls, WebToken, load_web, parse_web};
 
 #[cfg(test)]
 mod tests;
