@@ -121,7 +121,9 @@ impl LiveIndex {
         let mut folded = std::mem::take(&mut self.folded);
         let thread =
             std::thread::Builder::new().name("narthex-index".to_owned()).spawn(move || {
-                received.into_iter().for_each(|batch| folded.extend(batch));
+                for batch in received {
+                    folded.extend(batch);
+                }
                 folded
             });
         self.folding = thread.ok().map(|thread| Folding { batches, thread });
