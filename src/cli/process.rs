@@ -152,17 +152,31 @@ impl Process {
         if let Some(service) = self.service() {
             service.set_engine(self.settings.engine(&config));
             service.set_query_log(query_log);
-            if let Some(database) = service.database() {
-                database.set_retention(self.settings.retention(&config));
-                database.set_exemplars_max(self.settings.exemplars_max(&config));
-                database.set_out_of_order_window_ms(config.storage.out_of_order_window_ms);
-            }
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.apply_to_database();
         self.apply_to_scraping();
         self.note_reload(true);
         tracing::info!("Configuration reloaded");
         Ok(())
+    }
+
+    /// Has the database go by the configuration in force, once it is open.
+    fn apply_to_database(&self) {
+        let service = self.service();
+        let Some(database) = service.as_ref().and_then(|service| service.database()) else {
+            return;
+        };
+        let config = self.config();
+        database.set_retention(self.settings.retention(&config));
+        database.set_exemplars_max(self.settings.exemplars_max(&config));
+        database.set_out_of_order_window_ms(config.storage.out_of_order_window_ms);
+    }
+
+    /// What was loaded while the database was being opened applies to it from here on.
+    pub(super) fn database_is_open(&self) {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.apply_to_database();
     }
 
     fn figures(&self) -> Figures {

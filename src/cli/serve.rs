@@ -207,6 +207,7 @@ async fn serve(
     }
     note_running_queries(settings, &service);
     service.set_ready(database.clone());
+    process.database_is_open();
     tracing::info!("Ready to answer queries");
     let following = start_scraping(settings, process, &database);
     told_to_stop(process, &mut signals, &mut inbox).await;

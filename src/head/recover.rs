@@ -270,7 +270,7 @@ impl Head {
     /// Tells of a damaged checkpoint and moves it out of the way: while it lies there it would
     /// count as one to fall back to.
     fn put_aside(&self, damage: &Damage) {
-        let what = damage.to_string();
+        let what = damage.what();
         self.tell(&damage.path, &what);
         if damage.kind == DamageKind::Rotten
             && let Err(error) = self.quarantine(&damage.path, &what)

@@ -101,8 +101,9 @@ pub enum DamageKind {
     MissingSegment,
 }
 
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Damage {
+    /// What happened, without the path.
+    pub fn what(&self) -> String {
         let what = match self.kind {
             DamageKind::TornTail => "torn or damaged end, not known to be synced, cut",
             DamageKind::Rotten => "damaged bytes",
@@ -110,7 +111,13 @@ impl fmt::Display for Damage {
             DamageKind::TooNew => "written by a newer version",
             DamageKind::MissingSegment => "segment missing or unreadable",
         };
-        let Self { path, offset, len, records, .. } = self;
-        write!(f, "{}: {what}: {len} bytes at {offset}, {records} records lost", path.display())
+        let Self { offset, len, records, .. } = self;
+        format!("{what}: {len} bytes at {offset}, {records} records lost")
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.what())
     }
 }

@@ -97,7 +97,7 @@ impl Recovery<'_> {
                         self.head.tell(&dir, &what);
                     }
                 }
-                Item::Damage(damage) => self.head.tell(&damage.path, &damage.to_string()),
+                Item::Damage(damage) => self.head.tell(&damage.path, &damage.what()),
             }
         }
         let log = self.head.log.stats();
