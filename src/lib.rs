@@ -81,6 +81,8 @@ pub mod relabel;
 #[cfg(feature = "server")]
 pub mod remote;
 #[cfg(feature = "server")]
+pub mod rules;
+#[cfg(feature = "server")]
 pub mod scrape;
 #[cfg(feature = "server")]
 pub mod telemetry;

@@ -3,11 +3,14 @@
 //! In two steps: [`flags`] reads the command line by a table of all flags that Prometheus 3.14
 //! knows, with nothing but texts as the result; [`settings`] turns those into what the parts of
 //! the server take. [`run`] starts the parts in order and ends them in order. `narthex tool` is
-//! for work on files beside the server (`tool/`).
+//! for work on files beside the server (`tool/`), `narthex check` says whether files are in order
+//! (`check/`).
 
+mod check;
 pub mod flags;
 mod memory;
 mod process;
+mod rules;
 mod serve;
 pub mod settings;
 mod table;

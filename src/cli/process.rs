@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::rules::load_rules;
 use super::settings::Settings;
 use crate::config::{self, Config, ConfigError};
 use crate::db::ResultCacheStats;
@@ -19,7 +20,9 @@ use crate::exposition::{Family, FamilyMetadata, MetricType, SampleLine};
 use crate::http::query_log::QueryLog;
 use crate::http::{Control, DroppedTarget, Lifecycle, MetricMetadata, Service, TargetStatus};
 use crate::model::{Labels, format_duration};
+use crate::notifier::{self, Notifier};
 use crate::relabel::Rule;
+use crate::rules::{self, Group, GroupSpec};
 use crate::scrape::Manager;
 use crate::telemetry::{DiscoveredTargets, Figures, Metrics, TsdbFigures};
 
@@ -40,15 +43,19 @@ pub(super) struct Scraping {
 /// Shared by the HTTP server, the signals and the start.
 #[derive(Debug)]
 pub(super) struct Process {
-    settings: Settings,
+    pub(super) settings: Settings,
     config: RwLock<Arc<Config>>,
     /// When the configuration in force was loaded, and whether the last attempt worked.
     loaded: Mutex<(SystemTime, bool)>,
-    reloading: Mutex<()>,
+    pub(super) reloading: Mutex<()>,
     requests: mpsc::UnboundedSender<Request>,
     started: SystemTime,
     pub(super) metrics: Metrics,
     pub(super) scraping: OnceLock<Scraping>,
+    pub(super) rules: OnceLock<rules::Manager>,
+    /// Groups that were read and do not run yet.
+    loaded_rules: Mutex<Vec<GroupSpec>>,
+    pub(super) notifier: Arc<Notifier>,
     pub(super) service: OnceLock<Weak<Service>>,
 }
 
@@ -100,6 +107,9 @@ impl Process {
             started: now,
             metrics,
             scraping: OnceLock::new(),
+            rules: OnceLock::new(),
+            loaded_rules: Mutex::new(Vec::new()),
+            notifier: Arc::new(Notifier::new(notifier::Options::default())),
             service: OnceLock::new(),
         }
     }
@@ -108,7 +118,11 @@ impl Process {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn service(&self) -> Option<Arc<Service>> {
+    pub(super) fn loaded_rules(&self) -> MutexGuard<'_, Vec<GroupSpec>> {
+        self.loaded_rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn service(&self) -> Option<Arc<Service>> {
         self.service.get()?.upgrade()
     }
 
@@ -140,8 +154,10 @@ impl Process {
                 return Err(error.to_string());
             }
         };
-        let query_log = match open_query_log(&config) {
-            Ok(log) => log,
+        let parts =
+            open_query_log(&config).and_then(|log| Ok((log, load_rules(&self.settings, &config)?)));
+        let (query_log, rules) = match parts {
+            Ok(parts) => parts,
             Err(error) => {
                 self.note_reload(false);
                 tracing::error!(err = %error, "Reloading the configuration failed");
@@ -156,6 +172,7 @@ impl Process {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.apply_to_database();
         self.apply_to_scraping();
+        self.apply_rules(rules);
         self.note_reload(true);
         tracing::info!("Configuration reloaded");
         Ok(())
@@ -200,6 +217,9 @@ impl Process {
         };
         if let Some(cache) = service.as_ref().and_then(|service| service.result_cache_stats()) {
             figures.families = result_cache_families(cache);
+        }
+        if let Some(rules) = self.rules.get() {
+            figures.families.extend(rules.families());
         }
         if let Some(scraping) = self.scraping.get() {
             figures.families.extend(scraping.manager.families());
@@ -272,9 +292,8 @@ impl Control for Process {
 
     fn active_targets(&self) -> Vec<TargetStatus> {
         let Some(scraping) = self.scraping.get() else { return Vec::new() };
-        let external_url = self.settings.external_url().unwrap_or_default();
         let shown = |target: crate::scrape::TargetStatus| TargetStatus {
-            global_url: external_url.global(&target.scrape_url, self.settings.own_port()),
+            global_url: target.scrape_url.clone(),
             discovered_labels: target.discovered_labels,
             labels: target.labels,
             scrape_pool: target.pool,
@@ -322,6 +341,10 @@ impl Control for Process {
         };
         let targets = scraping.manager.metadata().into_iter();
         targets.map(|t| (t.labels, t.families.into_iter().map(said).collect())).collect()
+    }
+
+    fn rule_groups(&self) -> Vec<Arc<Group>> {
+        self.rules.get().map(rules::Manager::groups).unwrap_or_default()
     }
 
     fn metadata(&self) -> Vec<(String, MetricMetadata)> {

@@ -1,9 +1,9 @@
 //! Start and stop of the server.
 //!
 //! Start: flags, log, configuration, listeners (health answers from here on), database, then
-//! scraping. Stop, on SIGTERM, SIGINT or `/-/quit`: `/-/ready` says no, scraping ends, requests
-//! under way get a moment, the database syncs and lets its folder go. Each step of the stop has
-//! a limit, so that all of it takes less than two seconds.
+//! scraping and rules. Stop, on SIGTERM, SIGINT or `/-/quit`: `/-/ready` says no, rules and
+//! scraping end, requests under way get a moment, the database syncs and lets its folder go. Each
+//! step of the stop has a limit, so that all of it takes less than two seconds.
 //!
 //! Exit status, as Prometheus has it: 0 after a stop, 1 when something fails at run time, 2 for
 //! a command line or a configuration that is wrong, 3 for a flag of the other mode.
@@ -20,8 +20,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::check;
 use super::flags::Flags;
 use super::process::{Process, Request, Scraping, log_remarks, open_query_log, read_config};
+use super::rules::load_rules;
 use super::settings::Settings;
 use super::tool;
 use crate::db::Database;
@@ -41,6 +43,8 @@ const EXIT_USAGE: u8 = 2;
 const OPENING_GRACE: Duration = Duration::from_millis(500);
 /// How long scrapes under way are waited for.
 const SCRAPING_GRACE: Duration = Duration::from_millis(300);
+/// How long rules under way are waited for.
+const RULES_GRACE: Duration = Duration::from_millis(300);
 /// How long the HTTP server may take to end its connections.
 const HTTP_GRACE: Duration = Duration::from_millis(700);
 /// How long the runtime waits for what is left.
@@ -51,6 +55,9 @@ pub fn run<I: IntoIterator<Item = OsString>>(line: I) -> ExitCode {
     let line: Vec<OsString> = line.into_iter().collect();
     if line.get(1).is_some_and(|word| word == "tool") {
         return tool::run(&line);
+    }
+    if line.get(1).is_some_and(|word| word == "check") {
+        return check::run(&line);
     }
     let flags = match Flags::parse(line) {
         Ok(flags) => flags,
@@ -72,12 +79,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(line: I) -> ExitCode {
         tracing::error!("Agent mode is not built in yet");
         return ExitCode::from(EXIT_FAILURE);
     }
-    let settings = Settings::new(flags);
-    if let Err(error) = settings.external_url() {
-        tracing::error!(err = %error, "The command line is wrong");
-        return ExitCode::from(EXIT_USAGE);
-    }
-    ExitCode::from(run_with(&settings))
+    ExitCode::from(run_with(&Settings::new(flags)))
 }
 
 fn install_log(flags: &Flags) -> Result<(), log::LogError> {
@@ -96,6 +98,13 @@ fn run_with(settings: &Settings) -> u8 {
             return EXIT_USAGE;
         }
     };
+    let rules = match load_rules(settings, &config) {
+        Ok(rules) => rules,
+        Err(error) => {
+            tracing::error!(err = %error, "Loading the rule files failed");
+            return EXIT_USAGE;
+        }
+    };
     if let Some(path) = &settings.config_file {
         tracing::info!(file = %path.display(), "Configuration loaded");
     } else {
@@ -111,6 +120,7 @@ fn run_with(settings: &Settings) -> u8 {
     };
     let (requests, inbox) = mpsc::unbounded_channel();
     let process = Arc::new(Process::new(settings.clone(), config, requests));
+    process.apply_rules(rules);
     let code = run_in(&runtime, settings, &process, inbox);
     runtime.shutdown_timeout(RUNTIME_GRACE);
     code
@@ -126,8 +136,6 @@ fn run_in(
         // From here on a signal is not the end, but a request for it.
         let signals = Signals::new().map_err(|error| format!("catching signals: {error}"))?;
         let listeners = http::bind(&settings.listen).await.map_err(|error| error.to_string())?;
-        let actual = listeners.iter().filter_map(|listener| listener.local_addr().ok());
-        let settings = &settings.listening_on(actual.map(|address| address.to_string()).collect());
         serve(settings, process, listeners, signals, inbox).await
     });
     match outcome {
@@ -176,16 +184,8 @@ async fn serve(
     for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!(%address, "Listening");
     }
-    let guard = match settings.web_config_file() {
-        None => None,
-        Some(path) => {
-            let guard = http::Guard::open(&path).map_err(|error| error.to_string())?;
-            tracing::info!(file = %path.display(), tls = guard.speaks_tls(), "Web configuration");
-            Some(Arc::new(guard))
-        }
-    };
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(http::serve(listeners, Arc::clone(&service), guard, stopping));
+    let server = tokio::spawn(http::serve(listeners, Arc::clone(&service), stopping));
 
     let mut opening = open(settings, process);
     let (opened, is_told) = tokio::select! {
@@ -210,6 +210,7 @@ async fn serve(
     process.database_is_open();
     tracing::info!("Ready to answer queries");
     let following = start_scraping(settings, process, &database);
+    process.start_rules(&database);
     told_to_stop(process, &mut signals, &mut inbox).await;
     service.set_stopping();
     stop_all(process, &stop, server, Some(following), database).await
@@ -294,6 +295,11 @@ async fn stop_all(
 ) -> Result<(), String> {
     // Connections end while the last scrapes do.
     stop.send_replace(true);
+    if let Some(rules) = process.rules.get()
+        && tokio::time::timeout(RULES_GRACE, rules.shutdown()).await.is_err()
+    {
+        tracing::warn!("Some rules did not end in time and are broken off");
+    }
     if let Some(scraping) = process.scraping.get() {
         let ended = tokio::time::timeout(SCRAPING_GRACE, scraping.manager.shutdown()).await;
         if ended.is_err() {

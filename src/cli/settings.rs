@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::flags::Flags;
 use super::memory::memory_bytes_max;
-use crate::config::{self, Config, ExternalUrl, parse_bytes};
+use crate::config::{self, Config, parse_bytes};
 use crate::db;
 use crate::head::SeriesLimits;
 use crate::http;
 use crate::promql::engine::{Engine, EngineOptions};
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
+use crate::rules;
 use crate::scrape;
 use crate::select::{Limit, MemoryPool};
 use crate::telemetry::Metrics;
@@ -44,7 +45,8 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 14] = [
+const ACTIVE_FEATURES: [&str; 15] = [
+    "concurrent-rule-eval",
     "created-timestamp-zero-ingestion",
     "exemplar-storage",
     "extra-scrape-metrics",
@@ -62,9 +64,8 @@ const ACTIVE_FEATURES: [&str; 14] = [
     "promql-extended-range-selectors",
     "use-start-timestamps",
 ];
-const IDLE_FEATURES: [&str; 12] = [
+const IDLE_FEATURES: [&str; 11] = [
     "auto-reload-config",
-    "concurrent-rule-eval",
     "delayed-compaction",
     "fast-startup",
     "memory-snapshot-on-shutdown",
@@ -115,12 +116,6 @@ impl Settings {
         lines
     }
 
-    /// The same with the addresses that are listened on: a port that was left open is known.
-    #[must_use]
-    pub fn listening_on(&self, addresses: Vec<String>) -> Self {
-        Self { listen: addresses, ..self.clone() }
-    }
-
     /// `host:port` under which the server reaches itself.
     pub fn own_address(&self) -> String {
         let address = self.listen.first().map_or("0.0.0.0:9090", String::as_str);
@@ -128,39 +123,6 @@ impl Settings {
         match host {
             "" | "0.0.0.0" | "[::]" => format!("localhost:{port}"),
             _ => format!("{host}:{port}"),
-        }
-    }
-
-    /// The web configuration file, if one is named.
-    pub fn web_config_file(&self) -> Option<PathBuf> {
-        let path = self.flags.text("web.config.file");
-        (!path.is_empty()).then(|| PathBuf::from(path))
-    }
-
-    /// The port that the first address names.
-    pub fn own_port(&self) -> &str {
-        let address = self.listen.first().map_or("", String::as_str);
-        address.rsplit_once(':').map_or("9090", |(_, port)| port)
-    }
-
-    /// Where others reach this server; the error says what is wrong with the flag.
-    pub fn external_url(&self) -> Result<ExternalUrl, String> {
-        let given = self.flags.text("web.external-url");
-        if !given.is_empty() {
-            return ExternalUrl::parse(given)
-                .map_err(|error| format!("parse external URL {given:?}: {error}"));
-        }
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Ok(ExternalUrl::of_host(host.trim(), self.own_port()))
-    }
-
-    /// COMPAT: the prefix of all paths, by default that of the external address.
-    fn route_prefix(&self, external_url: &ExternalUrl) -> String {
-        let given = self.flags.text("web.route-prefix");
-        let prefix = if given.is_empty() { external_url.path() } else { given };
-        match prefix.trim_matches('/') {
-            "" => String::new(),
-            prefix => format!("/{prefix}"),
         }
     }
 
@@ -182,18 +144,49 @@ impl Settings {
         }
     }
 
+    /// What the language offers.
+    pub fn parse(&self) -> ParseOptions {
+        ParseOptions {
+            experimental_functions: self.has_feature("promql-experimental-functions"),
+            extended_selectors: self.has_feature("promql-extended-range-selectors"),
+            fill_modifiers: self.has_feature("promql-binop-fill-modifiers"),
+            ..ParseOptions::default()
+        }
+    }
+
+    /// How rules are evaluated.
+    pub fn rules(&self) -> rules::Options {
+        let flags = &self.flags;
+        rules::Options {
+            outage_tolerance_ms: flags.duration_ms("rules.alert.for-outage-tolerance"),
+            for_grace_period_ms: flags.duration_ms("rules.alert.for-grace-period"),
+            resend_delay_ms: flags.duration_ms("rules.alert.resend-delay"),
+            concurrent_evals: self.has_feature("concurrent-rule-eval"),
+            concurrent_evals_max: at_least_one(flags.uint("rules.max-concurrent-evals")),
+            backfill_gap_ms: flags.duration_ms("rules.backfill-gap"),
+            external_url: self.own_url(),
+            parse: self.parse(),
+        }
+    }
+
+    /// Where others reach this server, without a slash at the end.
+    ///
+    /// COMPAT: without the flag, the host's name and the port of the first address.
+    fn own_url(&self) -> String {
+        let given = self.flags.text("web.external-url").trim_end_matches('/');
+        if !given.is_empty() {
+            return given.to_owned();
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let address = self.listen.first().map_or("0.0.0.0:9090", String::as_str);
+        let port = address.rsplit_once(':').map_or("9090", |(_, port)| port);
+        format!("http://{}:{port}", host.trim())
+    }
+
     /// What the HTTP server takes.
     pub fn http(&self) -> http::Settings {
         let flags = &self.flags;
-        // What is wrong with it was told at the start.
-        let external_url = self.external_url().unwrap_or_default();
-        let route_prefix = self.route_prefix(&external_url);
-        let is_given = flags.is_given("web.external-url");
         http::Settings {
-            own_url: (!is_given).then(|| format!("http://{}{route_prefix}", self.own_address())),
-            route_prefix,
-            external_url,
-            page_title: flags.text("web.page-title").to_owned(),
             lifecycle: flags.is_on("web.enable-lifecycle"),
             admin: flags.is_on("web.enable-admin-api"),
             remote_write: flags.is_on("web.enable-remote-write-receiver"),
@@ -202,12 +195,7 @@ impl Settings {
             result_cache_bytes: self.bytes("query.result-cache-size"),
             connections_max: at_least_one(flags.uint("web.max-connections")),
             read_timeout: duration(flags.duration_ms("web.read-timeout")),
-            parse: ParseOptions {
-                experimental_functions: self.has_feature("promql-experimental-functions"),
-                extended_selectors: self.has_feature("promql-extended-range-selectors"),
-                fill_modifiers: self.has_feature("promql-binop-fill-modifiers"),
-                ..ParseOptions::default()
-            },
+            parse: self.parse(),
         }
     }
 
@@ -428,19 +416,6 @@ mod tests {
                 "Unknown option for --enable-feature: x",
             ]
         );
-    }
-
-    #[test]
-    fn the_prefix_of_paths_follows_the_external_address() {
-        let prefix = |line: &[&str]| settings(line).http().route_prefix;
-        assert_eq!(prefix(&[]), "");
-        assert_eq!(prefix(&["--web.external-url=http://a/b/"]), "/b");
-        assert_eq!(prefix(&["--web.external-url=http://a/b/", "--web.route-prefix=/"]), "");
-        assert_eq!(prefix(&["--web.route-prefix=x/y/"]), "/x/y");
-        assert!(settings(&["--web.external-url='x'"]).external_url().is_err());
-        let plain = settings(&["--web.listen-address=127.0.0.1:7"]).http();
-        assert_eq!(plain.own_url.as_deref(), Some("http://127.0.0.1:7"));
-        assert!(plain.external_url.to_string().ends_with(":7"));
     }
 
     #[test]

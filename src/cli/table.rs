@@ -2,7 +2,6 @@
 
 use super::flags::{Flag, Kind, Mode};
 
-const RULES: &str = "rules are not evaluated yet";
 const ALERTS: &str = "alerts are not sent yet";
 const READ: &str = "remote read is not served yet";
 const OTLP: &str = "the OTLP receiver is not built in yet";
@@ -63,7 +62,7 @@ pub(super) const FLAGS: &[Flag] = &[
     idle_switch!("auto-gomemlimit", "true", GO),
     idle("auto-gomemlimit.ratio", Kind::Float, "0.9", GO),
     idle("auto-gomemlimit.refresh-interval", Kind::Duration, "0s", GO),
-    active("web.config.file", Kind::Text, "", "File that switches on TLS and authentication."),
+    idle("web.config.file", Kind::Text, "", "TLS and authentication are not built in yet"),
     active(
         "web.read-timeout",
         Kind::Duration,
@@ -72,18 +71,8 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     active("web.max-connections", Kind::Uint, "512", "Connections at a time, all addresses."),
     idle("web.max-notifications-subscribers", Kind::Uint, "16", UI),
-    active(
-        "web.external-url",
-        Kind::Text,
-        "",
-        "Address under which others reach this server, where it is behind a proxy.",
-    ),
-    active(
-        "web.route-prefix",
-        Kind::Text,
-        "",
-        "What stands before every path; the path of web.external-url unless given.",
-    ),
+    idle("web.external-url", Kind::Text, "", UI),
+    idle("web.route-prefix", Kind::Text, "", "every path is served at the root"),
     idle("web.user-assets", Kind::Text, "", UI),
     switch!(
         "web.enable-lifecycle",
@@ -110,11 +99,11 @@ pub(super) const FLAGS: &[Flag] = &[
         "console_libraries",
         "there are no console templates yet",
     ),
-    active(
+    idle(
         "web.page-title",
         Kind::Text,
         "Prometheus Time Series Collection and Processing Server",
-        "Title of the pages.",
+        UI,
     ),
     active(
         "web.cors.origin",
@@ -193,10 +182,38 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("storage.remote.read-sample-limit", Kind::Uint, "50000000", READ),
     idle("storage.remote.read-concurrent-limit", Kind::Uint, "10", READ),
     idle("storage.remote.read-max-bytes-in-frame", Kind::Uint, "1048576", READ),
-    idle("rules.alert.for-outage-tolerance", Kind::Duration, "1h", RULES),
-    idle("rules.alert.for-grace-period", Kind::Duration, "10m", RULES),
-    idle("rules.alert.resend-delay", Kind::Duration, "1m", RULES),
-    idle("rules.max-concurrent-evals", Kind::Uint, "4", RULES),
+    active(
+        "rules.alert.for-outage-tolerance",
+        Kind::Duration,
+        "1h",
+        "How long the server may have been away for alerts to go on being pending where they were.",
+    ),
+    active(
+        "rules.alert.for-grace-period",
+        Kind::Duration,
+        "10m",
+        "Least time between a start and the firing of an alert that was pending before it.",
+    ),
+    active(
+        "rules.alert.resend-delay",
+        Kind::Duration,
+        "1m",
+        "How long until an alert that still fires is sent again.",
+    ),
+    active(
+        "rules.max-concurrent-evals",
+        Kind::Uint,
+        "4",
+        "Rules that run side by side with others of their group, where the feature \
+         concurrent-rule-eval is on.",
+    ),
+    active(
+        "rules.backfill-gap",
+        Kind::Duration,
+        "0s",
+        "Longest time of absence for which recording rules are evaluated when the server is back; \
+         0s leaves gaps as they are.",
+    ),
     idle("alertmanager.notification-queue-capacity", Kind::Uint, "10000", ALERTS),
     idle("alertmanager.notification-batch-size", Kind::Uint, "256", ALERTS),
     idle_switch!("alertmanager.drain-notification-queue-on-shutdown", "true", ALERTS),

@@ -44,14 +44,14 @@ pub(super) fn target_groups(node: &Node) -> Result<Vec<Record>, Complaint> {
     })
 }
 
-pub(super) fn key_text(key: &Node) -> Result<&str, Complaint> {
+fn key_text(key: &Node) -> Result<&str, Complaint> {
     match &key.value {
         NodeValue::Scalar { text, .. } => Ok(text),
         _ => Err(key.complain("yaml: a key must be a single value")),
     }
 }
 
-pub(super) fn mismatch(node: &Node, wanted: &str) -> Complaint {
+fn mismatch(node: &Node, wanted: &str) -> Complaint {
     node.complain(format!("cannot unmarshal {} into {wanted}", node.describe()))
 }
 
@@ -121,22 +121,22 @@ fn null_section(name: &str) -> String {
 }
 
 /// Numbers and booleans may stand where text is wanted; their text counts.
-pub(super) fn text(node: &Node) -> Result<&str, Complaint> {
+fn text(node: &Node) -> Result<&str, Complaint> {
     match &node.value {
         NodeValue::Scalar { text, .. } => Ok(text),
         _ => Err(mismatch(node, "string")),
     }
 }
 
-pub(super) fn owned_text(node: &Node) -> Result<String, Complaint> {
+fn owned_text(node: &Node) -> Result<String, Complaint> {
     if node.is_null() { Ok(String::new()) } else { text(node).map(str::to_owned) }
 }
 
-pub(super) fn secret(node: &Node) -> Result<Secret, Complaint> {
+fn secret(node: &Node) -> Result<Secret, Complaint> {
     owned_text(node).map(Secret::new)
 }
 
-pub(super) fn boolean(node: &Node) -> Result<bool, Complaint> {
+fn boolean(node: &Node) -> Result<bool, Complaint> {
     let value = match &node.value {
         NodeValue::Scalar { text, plain: true } => scalar::boolean(text),
         _ => None,
@@ -144,7 +144,7 @@ pub(super) fn boolean(node: &Node) -> Result<bool, Complaint> {
     value.ok_or_else(|| mismatch(node, "bool"))
 }
 
-pub(super) fn integer(node: &Node, wanted: &str) -> Result<i128, Complaint> {
+fn integer(node: &Node, wanted: &str) -> Result<i128, Complaint> {
     let value = match &node.value {
         NodeValue::Scalar { text, plain: true } => scalar::integer(text).or_else(|| {
             // A float without a fraction is taken for a whole number.
@@ -166,10 +166,7 @@ fn float(node: &Node) -> Result<f64, Complaint> {
     value.ok_or_else(|| mismatch(node, "float64"))
 }
 
-pub(super) fn list<T>(
-    node: &Node,
-    item: impl Fn(&Node) -> Result<T, Complaint>,
-) -> Result<Vec<T>, Complaint> {
+fn list<T>(node: &Node, item: impl Fn(&Node) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
     match &node.value {
         NodeValue::List(items) => items.iter().map(item).collect(),
         _ => Err(mismatch(node, "list")),
@@ -177,7 +174,7 @@ pub(super) fn list<T>(
 }
 
 /// Pairs in ascending order of names, as they are printed.
-pub(super) fn map<T>(
+fn map<T>(
     node: &Node,
     item: impl Fn(&Node) -> Result<T, Complaint>,
 ) -> Result<Vec<(String, T)>, Complaint> {

@@ -1,10 +1,11 @@
 //! From a file, or text, to a [`Config`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::complete;
 use super::decode;
 use super::error::{Complaint, ConfigError};
+use super::glob::matching_files;
 use super::record::{Record, Value};
 use super::render;
 use super::schema::Kind;
@@ -30,9 +31,15 @@ pub struct Config {
     pub warnings: Vec<String>,
     yaml: String,
     inactive: Vec<String>,
+    agent_refusal: Option<&'static str>,
 }
 
 impl Config {
+    /// Why a server in agent mode cannot run on it, if so.
+    pub fn agent_refusal(&self) -> Option<&str> {
+        self.agent_refusal
+    }
+
     /// The configuration as text, defaults filled in and secrets masked, as
     /// `/api/v1/status/config` shows it.
     pub fn to_yaml(&self) -> &str {
@@ -93,7 +100,7 @@ pub fn embedded_default(address: &str) -> Config {
     parse(&text, "embedded default").expect("BUG: the embedded configuration is valid")
 }
 
-pub(super) fn read(path: &Path, name: &str) -> Result<String, ConfigError> {
+fn read(path: &Path, name: &str) -> Result<String, ConfigError> {
     let refuse =
         |message: String| ConfigError { file: name.to_owned(), line: 0, column: 0, message };
     let bytes = std::fs::read(path).map_err(|error| refuse(format!("open: {error}")))?;
@@ -125,7 +132,18 @@ fn build(text: &str, file: &str, folder: &Path, defaults: Defaults) -> Result<Co
         warnings,
         yaml,
         inactive: inactive_sections(&config),
+        agent_refusal: agent_refusal(&config),
     })
+}
+
+/// COMPAT: the order and the texts are Prometheus's.
+fn agent_refusal(config: &Record) -> Option<&'static str> {
+    let refusals = [
+        ("alerting", "field alerting is not allowed in agent mode"),
+        ("rule_files", "field rule_files is not allowed in agent mode"),
+        ("remote_read", "field remote_read is not allowed in agent mode"),
+    ];
+    refusals.into_iter().find(|(key, _)| config.is_set(key)).map(|(_, why)| why)
 }
 
 /// Jobs of further files: each is completed from the main file's `global`, names are unique over
@@ -164,31 +182,6 @@ fn add_jobs_of_files(
     Ok(())
 }
 
-/// Files that a pattern with at most one star in its last component names, sorted.
-pub fn matching_files(pattern: &str) -> Vec<PathBuf> {
-    let Some((before, after)) = pattern.split_once('*') else {
-        let path = PathBuf::from(pattern);
-        return if path.exists() { vec![path] } else { Vec::new() };
-    };
-    let (folder, prefix) = before.rsplit_once('/').map_or(("", before), |(folder, prefix)| {
-        (if folder.is_empty() { "/" } else { folder }, prefix)
-    });
-    let listed = std::fs::read_dir(if folder.is_empty() { "." } else { folder });
-    let Ok(entries) = listed else { return Vec::new() };
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .filter(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            name.len() >= prefix.len() + after.len()
-                && name.starts_with(prefix)
-                && name.ends_with(after)
-        })
-        .map(|entry| Path::new(folder).join(entry.file_name()))
-        .collect();
-    found.sort();
-    found
-}
-
 /// Makes relative paths relative to `folder`.
 fn join_paths(record: &mut Record, folder: &Path) {
     for (field, value) in record.iter_mut() {
@@ -215,7 +208,7 @@ fn join_paths(record: &mut Record, folder: &Path) {
     }
 }
 
-pub(super) fn join(path: &mut String, folder: &Path) {
+fn join(path: &mut String, folder: &Path) {
     if path.is_empty() || Path::new(path.as_str()).is_absolute() || folder.as_os_str().is_empty() {
         return;
     }
@@ -234,7 +227,6 @@ pub(super) fn static_targets(group: &Record) -> StaticTargets {
 /// What is valid and not acted on yet.
 fn inactive_sections(config: &Record) -> Vec<String> {
     let sections = [
-        ("rule_files", "rules are not evaluated yet"),
         ("alerting", "alerts are not sent yet"),
         ("tracing", "traces are not sent yet"),
         ("remote_write", "samples are not forwarded yet"),
@@ -252,10 +244,6 @@ fn inactive_sections(config: &Record) -> Vec<String> {
         if config.record(key).is_some_and(|section| section.line > 0) {
             lines.push(format!("{key}: {why}"));
         }
-    }
-    let global = config.record("global").expect("BUG: global is a section");
-    if global.is_set("rule_query_offset") {
-        lines.push("global.rule_query_offset: rules are not evaluated yet".to_owned());
     }
     lines
 }

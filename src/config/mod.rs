@@ -14,13 +14,14 @@ mod discovery_cloud;
 mod discovery_options;
 mod environment;
 mod error;
-mod external_url;
+mod glob;
 mod global;
 mod http_client;
 mod http_options;
 mod load;
 mod record;
 mod render;
+mod rule_file;
 mod scalar;
 mod schema;
 mod scrape;
@@ -28,7 +29,6 @@ mod secret;
 mod sections;
 mod storage;
 mod url;
-mod web;
 mod yaml;
 
 pub use bytes::{format as format_bytes, parse as parse_bytes};
@@ -38,19 +38,19 @@ pub use discovery_options::{
     KubernetesRole, KubernetesSelector, NomadDiscovery,
 };
 pub use error::ConfigError;
-pub use external_url::ExternalUrl;
+pub use glob::{BadPattern, glob, matching_files};
 pub use global::GlobalConfig;
 pub use http_options::{
     Authorization, BasicAuth, HttpClientConfig, HttpHeader, JwtAssertion, OAuth2, ProxyOptions,
     SecretSource, TlsOptions,
 };
-pub use load::{
-    Config, Defaults, embedded_default, load, load_with, matching_files, parse, parse_targets,
+pub use load::{Config, Defaults, embedded_default, load, load_with, parse, parse_targets};
+pub use rule_file::{
+    Place, PlacedText, RuleConfig, RuleFileConfig, RuleGroupConfig, parse_rule_file,
 };
 pub use scrape::{ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;
 pub use storage::StorageConfig;
-pub use web::{ClientAuth, RateLimit, Roles, WebConfig, WebTls, WebToken, load_web, parse_web};
 
 #[cfg(test)]
 mod tests;

@@ -82,6 +82,12 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Complaint> {
     }
 }
 
+/// Whether a second document follows the first. Text that does not parse has none.
+pub(super) fn has_more_documents(text: &str) -> bool {
+    let events = Parser::new_from_str(text).map_while(Result::ok);
+    events.filter(|(event, _)| matches!(event, Event::DocumentStart(..))).nth(1).is_some()
+}
+
 struct Builder<'a, I: Iterator<Item = Result<(Event<'a>, Span), ScanError>>> {
     events: I,
     anchors: HashMap<usize, (Node, usize)>,

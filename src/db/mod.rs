@@ -497,6 +497,12 @@ impl Appender {
         self.0.set_last_in_order();
     }
 
+    /// Takes late samples down to `window_ms` below the newest data in this commit, whatever the
+    /// database takes from others: for history that is known to be late.
+    pub fn take_late(&mut self, window_ms: i64) {
+        self.0.take_late(window_ms);
+    }
+
     /// Adds an exemplar of a series; its verdict comes with [`Appender::commit`].
     pub fn append_exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {
         self.0.append_exemplar(series, exemplar);

@@ -11,3 +11,4 @@ pub mod delta;
 pub mod histogram;
 pub mod json;
 pub mod varint;
+pub mod xxh64;

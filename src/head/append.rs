@@ -35,6 +35,8 @@ pub struct Appender {
     /// Those that are refused rather than stored late: number of the call, ascending.
     in_order: Vec<usize>,
     notes: Notes,
+    /// The out-of-order window of this commit, in milliseconds, where it has one of its own.
+    late_window_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,7 @@ impl Head {
             extras: Vec::new(),
             in_order: Vec::new(),
             notes: Notes::default(),
+            late_window_ms: None,
         }
     }
 }
@@ -114,6 +117,12 @@ impl Appender {
         self.notes.metadata.push((metric.to_owned(), metadata));
     }
 
+    /// Takes late samples down to `window_ms` below the newest data, whatever the head takes from
+    /// others.
+    pub fn take_late(&mut self, window_ms: i64) {
+        self.late_window_ms = Some(window_ms);
+    }
+
     /// Number of samples collected so far.
     pub fn len(&self) -> usize {
         self.samples.len()
@@ -137,7 +146,10 @@ impl Appender {
         self.head.check_open()?;
         let Some(first) = self.samples.first() else { return Ok(CommitOutcome::default()) };
         let opened = (self.min_valid_ms, self.newest_ms);
-        let limits = Limits::new(&self.head, &self.key, opened, first.t_ms);
+        let mut limits = Limits::new(&self.head, &self.key, opened, first.t_ms);
+        if let Some(window_ms) = self.late_window_ms {
+            limits.take_late(self.newest_ms.unwrap_or(first.t_ms), window_ms);
+        }
         let samples = (&*self.samples, &*self.extras, &*self.in_order);
         Commit::new(&self.head, &self.key, samples, limits).run()
     }

@@ -21,7 +21,6 @@ mod deletion;
 mod ended;
 mod extra;
 mod flush;
-mod folded;
 mod gate;
 mod group;
 mod index;

@@ -20,6 +20,24 @@ pub enum FloatStyle {
     Api,
 }
 
+/// COMPAT: `value` as Go's `'e'` has it, with as many digits as are needed: `1.5e+00`.
+pub fn format_go_float_exponent(value: f64) -> String {
+    if !value.is_finite() {
+        return float_text(value, FloatStyle::Plain);
+    }
+    let text = format!("{value:e}");
+    match text.split_once('e') {
+        Some((digits, exponent)) => {
+            let (sign, exponent) = match exponent.strip_prefix('-') {
+                Some(exponent) => ('-', exponent),
+                None => ('+', exponent),
+            };
+            format!("{digits}e{sign}{exponent:0>2}")
+        }
+        None => text,
+    }
+}
+
 /// Appends `value` as text.
 pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
     if !value.is_finite() {

@@ -17,7 +17,7 @@ pub use compensated::Compensated;
 pub use duration::{
     DurationError, format_duration, format_go_duration, parse_duration, parse_go_duration,
 };
-pub use float_text::{FloatStyle, float_text, parse_float, push_float};
+pub use float_text::{FloatStyle, float_text, format_go_float_exponent, parse_float, push_float};
 pub use histogram::{
     Bucket, FloatHistogram, Histogram, HistogramError, HistogramMean, HistogramSum,
     IntegerHistogram, MixedSchemas, Reconciled, ResetHint, Span,

@@ -3,6 +3,8 @@
 //! Exit status: 0 when all was done and is as expected, 1 when something failed, was damaged or
 //! was not as expected, 2 for a command line that is wrong.
 
+mod bar;
+mod rules;
 mod scripts;
 mod tsdb;
 
@@ -30,6 +32,9 @@ enum Area {
     /// Work on stored samples.
     #[command(subcommand)]
     Tsdb(tsdb::Tsdb),
+    /// Work with recording rules.
+    #[command(subcommand)]
+    Rules(rules::Rules),
     /// Check that answers are as expected.
     #[command(subcommand)]
     Test(scripts::Test),
@@ -66,6 +71,7 @@ pub(super) fn run(line: &[OsString]) -> ExitCode {
     };
     let done = match line.area {
         Area::Tsdb(command) => tsdb::run(command),
+        Area::Rules(command) => rules::run(command),
         Area::Test(command) => scripts::run(&command),
     };
     let (code, why) = match done {

@@ -3,22 +3,17 @@
 //! Results go to standard output, progress and what is odd to standard error.
 
 use std::fmt::Display;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use clap::Subcommand;
 
 use super::Failure;
+use super::bar::Bar;
 use crate::db::{Database, Event, Freed, ImportProgress, Observer, Options, PrometheusImport};
 use crate::http::parse_time;
 use crate::model::{TimeRange, parse_duration};
-
-/// Columns of a bar.
-const BAR: usize = 30;
-/// Pause between two drawings of a bar.
-const REDRAW: Duration = Duration::from_millis(200);
 
 /// The commands of `narthex tool tsdb`.
 #[derive(Debug, Subcommand)]
@@ -70,7 +65,7 @@ pub(super) enum Tsdb {
 pub(super) struct Data {
     /// The data directory.
     #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "data/")]
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 /// Runs a command.
@@ -91,14 +86,14 @@ pub(super) fn run(command: Tsdb) -> Result<(), Failure> {
     }
 }
 
-fn time(text: Option<&str>, default: i64) -> Result<i64, Failure> {
+pub(super) fn time(text: Option<&str>, default: i64) -> Result<i64, Failure> {
     let Some(text) = text else { return Ok(default) };
     parse_time(text).map_err(|_| Failure::Usage(format!("{text:?} is not a time")))
 }
 
 /// Events that somebody at a terminal wants to see.
 #[derive(Debug)]
-struct Terminal;
+pub(super) struct Terminal;
 
 impl Observer for Terminal {
     fn event(&self, event: &Event<'_>) {
@@ -194,35 +189,7 @@ fn drop_prometheus(data: &Path, what: Freed, is_dry: bool) -> Result<(), Failure
     Ok(closed?)
 }
 
-fn say(line: impl Display) {
+pub(super) fn say(line: impl Display) {
     // A reader that went away wants no more.
     let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// A progress bar on standard error, where that is a terminal.
-#[derive(Debug, Default)]
-struct Bar {
-    drawn: Option<Instant>,
-}
-
-impl Bar {
-    fn draw(&mut self, what: &str, unit: &str, done: u64, total: u64) {
-        let mut out = std::io::stderr();
-        let is_due = self.drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW) || done == total;
-        if !is_due || !out.is_terminal() {
-            return;
-        }
-        self.drawn = Some(Instant::now());
-        let share = if total == 0 { 1.0 } else { done as f64 / total as f64 };
-        let full = (share * BAR as f64) as usize;
-        let bar: String = (0..BAR).map(|i| if i < full { '#' } else { '-' }).collect();
-        let percent = share * 100.0;
-        let _ = write!(out, "\r{what} [{bar}] {percent:3.0} % {done}/{total} {unit}\x1b[K");
-    }
-
-    fn end(&self) {
-        if self.drawn.is_some() {
-            let _ = writeln!(std::io::stderr());
-        }
-    }
 }

@@ -63,6 +63,12 @@ impl Limits {
         }
     }
 
+    /// Takes late samples down to `window_ms` below `newest_ms`, if not further down already.
+    pub(super) fn take_late(&mut self, newest_ms: i64, window_ms: i64) {
+        let min_ms = newest_ms.saturating_sub(window_ms.max(0));
+        self.late_min_ms = Some(self.late_min_ms.map_or(min_ms, |known| known.min(min_ms)));
+    }
+
     /// Whether late samples may be stored at all.
     pub(super) fn takes_late(&self) -> bool {
         self.late_min_ms.is_some()

@@ -6,6 +6,7 @@
 pub(super) mod admin;
 pub(super) mod exemplars;
 pub(super) mod query;
+pub(super) mod rules;
 pub(super) mod series;
 pub(super) mod status;
 pub(super) mod syntax;

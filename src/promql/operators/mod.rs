@@ -12,4 +12,3 @@ pub(super) mod scalar_operand;
 pub(super) mod set;
 pub(super) mod signature;
 pub(super) mod trim;
-pub(super) mod xxh64;

@@ -297,20 +297,7 @@ fn is_sampled(ratio: f64, offset: f64) -> bool {
 
 /// A place in [0, 1] that depends on the labels alone.
 ///
-/// COMPAT: XXH64 of the label encoding of Prometheus's default build (length, then bytes; one
-/// byte of length below 255, else 255 and three bytes), so that the same series are picked.
+/// COMPAT: from Prometheus's hash of labels, so that the same series are picked.
 fn hash_offset(labels: &Labels) -> f64 {
-    let mut encoded = Vec::with_capacity(labels.as_bytes().len() + 8);
-    for (name, value) in labels {
-        for text in [name, value] {
-            if text.len() < 255 {
-                encoded.push(text.len() as u8);
-            } else {
-                encoded.push(255);
-                encoded.extend_from_slice(&(text.len() as u32).to_le_bytes()[..3]);
-            }
-            encoded.extend_from_slice(text.as_bytes());
-        }
-    }
-    super::xxh64::hash(&encoded) as f64 / u64::MAX as f64
+    crate::encoding::xxh64::hash_labels(labels) as f64 / u64::MAX as f64
 }

@@ -7,7 +7,7 @@ const PRIME_4: u64 = 0x85EB_CA77_C2B2_AE63;
 const PRIME_5: u64 = 0x27D4_EB2F_1656_67C5;
 
 /// The hash of `bytes`.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
+pub fn hash(bytes: &[u8]) -> u64 {
     let (stripes, mut tail) = bytes.as_chunks::<32>();
     let mut acc = if stripes.is_empty() {
         PRIME_5
@@ -52,6 +52,26 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
 
 fn round(acc: u64, lane: u64) -> u64 {
     acc.wrapping_add(lane.wrapping_mul(PRIME_2)).rotate_left(31).wrapping_mul(PRIME_1)
+}
+
+/// The hash of label pairs, ascending by name.
+///
+/// COMPAT: XXH64 of the label encoding of Prometheus's default build (length, then bytes; one
+/// byte of length below 255, else 255 and three bytes).
+pub fn hash_labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> u64 {
+    let mut encoded = Vec::new();
+    for (name, value) in labels {
+        for text in [name, value] {
+            if text.len() < 255 {
+                encoded.push(text.len() as u8);
+            } else {
+                encoded.push(255);
+                encoded.extend_from_slice(&(text.len() as u32).to_le_bytes()[..3]);
+            }
+            encoded.extend_from_slice(text.as_bytes());
+        }
+    }
+    hash(&encoded)
 }
 
 #[cfg(test)]

@@ -1,0 +1,93 @@
+//! Rules as part of the process: read with the configuration, started with the database, their
+//! alerts handed to the notifier.
+
+use std::sync::{Arc, PoisonError};
+
+use super::process::Process;
+use super::settings::Settings;
+use crate::config::Config;
+use crate::db::Database;
+use crate::notifier::{self, Notifier};
+use crate::rules::{
+    AlertSink, GroupSpec, Manager, OutgoingAlert, Settings as RuleSettings, Source,
+    SystemWallClock, load,
+};
+
+/// Reads the rule files that a configuration names; a fault in one refuses all.
+pub(super) fn load_rules(settings: &Settings, config: &Config) -> Result<Vec<GroupSpec>, String> {
+    let source = Source {
+        scheme: config.global.name_scheme,
+        parse: settings.parse(),
+        ignores_unknown: false,
+    };
+    load(&config.rule_files, &source).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    })
+}
+
+/// What a configuration says of rules.
+fn rule_settings(config: &Config) -> RuleSettings {
+    RuleSettings {
+        evaluation_interval_ms: config.global.evaluation_interval_ms,
+        rule_query_offset_ms: config.global.rule_query_offset_ms,
+        external_labels: config.global.external_labels.clone(),
+    }
+}
+
+/// Hands alerts on.
+#[derive(Debug)]
+struct ToNotifier(Arc<Notifier>);
+
+impl AlertSink for ToNotifier {
+    fn send(&self, alerts: Vec<OutgoingAlert>) {
+        let whole_ms = |t_ns: i64| t_ns.div_euclid(1_000_000);
+        let alerts = alerts.into_iter().map(|alert| notifier::Alert {
+            labels: alert.labels,
+            annotations: alert.annotations,
+            starts_at_ms: whole_ms(alert.starts_at_ns),
+            ends_at_ms: Some(whole_ms(alert.ends_at_ns)),
+            generator_url: alert.generator_url,
+        });
+        self.0.send(alerts.collect());
+    }
+}
+
+impl Process {
+    /// Evaluates rules from now on. Must be called within the runtime.
+    pub(super) fn start_rules(&self, database: &Database) {
+        // No reload in between.
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = self.config();
+        let manager = Manager::new(
+            database.clone(),
+            self.rule_engine(&config),
+            self.settings.rules(),
+            Arc::new(ToNotifier(Arc::clone(&self.notifier))),
+            Arc::new(SystemWallClock),
+        );
+        // Set once, here.
+        let _ = self.rules.set(manager);
+        let groups = std::mem::take(&mut *self.loaded_rules());
+        self.apply_rules(groups);
+    }
+
+    /// Takes groups that were read with the configuration in force: runs them, or keeps them for
+    /// when rules are started.
+    pub(super) fn apply_rules(&self, groups: Vec<GroupSpec>) {
+        let Some(manager) = self.rules.get() else {
+            *self.loaded_rules() = groups;
+            return;
+        };
+        let config = self.config();
+        manager.apply(groups, rule_settings(&config), self.rule_engine(&config));
+    }
+
+    /// The engine that queries use, so that limits hold for both together.
+    fn rule_engine(&self, config: &Config) -> crate::promql::engine::Engine {
+        match self.service() {
+            Some(service) => (*service.engine()).clone(),
+            None => self.settings.engine(config),
+        }
+    }
+}
