@@ -292,8 +292,9 @@ impl Control for Process {
 
     fn active_targets(&self) -> Vec<TargetStatus> {
         let Some(scraping) = self.scraping.get() else { return Vec::new() };
+        let external_url = self.settings.external_url().unwrap_or_default();
         let shown = |target: crate::scrape::TargetStatus| TargetStatus {
-            global_url: target.scrape_url.clone(),
+            global_url: external_url.global(&target.scrape_url, self.settings.own_port()),
             discovered_labels: target.discovered_labels,
             labels: target.labels,
             scrape_pool: target.pool,

@@ -79,7 +79,12 @@ pub fn run<I: IntoIterator<Item = OsString>>(line: I) -> ExitCode {
         tracing::error!("Agent mode is not built in yet");
         return ExitCode::from(EXIT_FAILURE);
     }
-    ExitCode::from(run_with(&Settings::new(flags)))
+    let settings = Settings::new(flags);
+    if let Err(error) = settings.external_url() {
+        tracing::error!(err = %error, "The command line is wrong");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    ExitCode::from(run_with(&settings))
 }
 
 fn install_log(flags: &Flags) -> Result<(), log::LogError> {
@@ -136,6 +141,8 @@ fn run_in(
         // From here on a signal is not the end, but a request for it.
         let signals = Signals::new().map_err(|error| format!("catching signals: {error}"))?;
         let listeners = http::bind(&settings.listen).await.map_err(|error| error.to_string())?;
+        let actual = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+        let settings = &settings.listening_on(actual.map(|address| address.to_string()).collect());
         serve(settings, process, listeners, signals, inbox).await
     });
     match outcome {
@@ -184,8 +191,16 @@ async fn serve(
     for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!(%address, "Listening");
     }
+    let guard = match settings.web_config_file() {
+        None => None,
+        Some(path) => {
+            let guard = http::Guard::open(&path).map_err(|error| error.to_string())?;
+            tracing::info!(file = %path.display(), tls = guard.speaks_tls(), "Web configuration");
+            Some(Arc::new(guard))
+        }
+    };
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(http::serve(listeners, Arc::clone(&service), stopping));
+    let server = tokio::spawn(http::serve(listeners, Arc::clone(&service), guard, stopping));
 
     let mut opening = open(settings, process);
     let (opened, is_told) = tokio::select! {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::flags::Flags;
 use super::memory::memory_bytes_max;
-use crate::config::{self, Config, parse_bytes};
+use crate::config::{self, Config, ExternalUrl, parse_bytes};
 use crate::db;
 use crate::head::SeriesLimits;
 use crate::http;
@@ -116,6 +116,12 @@ impl Settings {
         lines
     }
 
+    /// The same with the addresses that are listened on: a port that was left open is known.
+    #[must_use]
+    pub fn listening_on(&self, addresses: Vec<String>) -> Self {
+        Self { listen: addresses, ..self.clone() }
+    }
+
     /// `host:port` under which the server reaches itself.
     pub fn own_address(&self) -> String {
         let address = self.listen.first().map_or("0.0.0.0:9090", String::as_str);
@@ -123,6 +129,39 @@ impl Settings {
         match host {
             "" | "0.0.0.0" | "[::]" => format!("localhost:{port}"),
             _ => format!("{host}:{port}"),
+        }
+    }
+
+    /// The web configuration file, if one is named.
+    pub fn web_config_file(&self) -> Option<PathBuf> {
+        let path = self.flags.text("web.config.file");
+        (!path.is_empty()).then(|| PathBuf::from(path))
+    }
+
+    /// The port that the first address names.
+    pub fn own_port(&self) -> &str {
+        let address = self.listen.first().map_or("", String::as_str);
+        address.rsplit_once(':').map_or("9090", |(_, port)| port)
+    }
+
+    /// Where others reach this server; the error says what is wrong with the flag.
+    pub fn external_url(&self) -> Result<ExternalUrl, String> {
+        let given = self.flags.text("web.external-url");
+        if !given.is_empty() {
+            return ExternalUrl::parse(given)
+                .map_err(|error| format!("parse external URL {given:?}: {error}"));
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Ok(ExternalUrl::of_host(host.trim(), self.own_port()))
+    }
+
+    /// COMPAT: the prefix of all paths, by default that of the external address.
+    fn route_prefix(&self, external_url: &ExternalUrl) -> String {
+        let given = self.flags.text("web.route-prefix");
+        let prefix = if given.is_empty() { external_url.path() } else { given };
+        match prefix.trim_matches('/') {
+            "" => String::new(),
+            prefix => format!("/{prefix}"),
         }
     }
 
@@ -186,7 +225,15 @@ impl Settings {
     /// What the HTTP server takes.
     pub fn http(&self) -> http::Settings {
         let flags = &self.flags;
+        // What is wrong with it was told at the start.
+        let external_url = self.external_url().unwrap_or_default();
+        let route_prefix = self.route_prefix(&external_url);
+        let is_given = flags.is_given("web.external-url");
         http::Settings {
+            own_url: (!is_given).then(|| format!("http://{}{route_prefix}", self.own_address())),
+            route_prefix,
+            external_url,
+            page_title: flags.text("web.page-title").to_owned(),
             lifecycle: flags.is_on("web.enable-lifecycle"),
             admin: flags.is_on("web.enable-admin-api"),
             remote_write: flags.is_on("web.enable-remote-write-receiver"),
@@ -416,6 +463,19 @@ mod tests {
                 "Unknown option for --enable-feature: x",
             ]
         );
+    }
+
+    #[test]
+    fn the_prefix_of_paths_follows_the_external_address() {
+        let prefix = |line: &[&str]| settings(line).http().route_prefix;
+        assert_eq!(prefix(&[]), "");
+        assert_eq!(prefix(&["--web.external-url=http://a/b/"]), "/b");
+        assert_eq!(prefix(&["--web.external-url=http://a/b/", "--web.route-prefix=/"]), "");
+        assert_eq!(prefix(&["--web.route-prefix=x/y/"]), "/x/y");
+        assert!(settings(&["--web.external-url='x'"]).external_url().is_err());
+        let plain = settings(&["--web.listen-address=127.0.0.1:7"]).http();
+        assert_eq!(plain.own_url.as_deref(), Some("http://127.0.0.1:7"));
+        assert!(plain.external_url.to_string().ends_with(":7"));
     }
 
     #[test]

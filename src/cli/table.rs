@@ -62,7 +62,7 @@ pub(super) const FLAGS: &[Flag] = &[
     idle_switch!("auto-gomemlimit", "true", GO),
     idle("auto-gomemlimit.ratio", Kind::Float, "0.9", GO),
     idle("auto-gomemlimit.refresh-interval", Kind::Duration, "0s", GO),
-    idle("web.config.file", Kind::Text, "", "TLS and authentication are not built in yet"),
+    active("web.config.file", Kind::Text, "", "File that switches on TLS and authentication."),
     active(
         "web.read-timeout",
         Kind::Duration,
@@ -71,8 +71,18 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     active("web.max-connections", Kind::Uint, "512", "Connections at a time, all addresses."),
     idle("web.max-notifications-subscribers", Kind::Uint, "16", UI),
-    idle("web.external-url", Kind::Text, "", UI),
-    idle("web.route-prefix", Kind::Text, "", "every path is served at the root"),
+    active(
+        "web.external-url",
+        Kind::Text,
+        "",
+        "Address under which others reach this server, where it is behind a proxy.",
+    ),
+    active(
+        "web.route-prefix",
+        Kind::Text,
+        "",
+        "What stands before every path; the path of web.external-url unless given.",
+    ),
     idle("web.user-assets", Kind::Text, "", UI),
     switch!(
         "web.enable-lifecycle",
@@ -99,11 +109,11 @@ pub(super) const FLAGS: &[Flag] = &[
         "console_libraries",
         "there are no console templates yet",
     ),
-    idle(
+    active(
         "web.page-title",
         Kind::Text,
         "Prometheus Time Series Collection and Processing Server",
-        UI,
+        "Title of the pages.",
     ),
     active(
         "web.cors.origin",

@@ -44,14 +44,14 @@ pub(super) fn target_groups(node: &Node) -> Result<Vec<Record>, Complaint> {
     })
 }
 
-fn key_text(key: &Node) -> Result<&str, Complaint> {
+pub(super) fn key_text(key: &Node) -> Result<&str, Complaint> {
     match &key.value {
         NodeValue::Scalar { text, .. } => Ok(text),
         _ => Err(key.complain("yaml: a key must be a single value")),
     }
 }
 
-fn mismatch(node: &Node, wanted: &str) -> Complaint {
+pub(super) fn mismatch(node: &Node, wanted: &str) -> Complaint {
     node.complain(format!("cannot unmarshal {} into {wanted}", node.describe()))
 }
 
@@ -121,22 +121,22 @@ fn null_section(name: &str) -> String {
 }
 
 /// Numbers and booleans may stand where text is wanted; their text counts.
-fn text(node: &Node) -> Result<&str, Complaint> {
+pub(super) fn text(node: &Node) -> Result<&str, Complaint> {
     match &node.value {
         NodeValue::Scalar { text, .. } => Ok(text),
         _ => Err(mismatch(node, "string")),
     }
 }
 
-fn owned_text(node: &Node) -> Result<String, Complaint> {
+pub(super) fn owned_text(node: &Node) -> Result<String, Complaint> {
     if node.is_null() { Ok(String::new()) } else { text(node).map(str::to_owned) }
 }
 
-fn secret(node: &Node) -> Result<Secret, Complaint> {
+pub(super) fn secret(node: &Node) -> Result<Secret, Complaint> {
     owned_text(node).map(Secret::new)
 }
 
-fn boolean(node: &Node) -> Result<bool, Complaint> {
+pub(super) fn boolean(node: &Node) -> Result<bool, Complaint> {
     let value = match &node.value {
         NodeValue::Scalar { text, plain: true } => scalar::boolean(text),
         _ => None,
@@ -144,7 +144,7 @@ fn boolean(node: &Node) -> Result<bool, Complaint> {
     value.ok_or_else(|| mismatch(node, "bool"))
 }
 
-fn integer(node: &Node, wanted: &str) -> Result<i128, Complaint> {
+pub(super) fn integer(node: &Node, wanted: &str) -> Result<i128, Complaint> {
     let value = match &node.value {
         NodeValue::Scalar { text, plain: true } => scalar::integer(text).or_else(|| {
             // A float without a fraction is taken for a whole number.
@@ -166,7 +166,10 @@ fn float(node: &Node) -> Result<f64, Complaint> {
     value.ok_or_else(|| mismatch(node, "float64"))
 }
 
-fn list<T>(node: &Node, item: impl Fn(&Node) -> Result<T, Complaint>) -> Result<Vec<T>, Complaint> {
+pub(super) fn list<T>(
+    node: &Node,
+    item: impl Fn(&Node) -> Result<T, Complaint>,
+) -> Result<Vec<T>, Complaint> {
     match &node.value {
         NodeValue::List(items) => items.iter().map(item).collect(),
         _ => Err(mismatch(node, "list")),
@@ -174,7 +177,7 @@ fn list<T>(node: &Node, item: impl Fn(&Node) -> Result<T, Complaint>) -> Result<
 }
 
 /// Pairs in ascending order of names, as they are printed.
-fn map<T>(
+pub(super) fn map<T>(
     node: &Node,
     item: impl Fn(&Node) -> Result<T, Complaint>,
 ) -> Result<Vec<(String, T)>, Complaint> {

@@ -100,7 +100,7 @@ pub fn embedded_default(address: &str) -> Config {
     parse(&text, "embedded default").expect("BUG: the embedded configuration is valid")
 }
 
-fn read(path: &Path, name: &str) -> Result<String, ConfigError> {
+pub(super) fn read(path: &Path, name: &str) -> Result<String, ConfigError> {
     let refuse =
         |message: String| ConfigError { file: name.to_owned(), line: 0, column: 0, message };
     let bytes = std::fs::read(path).map_err(|error| refuse(format!("open: {error}")))?;
@@ -208,7 +208,7 @@ fn join_paths(record: &mut Record, folder: &Path) {
     }
 }
 
-fn join(path: &mut String, folder: &Path) {
+pub(super) fn join(path: &mut String, folder: &Path) {
     if path.is_empty() || Path::new(path.as_str()).is_absolute() || folder.as_os_str().is_empty() {
         return;
     }

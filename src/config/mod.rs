@@ -14,6 +14,7 @@ mod discovery_cloud;
 mod discovery_options;
 mod environment;
 mod error;
+mod external_url;
 mod glob;
 mod global;
 mod http_client;
@@ -29,6 +30,7 @@ mod secret;
 mod sections;
 mod storage;
 mod url;
+mod web;
 mod yaml;
 
 pub use bytes::{format as format_bytes, parse as parse_bytes};
@@ -38,6 +40,7 @@ pub use discovery_options::{
     KubernetesRole, KubernetesSelector, NomadDiscovery,
 };
 pub use error::ConfigError;
+pub use external_url::ExternalUrl;
 pub use glob::{BadPattern, glob, matching_files};
 pub use global::GlobalConfig;
 pub use http_options::{
@@ -51,6 +54,7 @@ pub use rule_file::{
 pub use scrape::{ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;
 pub use storage::StorageConfig;
+pub use web::{ClientAuth, RateLimit, Roles, WebConfig, WebTls, WebToken, load_web, parse_web};
 
 #[cfg(test)]
 mod tests;

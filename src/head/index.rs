@@ -8,8 +8,9 @@
 use roaring::RoaringBitmap;
 
 use super::Head;
+use super::folded::Name;
 use super::lists::Ids;
-use super::postings::{LiveIndex, Name};
+use super::postings::LiveIndex;
 use crate::index::{Judged, LabelIndex, Visit};
 
 /// Values copied under one lock: the first slice is short, for those who need only a few.

@@ -21,6 +21,7 @@ mod deletion;
 mod ended;
 mod extra;
 mod flush;
+mod folded;
 mod gate;
 mod group;
 mod index;

@@ -1,25 +1,25 @@
 //! The live index: label pairs to series, series to label rows.
 //!
 //! A new series gets its row at once and comes into lists later, a few thousand together
-//! ([`LiveIndex::fold`]): pairs of a batch that get the same series and had the same list before
-//! go on sharing one. Whoever looks lists up folds first; `head/index.rs` sees to that.
-//! INVARIANT: a list is shared only by pairs that are on exactly its series, so a series that is
-//! in it has all of these pairs.
+//! ([`LiveIndex::fold`]). Whoever looks lists up folds first; `head/index.rs` sees to that. While
+//! a head is opened a thread of its own can do it ([`LiveIndex::fold_beside`]).
 
-use std::hash::BuildHasher;
-use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
-use hashbrown::{DefaultHashBuilder, HashMap};
 use roaring::RoaringBitmap;
 
-use super::lists::{Ids, Lists, NO_LIST};
+use super::folded::{Folded, Name, Pair};
+use super::lists::Ids;
 use super::rows::{Row, Rows};
 use super::symbols::Symbols;
-use super::values::SortedValues;
 use crate::model::Labels;
 
 /// Pairs of new series that wait at most for their lists.
 const PENDING_PAIRS_MAX: usize = 40_000;
+/// Such batches that wait at most for the thread that folds.
+const BATCHES_MAX: usize = 4;
 
 /// Labels of the series in the head.
 #[derive(Debug, Default)]
@@ -27,30 +27,19 @@ pub(super) struct LiveIndex {
     pub symbols: Symbols,
     pub rows: Rows,
     all: RoaringBitmap,
-    names: HashMap<u32, Name>,
-    lists: Lists,
+    folded: Folded,
     /// Series that are in no list yet.
     pending: Vec<(u32, Row)>,
     pending_pairs: usize,
-    hasher: DefaultHashBuilder,
+    /// Who has the lists at present.
+    folding: Option<Folding>,
 }
 
-/// A label name that series have.
-#[derive(Debug, Default)]
-pub(super) struct Name {
-    /// Lists by value.
-    lists: HashMap<u32, u32>,
-    pub values: SortedValues,
-}
-
-/// New series of one pair.
-struct Run {
-    name: u32,
-    value: u32,
-    /// The pair's list so far.
-    list: u32,
-    hash: u64,
-    ids: Range<usize>,
+/// A thread that brings batches of pairs into lists.
+#[derive(Debug)]
+struct Folding {
+    batches: SyncSender<Vec<Pair>>,
+    thread: JoinHandle<Folded>,
 }
 
 impl LiveIndex {
@@ -77,7 +66,10 @@ impl LiveIndex {
         self.pending.push((id, row));
         self.pending_pairs += pairs.len();
         if self.pending_pairs >= PENDING_PAIRS_MAX {
-            self.fold();
+            match &self.folding {
+                None => self.fold(),
+                Some(_) => self.hand_over(),
+            }
         }
         row
     }
@@ -88,15 +80,15 @@ impl LiveIndex {
         self.all.remove(id);
         let mut held: Vec<(u32, u32, u32)> = Vec::new();
         for (name, value) in self.rows.pairs(row) {
-            let list = self.names.get(&name).and_then(|known| known.lists.get(&value));
-            held.push((*list.expect("BUG: each pair of a series has a list"), name, value));
+            let list = self.folded.list(name, value);
+            held.push((list.expect("BUG: each pair of a series has a list"), name, value));
         }
         self.rows.remove(id, row, &mut self.symbols);
         held.sort_unstable();
         for sharing in held.chunk_by(|a, b| a.0 == b.0) {
-            if self.lists.remove(sharing[0].0, id) {
+            if self.folded.lists.remove(sharing[0].0, id) {
                 for &(_, name, value) in sharing {
-                    self.drop_pair(name, value);
+                    self.folded.drop_pair(name, value, &mut self.symbols);
                 }
             }
         }
@@ -107,67 +99,52 @@ impl LiveIndex {
 
     /// Whether every series is in its lists.
     pub(super) fn is_folded(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.folding.is_none()
     }
 
     /// Brings new series into their lists.
     pub(super) fn fold(&mut self) {
-        if self.pending.is_empty() {
-            return;
+        if let Some(Folding { batches, thread }) = self.folding.take() {
+            drop(batches);
+            self.folded = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
+        let pairs = self.take_pending();
+        self.folded.extend(pairs);
+        self.folded.adopt(&mut self.symbols);
+    }
+
+    /// From here until the next [`Self::fold`] a thread of its own brings new series into their
+    /// lists; where the system gives none, nothing changes.
+    pub(super) fn fold_beside(&mut self) {
+        self.fold();
+        let (batches, received) = sync_channel::<Vec<Pair>>(BATCHES_MAX);
+        let mut folded = std::mem::take(&mut self.folded);
+        let thread =
+            std::thread::Builder::new().name("narthex-index".to_owned()).spawn(move || {
+                for batch in received {
+                    folded.extend(batch);
+                }
+                folded
+            });
+        self.folding = thread.ok().map(|thread| Folding { batches, thread });
+    }
+
+    /// Gives what is pending to the thread that folds.
+    fn hand_over(&mut self) {
+        let pairs = self.take_pending();
+        if let Some(folding) = &self.folding {
+            // Only a thread that died does not take them, and then the next fold tells.
+            let _ = folding.batches.send(pairs);
+        }
+    }
+
+    fn take_pending(&mut self) -> Vec<Pair> {
         let mut pairs = Vec::with_capacity(self.pending_pairs);
         for (id, row) in std::mem::take(&mut self.pending) {
             pairs.extend(self.rows.pairs(row).map(|(name, value)| (name, value, id)));
         }
         self.pending_pairs = 0;
-        pairs.sort_unstable();
-        let ids: Vec<u32> = pairs.iter().map(|pair| pair.2).collect();
-        let mut runs: Vec<Run> = Vec::new();
-        let mut end = 0;
-        for run in pairs.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
-            let (name, value, _) = run[0];
-            let known = self.names.get(&name).and_then(|known| known.lists.get(&value));
-            let begin = end;
-            end += run.len();
-            let hash = self.hasher.hash_one(&ids[begin..end]);
-            let list = known.copied().unwrap_or(NO_LIST);
-            runs.push(Run { name, value, list, hash, ids: begin..end });
-        }
-        runs.sort_unstable_by_key(|run| (run.list, run.hash));
-        let are_alike = |a: &Run, b: &Run| {
-            (a.list, a.hash) == (b.list, b.hash) && ids[a.ids.clone()] == ids[b.ids.clone()]
-        };
-        for alike in runs.chunk_by(are_alike) {
-            let Run { list: before, ids: place, .. } = &alike[0];
-            let list = self.lists.extend(*before, alike.len() as u32, &ids[place.clone()]);
-            if list != *before {
-                for run in alike {
-                    self.set_list(run.name, run.value, list);
-                }
-            }
-        }
-    }
-
-    fn set_list(&mut self, name: u32, value: u32, list: u32) {
-        let symbols = &mut self.symbols;
-        let known = self.names.entry(name).or_insert_with(|| {
-            symbols.hold(name);
-            Name::default()
-        });
-        if known.lists.insert(value, list).is_none() {
-            known.values.add(value, symbols);
-        }
-    }
-
-    fn drop_pair(&mut self, name: u32, value: u32) {
-        let Some(known) = self.names.get_mut(&name) else { return };
-        known.lists.remove(&value);
-        known.values.bury(value, &mut self.symbols);
-        if known.lists.is_empty() {
-            known.values.clear(&mut self.symbols);
-            self.names.remove(&name);
-            self.symbols.release(name);
-        }
+        pairs
     }
 
     /// All series.
@@ -177,12 +154,12 @@ impl LiveIndex {
 
     /// A label name that series have.
     pub(super) fn name(&self, name: &str) -> Option<&Name> {
-        self.names.get(&self.symbols.find(name)?)
+        self.folded.names.get(&self.symbols.find(name)?)
     }
 
     /// Texts of all label names.
     pub(super) fn names(&self) -> impl Iterator<Item = (&str, &Name)> {
-        self.names.iter().map(|(&symbol, name)| (self.symbols.text(symbol), name))
+        self.folded.names.iter().map(|(&symbol, name)| (self.symbols.text(symbol), name))
     }
 
     /// The series of a pair.
@@ -192,28 +169,19 @@ impl LiveIndex {
 
     /// The series of a value of `name`.
     pub(super) fn ids_of(&self, name: &Name, value: u32) -> Option<&Ids> {
-        Some(self.lists.ids(*name.lists.get(&value)?))
+        Some(self.folded.lists.ids(*name.lists.get(&value)?))
     }
 
     /// Number of label pairs.
     pub(super) fn pairs_len(&self) -> usize {
-        self.names.values().map(|name| name.lists.len()).sum()
+        self.folded.pairs_len()
     }
 
     /// Bytes on the heap, roughly, without symbols and rows.
     pub(super) fn heap_bytes(&self) -> usize {
-        let of_name = |name: &Name| name.lists.capacity() * 9 + name.values.heap_bytes();
         self.all.serialized_size()
-            + self.lists.heap_bytes()
-            + self.names.values().map(of_name).sum::<usize>()
+            + self.folded.heap_bytes()
             + self.pending.capacity() * size_of::<(u32, Row)>()
-    }
-}
-
-impl Name {
-    /// Number of values.
-    pub(super) fn len(&self) -> usize {
-        self.lists.len()
     }
 }
 
@@ -264,13 +232,41 @@ mod tests {
         assert_eq!(ids(&index, "extra", "u3"), [12, 15]);
     }
 
+    #[test]
+    fn a_thread_folds_as_one_does_oneself() {
+        let (mut beside, mut alone) = (LiveIndex::default(), LiveIndex::default());
+        beside.fold_beside();
+        for i in 0..30_000 {
+            beside.add(i, &labels(i));
+            alone.add(i, &labels(i));
+        }
+        assert!(!beside.is_folded());
+        beside.fold();
+        alone.fold();
+        assert!(beside.is_folded() && beside.pairs_len() == alone.pairs_len());
+        for (name, value) in
+            [("__name__", "m3"), ("pod", "p17"), ("uid", "u7000"), ("pod", "p7499")]
+        {
+            assert_eq!(ids(&beside, name, value), ids(&alone, name, value));
+        }
+        let sorted = |index: &LiveIndex| {
+            let name = index.name("pod").unwrap();
+            name.values.with_prefix("p74", &index.symbols).len()
+        };
+        assert!(sorted(&beside) > 100 && sorted(&beside) >= sorted(&alone));
+    }
+
     proptest! {
         /// Against a map of everything, whatever comes and goes and however it is folded.
         #[test]
         fn agrees_with_a_model(
             steps in proptest::collection::vec((0_u32..60, any::<u8>()), 1..200),
+            is_beside in any::<bool>(),
         ) {
             let mut index = LiveIndex::default();
+            if is_beside {
+                index.fold_beside();
+            }
             let mut model: BTreeMap<u32, Row> = BTreeMap::new();
             for (id, coin) in steps {
                 if let Some(row) = model.remove(&id) {

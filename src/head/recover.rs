@@ -17,6 +17,7 @@ mod rows;
 mod scan;
 mod tables;
 
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -98,6 +99,7 @@ impl Head {
         let lost = recovery.lost_groups(&files);
         let parts = recovery.parts(scan, &files);
         recovery.prepare(&files);
+        head.register_write().index.fold();
         {
             let mut state = head.maintenance()?;
             state.clip = recovery.state.clip;
@@ -178,7 +180,7 @@ impl<'a> Recovery<'a> {
     fn open_files(&mut self, dir: &Path) -> Result<Vec<Arc<HeadFile>>, StorageError> {
         let options = &self.head.options;
         let entries = options.disk.read_dir(dir).map_err(|e| StorageError::io("list", dir, e))?;
-        let mut files = Vec::new();
+        let mut found = Vec::new();
         let mut next = self.state.next_file.max(self.head.files().next);
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             let path = dir.join(&entry.name);
@@ -192,11 +194,15 @@ impl<'a> Recovery<'a> {
                 }
                 continue;
             };
-            let read = read_through(&*options.disk, &path);
-            match read.and_then(|()| HeadFile::open(&*options.disk, &path, number)) {
+            found.push((path, number));
+        }
+        let mut files = Vec::new();
+        let opened = open_all(&*options.disk, &found, options.replay_threads);
+        for (opened, (path, _)) in opened.into_iter().zip(&found) {
+            match opened {
                 Ok(file) => files.push(Arc::new(file)),
                 Err(error @ (StorageError::Corrupt { .. } | StorageError::Io { op: READ, .. })) => {
-                    self.head.quarantine(&path, &error.to_string())?;
+                    self.head.quarantine(path, &error.to_string())?;
                 }
                 Err(error) => return Err(error),
             }
@@ -218,6 +224,30 @@ mod tests;
 
 /// What is tried where a medium does not give the bytes of a file.
 const READ: &str = "read";
+
+/// Opens head files, by two threads where there may be any.
+fn open_all(
+    disk: &dyn Disk,
+    files: &[(PathBuf, u64)],
+    threads: usize,
+) -> Vec<Result<HeadFile, StorageError>> {
+    let open = |(path, number): &(PathBuf, u64)| {
+        read_through(disk, path).and_then(|()| HeadFile::open(disk, path, *number))
+    };
+    let (here, beside) = files.split_at(if threads > 0 { files.len() / 2 } else { files.len() });
+    std::thread::scope(|scope| {
+        let work = move || beside.iter().map(open).collect::<Vec<_>>();
+        let thread = (!beside.is_empty())
+            .then(|| std::thread::Builder::new().spawn_scoped(scope, work).ok())
+            .flatten();
+        let mut opened: Vec<_> = here.iter().map(open).collect();
+        opened.extend(match thread {
+            Some(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            None => work(),
+        });
+        opened
+    })
+}
 
 /// Reads a file to its end, each part twice where the first try fails. A page that the medium
 /// does not give is an error here; met in the map of the file it would end the process.

@@ -80,7 +80,11 @@ impl Register {
     }
 
     pub(super) fn find(&self, labels: &Labels) -> Option<SeriesRef> {
-        let hash = self.hash(labels);
+        let labels = labels.as_bytes();
+        self.find_hashed(self.hash(labels), labels)
+    }
+
+    fn find_hashed(&self, hash: u32, labels: &[u8]) -> Option<SeriesRef> {
         let id = *self.by_labels.find(spread(hash), |&id| {
             self.records[id as usize].hash == hash && self.has_labels(id, labels)
         })?;
@@ -93,7 +97,9 @@ impl Register {
             Some(id) => (id, self.records[id as usize].generation + 1),
             None => (self.records.len() as u32, 0),
         };
-        self.place(SeriesRef { id: SeriesId(id), generation }, labels, None, false);
+        let hash = self.hash(labels.as_bytes());
+        let row = self.index.add(id, labels);
+        self.place(SeriesRef { id: SeriesId(id), generation }, hash, row, false);
         self.reference(id)
     }
 
@@ -104,17 +110,28 @@ impl Register {
     /// checkpoint holds. So labels may be named with one id after another, and the last one
     /// counts; one that the checkpoint had already gets its home back when its turn comes.
     pub(super) fn restore(&mut self, series: SeriesRef, labels: &Labels) -> bool {
-        self.restore_pairs(series, labels, None)
+        let add = |index: &mut LiveIndex| index.add(series.id.0, labels);
+        self.restore_row(series, labels.as_bytes(), add)
     }
 
-    /// [`Self::restore`]; the symbols of the labels, where somebody holds them already.
+    /// [`Self::restore`], of canonical label bytes with their symbols, which somebody holds.
     pub(super) fn restore_pairs(
         &mut self,
         series: SeriesRef,
-        labels: &Labels,
-        pairs: Option<&[(u32, u32)]>,
+        labels: &[u8],
+        pairs: &[(u32, u32)],
     ) -> bool {
-        match self.find(labels) {
+        self.restore_row(series, labels, |index| index.add_pairs(series.id.0, pairs))
+    }
+
+    fn restore_row(
+        &mut self,
+        series: SeriesRef,
+        labels: &[u8],
+        add: impl FnOnce(&mut LiveIndex) -> Row,
+    ) -> bool {
+        let hash = self.hash(labels);
+        match self.find_hashed(hash, labels) {
             Some(found) if found == series => return true,
             Some(other) => {
                 let former = self.former.get(&other.id.0).cloned();
@@ -127,33 +144,23 @@ impl Register {
             }
             None => {}
         }
-        let hash = self.hash(labels);
         let record = self.records.get(series.id.0 as usize);
         if record.is_some_and(Record::is_live) {
             return false;
         }
         let is_back = |r: &&Record| r.generation == series.generation && r.hash == hash;
         let home = record.filter(is_back).map(|r| r.home);
-        self.place(series, labels, pairs, true);
+        let row = add(&mut self.index);
+        self.place(series, hash, row, true);
         if let Some(home) = home {
             self.records[series.id.0 as usize].home = home;
         }
         true
     }
 
-    fn place(
-        &mut self,
-        series: SeriesRef,
-        labels: &Labels,
-        pairs: Option<&[(u32, u32)]>,
-        logged: bool,
-    ) {
+    /// Enters a series whose row is there.
+    fn place(&mut self, series: SeriesRef, hash: u32, row: Row, logged: bool) {
         let id = series.id.0;
-        let hash = self.hash(labels);
-        let row = match pairs {
-            Some(pairs) => self.index.add_pairs(id, pairs),
-            None => self.index.add(id, labels),
-        };
         for pair in counted_pairs(&self.index, row) {
             *self.counts.entry(pair).or_insert(0) += 1;
         }
@@ -170,8 +177,8 @@ impl Register {
         self.by_labels.insert_unique(spread(hash), id, |&id| spread(records[id as usize].hash));
     }
 
-    fn hash(&self, labels: &Labels) -> u32 {
-        self.hasher.hash_one(labels.as_bytes()) as u32
+    fn hash(&self, labels: &[u8]) -> u32 {
+        self.hasher.hash_one(labels) as u32
     }
 
     /// Number of series with this job or metric name.
@@ -401,11 +408,11 @@ impl Register {
         memory.postings += self.index.heap_bytes() as u64;
     }
 
-    fn has_labels(&self, id: u32, labels: &Labels) -> bool {
+    fn has_labels(&self, id: u32, labels: &[u8]) -> bool {
         let symbols = &self.index.symbols;
         let text = |symbol| symbols.text(symbol).as_bytes();
         let pairs = self.index.rows.pairs(self.records[id as usize].row);
-        pairs.map(|(n, v)| (text(n), text(v))).eq(labels.iter_bytes())
+        pairs.map(|(n, v)| (text(n), text(v))).eq(Labels::pairs_of(labels))
     }
 }
 

@@ -25,13 +25,14 @@ pub(super) struct SortedValues {
 }
 
 impl SortedValues {
-    /// Adds a value that came, or came back.
-    pub(super) fn add(&mut self, value: u32, symbols: &mut Symbols) {
-        if self.dead.remove(&value) {
-            return;
+    /// Adds values that came, or came back.
+    pub(super) fn add(&mut self, values: impl Iterator<Item = u32>, symbols: &mut Symbols) {
+        for value in values {
+            if !self.dead.remove(&value) {
+                symbols.hold(value);
+                self.tail.push(value);
+            }
         }
-        symbols.hold(value);
-        self.tail.push(value);
         if self.tail.len() > TAIL_MIN + self.sorted.len() / 64 {
             self.merge(symbols);
         }
@@ -116,7 +117,7 @@ mod tests {
         let mut values = SortedValues::default();
         for i in (0..5000).rev() {
             let value = symbols.intern(&format!("{:04}", i * 7 % 5000));
-            values.add(value, &mut symbols);
+            values.add([value].into_iter(), &mut symbols);
             symbols.release(value);
         }
         values.merge(&symbols);
@@ -132,7 +133,7 @@ mod tests {
         }
         assert!(symbols.len() < 5000 - 1000, "texts that nobody has are let go");
         let back = symbols.find("2999").unwrap();
-        values.add(back, &mut symbols);
+        values.add([back].into_iter(), &mut symbols);
         assert!(!values.is_dead(back));
         values.clear(&mut symbols);
         assert_eq!(symbols.len(), 0);

@@ -1,13 +1,15 @@
-//! Parameters of a request: query string and form body together, keys repeatable.
+//! Parameters of a request: query string and form body together, keys repeatable; and the scope
+//! of whoever asks.
 //!
 //! COMPAT: times, durations and limits are read as Prometheus's API reads them, with its texts.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::reply::ApiError;
-use crate::model::{TimeRange, go_quote, parse_duration, parse_float};
+use crate::model::{Matcher, TimeRange, go_quote, parse_duration, parse_float};
 
 /// COMPAT: the ends of time as Prometheus prints and takes them.
 const MIN_TIME: (&str, i64) =
@@ -21,6 +23,7 @@ pub(super) const ALL_TIMES: TimeRange = TimeRange { min_ms: MIN_TIME.1, max_ms: 
 #[derive(Debug, Default, Clone)]
 pub(super) struct Params {
     pairs: Vec<(String, String)>,
+    scope: Arc<[Matcher]>,
 }
 
 impl Params {
@@ -34,6 +37,16 @@ impl Params {
         }
         params.push_all(query)?;
         Ok(params)
+    }
+
+    /// Bounds what is answered to the series that satisfy `scope`.
+    pub(super) fn bound(&mut self, scope: Arc<[Matcher]>) {
+        self.scope = scope;
+    }
+
+    /// What every series in the answer satisfies; empty: no bound.
+    pub(super) fn scope(&self) -> &[Matcher] {
+        &self.scope
     }
 
     fn push_all(&mut self, encoded: &str) -> Result<(), ApiError> {

@@ -20,6 +20,8 @@ pub(super) enum ErrorKind {
     Timeout,
     Internal,
     Unavailable,
+    /// Not one of Prometheus's, which knows no roles.
+    Forbidden,
 }
 
 impl ErrorKind {
@@ -31,12 +33,14 @@ impl ErrorKind {
             Self::Timeout => "timeout",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
+            Self::Forbidden => "forbidden",
         }
     }
 
     pub(super) fn status(self) -> u16 {
         match self {
             Self::BadData => 400,
+            Self::Forbidden => 403,
             Self::Execution => 422,
             Self::Canceled => 499,
             Self::Timeout => 503,

@@ -1,44 +1,80 @@
-//! Which path leads where. What is not listed is 404, what is listed with another method 405.
+//! Which path leads where. What is not listed is 404, what is listed with another method 405, and
+//! a path for which a token has no role is 403.
+//!
+//! COMPAT: another spelling of a path, with slashes too many, with dots or a slash at its end, is
+//! led to the plain one.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{MatchedPath, Path, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodRouter, any, get, post};
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::{Method, Uri};
 
-use super::api::query::{Form, Job};
-use super::api::{
-    admin, exemplars, query, rules, series, status, syntax, target_pages, targets, write,
+use super::access::{Access, Need};
+use super::api::{admin, exemplars, rules, series, status, syntax, target_pages, targets};
+use super::handlers::{
+    Shared, administer, instant, json, json_handler, label_values, metrics, range, remote_write,
+    version,
 };
-use super::params::Params;
-use super::query_log::Origin;
 use super::reply::{self, ApiError, ErrorKind};
 use super::service::{Lifecycle, Service};
-use super::stream::{Sink, answer};
-use super::turns::{self, Turn};
 use super::{cors, counted::Counted, health, page};
-use crate::remote::BODY_BYTES_MAX;
-use crate::select::Cancellation;
-use crate::telemetry::QuerySlice;
 
-/// Greatest size of a form; a query's text is limited by the parser besides.
-const FORM_BYTES_MAX: usize = 10 << 20;
-const JSON: &str = "application/json";
-
-type Shared = State<Arc<Service>>;
+type Routes = Router<Arc<Service>>;
 
 /// The whole tree of paths.
 pub(super) fn router(service: Arc<Service>) -> Router {
-    let api = Router::new()
+    let ready = from_fn_with_state(Arc::clone(&service), when_ready);
+    let api = read().merge(read_all()).merge(push()).merge(manage()).route_layer(ready);
+    let all = pages()
+        .nest("/api/v1", api)
+        .route("/-/healthy", get(async || health::healthy()))
+        .route("/-/ready", get(async |State(s): Shared| health::ready(&s)))
+        .merge(needs(
+            Router::new()
+                .route("/-/reload", post(reload).put(reload).get(only_post))
+                .route("/-/quit", post(quit).put(quit).get(only_post)),
+            Need::Admin,
+        ));
+    let prefix = service.settings.route_prefix.clone();
+    let tree = if prefix.is_empty() {
+        all
+    } else {
+        let home = prefix.clone() + "/";
+        Router::new()
+            .nest(&prefix, all)
+            .route("/", get(move || async move { redirect(302, &home) }))
+    };
+    tree.fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&service), observe))
+        .with_state(service)
+}
+
+/// Has these routes ask for a role.
+fn needs(routes: Routes, need: Need) -> Routes {
+    routes.route_layer(from_fn(move |request: Request, next: Next| async move {
+        let granted = match request.extensions().get::<Access>() {
+            Some(access) => access.check(need),
+            // Whoever serves this router says who asks.
+            None => Err("nobody knows who asks".to_owned()),
+        };
+        match granted {
+            Ok(()) => next.run(request).await,
+            Err(why) => reply::error(&ApiError::new(ErrorKind::Forbidden, why)),
+        }
+    }))
+}
+
+/// What reads series, and keeps to the scope of whoever asks.
+fn read() -> Routes {
+    let routes = Router::new()
         .route("/query", get(instant).post(instant))
         .route("/query_range", get(range).post(range))
         .route("/format_query", json(syntax::format_query).post(json_handler(syntax::format_query)))
@@ -47,6 +83,13 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/labels", json(series::names).post(json_handler(series::names)))
         .route("/label/{name}/values", get(label_values))
         .route("/query_exemplars", json(exemplars::query).post(json_handler(exemplars::query)))
+        .route("/status/buildinfo", json(|_, _, k, _| status::build_info(k)));
+    needs(routes, Need::Read)
+}
+
+/// What reads the state of the server.
+fn read_all() -> Routes {
+    let routes = Router::new()
         .route("/metadata", json(|s, p, k, _| targets::metadata(s, p, k)))
         .route("/rules", json(|s, p, k, _| rules::rules(s, p, k)))
         .route("/alerts", json(|s, _, k, _| rules::alerts(s, k)))
@@ -54,35 +97,78 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/scrape_pools", json(|s, _, k, _| targets::scrape_pools(s, k)))
         .route("/targets/metadata", json(|s, p, k, _| target_pages::metadata(s, p, k)))
         .route("/targets/relabel_steps", json(|s, p, k, _| target_pages::relabel_steps(s, p, k)))
-        .route("/status/buildinfo", json(|_, _, k, _| status::build_info(k)))
         .route("/status/runtimeinfo", json(|s, _, k, _| status::runtime_info(s, k)))
         .route("/status/config", json(|s, _, k, _| status::config(s, k)))
         .route("/status/flags", json(|s, _, k, _| status::flags(s, k)))
-        .route("/status/tsdb", json(|s, p, k, _| status::tsdb(s, p, k)))
+        .route("/status/tsdb", json(|s, p, k, _| status::tsdb(s, p, k)));
+    needs(routes, Need::ReadAll)
+}
+
+/// What takes samples.
+fn push() -> Routes {
+    needs(Router::new().route("/write", post(remote_write)), Need::Write)
+}
+
+/// What changes what is stored.
+fn manage() -> Routes {
+    let routes = Router::new()
         .route("/admin/tsdb/clean_tombstones", administer(admin::clean_tombstones))
         .route("/admin/tsdb/compact", administer(admin::compact))
         .route("/admin/tsdb/delete_series", administer(admin::delete_series))
-        .route("/admin/tsdb/snapshot", administer(admin::snapshot))
-        .route("/write", post(remote_write))
-        .layer(from_fn_with_state(Arc::clone(&service), when_ready));
-    Router::new()
-        .route("/", get(async || page::index()))
-        .nest("/api/v1", api)
-        .route("/api/v1/{*path}", any(not_found))
-        .route("/metrics", get(metrics))
-        .route("/version", get(version))
-        .route("/-/healthy", get(async || health::healthy()))
-        .route("/-/ready", get(async |State(s): Shared| health::ready(&s)))
-        .route("/-/reload", post(reload).put(reload))
-        .route("/-/quit", post(quit).put(quit))
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(Arc::clone(&service), observe))
-        .with_state(service)
+        .route("/admin/tsdb/snapshot", administer(admin::snapshot));
+    needs(routes, Need::Admin)
 }
 
-async fn not_found() -> Response {
-    reply::text(404, "404 page not found\n")
+/// What people and collectors look at.
+fn pages() -> Routes {
+    let mut routes = Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version));
+    for path in page::PATHS {
+        routes = routes.route(path, get(index));
+    }
+    needs(routes, Need::ReadAll)
+}
+
+async fn index(State(service): Shared) -> Response {
+    page::index(&service)
+}
+
+fn redirect(status: u16, to: &str) -> Response {
+    let mut response = reply::empty(status);
+    if let Ok(to) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(LOCATION, to);
+    }
+    response
+}
+
+/// The path without empty and dotted segments and without a slash at its end; `None` where it is
+/// so already, or would name another host.
+fn plain_path(path: &str) -> Option<String> {
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            _ => segments.push(segment),
+        }
+    }
+    let plain = format!("/{}", segments.join("/"));
+    (plain != path && path.starts_with('/') && !plain.starts_with("/\\")).then_some(plain)
+}
+
+async fn not_found(method: Method, uri: Uri) -> Response {
+    let Some(mut plain) = plain_path(uri.path()) else {
+        return reply::text(404, "404 page not found\n");
+    };
+    if let Some(query) = uri.query() {
+        plain = plain + "?" + query;
+    }
+    // A method is kept where it matters.
+    redirect(if matches!(method, Method::GET | Method::HEAD) { 301 } else { 308 }, &plain)
 }
 
 async fn reload(State(service): Shared) -> Response {
@@ -91,6 +177,12 @@ async fn reload(State(service): Shared) -> Response {
 
 async fn quit(State(service): Shared) -> Response {
     health::quit(&service)
+}
+
+async fn only_post() -> Response {
+    let mut response = reply::text(405, "Only POST or PUT requests allowed");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, PUT"));
+    response
 }
 
 async fn method_not_allowed() -> Response {
@@ -106,240 +198,52 @@ async fn when_ready(State(service): Shared, request: Request, next: Next) -> Res
 }
 
 /// Has every answer counted, and adds the headers that every answer carries.
-async fn observe(State(service): Shared, request: Request, next: Next) -> Response {
+async fn observe(
+    State(service): Shared,
+    path: Option<Extension<MatchedPath>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
-    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let prefix = service.settings.route_prefix.as_str();
+    // COMPAT: routes are counted without the prefix.
+    let route = path.map(|Extension(path)| path.as_str().to_owned());
+    let route = route.map(|path| path.strip_prefix(prefix).unwrap_or(&path).to_owned());
     let headers = request.headers().clone();
     // COMPAT: what a browser asks before it asks is answered whatever the path below the API.
-    let asks_first =
-        request.method() == Method::OPTIONS && request.uri().path().starts_with("/api/v1/");
+    let below = request.uri().path().strip_prefix(prefix).unwrap_or_default();
+    let asks_first = request.method() == Method::OPTIONS && below.starts_with("/api/v1/");
     let mut response = if asks_first { reply::empty(204) } else { next.run(request).await };
     cors::allow(service.settings.cors_origin.as_ref(), &headers, response.headers_mut());
-    let handler = path.unwrap_or_else(|| "other".to_owned());
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    let handler = route.unwrap_or_else(|| "other".to_owned());
     let status = response.status().as_u16();
     response.map(|body| Body::new(Counted::new(body, service, handler, status, began)))
 }
 
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').any(|part| {
-            let mut parts = part.split(';').map(str::trim);
-            parts.next().is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"))
-                && !parts.any(|q| matches!(q, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-        })
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Reads the parameters of a request: its query string, and its body where that is a form.
-async fn parameters(request: Request) -> Result<(Params, bool), ApiError> {
-    let (parts, body) = request.into_parts();
-    let is_form = matches!(parts.method, Method::POST | Method::PUT)
-        && parts
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|mime| mime.starts_with("application/x-www-form-urlencoded"));
-    let form = if is_form { Some(collect(body, FORM_BYTES_MAX).await?) } else { None };
-    let params = Params::parse(parts.uri.query().unwrap_or(""), form.as_deref())?;
-    Ok((params, accepts_gzip(&parts.headers)))
-}
-
-/// The whole body, if it is no longer than `limit`.
-async fn collect(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::bad_data(format!(
-            "the body has more than {limit} bytes, the limit of this path"
-        ))),
-        Err(error) => Err(ApiError::bad_data(format!("reading the body: {error}"))),
-    }
-}
-
-/// A function of the API as it is routed.
-trait Work:
-    Fn(&Service, &Params, &mut Sink, &Cancellation) -> Result<(), ApiError>
-    + Clone
-    + Send
-    + Sync
-    + 'static
-{
-}
-
-impl<F> Work for F where
-    F: Fn(&Service, &Params, &mut Sink, &Cancellation) -> Result<(), ApiError>
-        + Clone
-        + Send
-        + Sync
-        + 'static
-{
-}
-
-fn json(work: impl Work) -> MethodRouter<Arc<Service>> {
-    get(json_handler(work))
-}
-
-fn json_handler(
-    work: impl Work,
-) -> impl Fn(Shared, Request) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>>
-+ Clone
-+ Send
-+ Sync
-+ 'static {
-    move |State(service), request| {
-        let work = work.clone();
-        Box::pin(async move {
-            match parameters(request).await {
-                Err(error) => reply::error(&error),
-                Ok((params, gzip)) => {
-                    let timeout = service.engine().options().timeout;
-                    let cancellation = service.cancellation(Instant::now() + timeout);
-                    answer(JSON, gzip, cancellation, move |sink, cancellation| {
-                        work(&service, &params, sink, cancellation)
-                            .inspect_err(|error| count_limit(&service, error))
-                    })
-                    .await
-                }
-            }
-        })
-    }
-}
-
-async fn label_values(
-    State(service): Shared,
-    name: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Response {
-    let Ok(Path(name)) = name else {
-        return reply::error(&ApiError::bad_data("invalid label name: not UTF-8"));
-    };
-    let work = move |service: &Service, params: &Params, sink: &mut Sink, stop: &Cancellation| {
-        series::values(service, &name, params, sink, stop)
-    };
-    json_handler(work)(State(service), request).await
-}
-
-/// Who asks.
-fn origin(request: &Request) -> Origin {
-    let peer = request.extensions().get::<SocketAddr>();
-    let path = request.extensions().get::<MatchedPath>();
-    Origin {
-        method: request.method().to_string(),
-        path: path.map(|path| path.as_str().to_owned()).unwrap_or_default(),
-        client_ip: peer.map(|peer| peer.ip().to_string()).unwrap_or_default(),
-    }
-}
-
-async fn instant(State(service): Shared, request: Request) -> Response {
-    run_query(service, request, Form::Instant).await
-}
-
-async fn range(State(service): Shared, request: Request) -> Response {
-    run_query(service, request, Form::Range).await
-}
-
-/// Runs a query once there is a place for it; waiting counts towards its time.
-async fn run_query(service: Arc<Service>, request: Request, form: Form) -> Response {
-    let asked = Instant::now();
-    let origin = origin(&request);
-    let (params, gzip) = match parameters(request).await {
-        Ok(parameters) => parameters,
-        Err(error) => return reply::error(&error),
-    };
-    let timeout = match query::timeout(&service, &params) {
-        Ok(timeout) => timeout,
-        Err(error) => return reply::error(&error),
-    };
-    let running = service.control.counts().query_begins();
-    let deadline = asked + timeout;
-    let job = Arc::new(Job { form, params, origin, asked });
-    let turn = turns::wait(&service, &job, deadline).await;
-    service.control.counts().observe_query_slice(QuerySlice::QueueTime, asked.elapsed());
-    answer(JSON, gzip, service.cancellation(deadline), move |sink, cancellation| {
-        let evaluated = match turn {
-            Ok(Turn::Place(place)) => {
-                let active =
-                    service.active_queries().and_then(|all| all.begin(job.params.text("query")));
-                let _held = (place, active);
-                job.evaluate(&service, cancellation, false)
-            }
-            Ok(Turn::Done(evaluated)) => *evaluated,
-            Err(error) => Err(error),
-        };
-        // Others may run while this is printed, which takes as long as its client wants.
-        drop(running);
-        evaluated
-            .and_then(|evaluated| query::print(sink, evaluated))
-            .inspect_err(|error| count_limit(&service, error))
-    })
-    .await
-}
-
-/// Counts work that ended at a limit.
-fn count_limit(service: &Service, error: &ApiError) {
-    if let Some(limit) = error.limit {
-        service.control.counts().query_refused(limit);
-    }
-}
-
-async fn metrics(State(service): Shared, headers: HeaderMap) -> Response {
-    let gzip = accepts_gzip(&headers);
-    let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
-    answer(content_type, gzip, Cancellation::new(), move |sink, _| {
-        sink.buffer().extend_from_slice(service.control.metrics().as_bytes());
-        Ok(())
-    })
-    .await
-}
-
-async fn version() -> Response {
-    let mut body = Vec::new();
-    status::push_build_info(&mut body);
-    reply::bytes(200, JSON, body)
-}
-
-type Administer = fn(&Service, &Params) -> Result<admin::Answer, ApiError>;
-
-/// Routes POST and PUT to work that is done to its end, whether or not anybody waits for it.
-fn administer(work: Administer) -> MethodRouter<Arc<Service>> {
-    let handler = move |State(service): Shared, request: Request| async move {
-        let params = match parameters(request).await {
-            Ok((params, _)) => params,
-            Err(error) => return reply::error(&error),
-        };
-        match tokio::task::spawn_blocking(move || work(&service, &params)).await {
-            Ok(Ok(admin::Answer::Nothing)) => reply::empty(204),
-            Ok(Ok(admin::Answer::Warning(text))) => {
-                let mut body = b"{\"status\":\"success\",\"warnings\":[".to_vec();
-                super::json::push_str(&mut body, &text);
-                body.extend_from_slice(b"]}");
-                reply::bytes(200, JSON, body)
-            }
-            Ok(Ok(admin::Answer::Data(data))) => {
-                let body = [b"{\"status\":\"success\",\"data\":", data.as_slice(), b"}"].concat();
-                reply::bytes(200, JSON, body)
-            }
-            Ok(Err(error)) => reply::error(&error),
-            Err(_) => {
-                let what = "the work broke off inside the server";
-                reply::error(&ApiError::new(ErrorKind::Internal, what))
-            }
+    #[test]
+    fn odd_spellings_lead_to_plain_paths_of_this_host() {
+        for (path, plain) in [
+            ("//api/v1/query", Some("/api/v1/query")),
+            ("/metrics/", Some("/metrics")),
+            ("/a/../metrics", Some("/metrics")),
+            ("/./metrics", Some("/metrics")),
+            ("//evil.example", Some("/evil.example")),
+            ("///evil.example/..", Some("/")),
+            ("//\\evil.example", None),
+            ("/\\evil.example", None),
+            ("/%2e%2e/metrics", None),
+            ("/metrics", None),
+            ("/", None),
+            ("*", None),
+            ("", None),
+        ] {
+            assert_eq!(plain_path(path).as_deref(), plain, "{path}");
         }
-    };
-    post(handler).put(handler)
-}
-
-async fn remote_write(State(service): Shared, request: Request) -> Response {
-    if !service.settings.remote_write {
-        return reply::text(
-            404,
-            "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n",
-        );
     }
-    let (parts, body) = request.into_parts();
-    let body = match collect(body, BODY_BYTES_MAX).await {
-        Ok(body) => body,
-        Err(error) => return reply::text(413, error.message + "\n"),
-    };
-    let work = tokio::task::spawn_blocking(move || write::write(&service, &parts.headers, &body));
-    work.await.unwrap_or_else(|_| reply::text(500, "the request failed inside the server\n"))
 }

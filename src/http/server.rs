@@ -1,7 +1,8 @@
 //! Listeners and connections.
 //!
-//! An own accept loop rather than a framework's: connections are capped, headers have a deadline,
-//! and a stop lets requests under way finish for a moment before it cuts them.
+//! An own accept loop rather than a framework's: connections are capped and give way to one
+//! another, handshakes, heads, bodies and answers have deadlines, TLS follows its files, and a stop
+//! lets requests under way finish for a moment before it cuts them.
 
 use std::fmt;
 use std::io;
@@ -11,12 +12,19 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
+use super::connections::{Connections, Seat};
+use super::front::Front;
+use super::guard::Guard;
 use super::router::router;
 use super::service::Service;
+use super::stalling::Stalling;
 
 /// How long requests under way may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_millis(500);
@@ -24,6 +32,10 @@ const GRACE: Duration = Duration::from_millis(500);
 const WORK_GRACE: Duration = Duration::from_millis(200);
 /// How long connections may take after that.
 const END_GRACE: Duration = Duration::from_millis(300);
+/// How long a connection may take to end for the sake of another.
+const LEAVE_GRACE: Duration = Duration::from_millis(100);
+/// How long a handshake may take.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Greatest size of a request's head.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 
@@ -66,40 +78,52 @@ pub async fn bind(addresses: &[String]) -> Result<Vec<TcpListener>, ServeError> 
     Ok(listeners)
 }
 
-/// Serves until `stop` turns true, then ends connections and returns.
+/// Serves until `stop` turns true, then ends connections and returns. `guard` keeps the door where
+/// there is a web configuration file.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     service: Arc<Service>,
+    guard: Option<Arc<Guard>>,
     stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(service.settings.connections_max));
+    let connections = Connections::new(service.settings.connections_max);
     let mut loops = Vec::new();
     for listener in listeners {
-        let accept = accept_loop(listener, Arc::clone(&service), Arc::clone(&places), stop.clone());
-        loops.push(tokio::spawn(accept));
+        let door = Door {
+            router: router(Arc::clone(&service)),
+            guard: guard.clone(),
+            connections: Arc::clone(&connections),
+            read_timeout: service.settings.read_timeout,
+            connections_max: service.settings.connections_max,
+        };
+        loops.push(tokio::spawn(accept_loop(listener, door, stop.clone())));
     }
     for accept in loops {
         let _ = accept.await;
     }
-    // All places free means that all connections have ended.
-    let all = service.settings.connections_max as u32;
-    if tokio::time::timeout(WORK_GRACE, places.acquire_many(all)).await.is_err() {
+    if tokio::time::timeout(WORK_GRACE, connections.all_ended()).await.is_err() {
         service.cancel_all();
-        let _ = tokio::time::timeout(END_GRACE, places.acquire_many(all)).await;
+        let _ = tokio::time::timeout(END_GRACE, connections.all_ended()).await;
     }
 }
 
-async fn accept_loop(
-    listener: TcpListener,
-    service: Arc<Service>,
-    places: Arc<Semaphore>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let router = router(Arc::clone(&service));
+/// What all connections of a listener share.
+#[derive(Clone)]
+struct Door {
+    router: axum::Router,
+    guard: Option<Arc<Guard>>,
+    connections: Arc<Connections>,
+    read_timeout: Duration,
+    connections_max: usize,
+}
+
+async fn accept_loop(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                door.connections.room().await;
+                listener.accept().await
+            } => accepted,
             _ = stop.wait_for(|&stop| stop) => return,
         };
         let Ok((stream, peer)) = accepted else {
@@ -107,23 +131,80 @@ async fn accept_loop(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let connection =
-            connection(stream, peer, router.clone(), service.settings.read_timeout, stop.clone());
+        let seat = door.connections.enter();
+        let (door, stop) = (door.clone(), stop.clone());
         tokio::spawn(async move {
-            connection.await;
-            drop(place);
+            // Ends its stay even if the work on it panics.
+            let _stay = Stay(Arc::clone(&seat));
+            connection(stream, peer, door, seat, stop).await;
         });
+    }
+}
+
+/// A connection's stay; ends when dropped.
+struct Stay(Arc<Seat>);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    router: axum::Router,
-    read_timeout: Duration,
+    door: Door,
+    seat: Arc<Seat>,
     mut stop: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
+    let loaded = door.guard.as_ref().map(|guard| guard.current());
+    let tls = loaded.and_then(|loaded| loaded.tls.clone());
+    let front = Front {
+        router: door.router,
+        guard: door.guard,
+        seat: Arc::clone(&seat),
+        peer,
+        read_timeout: door.read_timeout,
+        connections_max: door.connections_max,
+    };
+    let Some(tls) = tls else {
+        return talk(Stalling::new(stream), front, false, &mut stop).await;
+    };
+    let handshake = shake_hands(stream, tls);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HANDSHAKE_MAX.min(door.read_timeout), handshake) => shaken,
+        () = seat.asked_to_leave() => return,
+        _ = stop.wait_for(|&stop| stop) => return,
+    };
+    // A client that breaks off, or is refused, is no event.
+    let Ok(Some(stream)) = shaken else { return };
+    let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    talk(stream, front, speaks_http2, &mut stop).await;
+}
+
+async fn shake_hands(stream: TcpStream, tls: Arc<ServerConfig>) -> Option<TlsStream<Stalling>> {
+    let mut first = [0; 4];
+    // COMPAT: who speaks plain text to a port that wants TLS is told so.
+    if stream.peek(&mut first).await.is_ok_and(|read| read > 0) && first[0].is_ascii_uppercase() {
+        let mut stream = Stalling::new(stream);
+        let answer = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS \
+                       server.\n";
+        let _ = stream.write_all(answer).await;
+        let _ = stream.shutdown().await;
+        return None;
+    }
+    TlsAcceptor::from(tls).accept(Stalling::new(stream)).await.ok()
+}
+
+/// Answers the requests of a connection until it ends.
+async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    front: Front,
+    speaks_http2: bool,
+    stop: &mut watch::Receiver<bool>,
+) {
+    let (seat, read_timeout) = (Arc::clone(&front.seat), front.read_timeout);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -131,15 +212,27 @@ async fn connection(
         .header_read_timeout(read_timeout)
         .max_buf_size(HEADER_BYTES_MAX);
     builder.http2().timer(TokioTimer::new()).max_header_list_size(HEADER_BYTES_MAX as u32);
-    // Who asks is written to the log of queries.
-    let service = TowerToHyperService::new(router.layer(axum::Extension(peer)));
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    if speaks_http2 {
+        builder = builder.http2_only();
+    }
+    let served = builder.serve_connection(TokioIo::new(stream), front);
     tokio::pin!(served);
     // A client that breaks off is no event.
-    tokio::select! {
-        _ = served.as_mut() => return,
-        _ = stop.wait_for(|&stop| stop) => {}
-    }
+    let grace = loop {
+        tokio::select! {
+            _ = served.as_mut() => return,
+            _ = stop.wait_for(|&stop| stop) => break GRACE,
+            () = seat.asked_to_leave() => {
+                // A request may have come just now.
+                break if seat.is_working() { Duration::MAX } else { LEAVE_GRACE };
+            }
+            () = tokio::time::sleep(read_timeout) => {
+                if seat.idle().is_some_and(|idle| idle >= read_timeout) {
+                    break LEAVE_GRACE;
+                }
+            }
+        }
+    };
     served.as_mut().graceful_shutdown();
-    let _ = tokio::time::timeout(GRACE, served).await;
+    let _ = tokio::time::timeout(grace, served).await;
 }

@@ -9,7 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 use super::api::targets::{DroppedTarget, MetricMetadata, TargetStatus};
+use super::params::Params;
 use super::query_log::{ActiveQueries, QueryLog};
+use super::reply::ApiError;
+use super::source::Source;
+use crate::config::ExternalUrl;
 use crate::db::{Database, ResultCache, ResultCacheStats};
 use crate::model::Labels;
 use crate::promql::engine::Engine;
@@ -45,6 +49,15 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// What the language offers.
     pub parse: ParseOptions,
+    /// `--web.route-prefix`: empty, or beginning with a slash and ending without one.
+    pub route_prefix: String,
+    /// `--web.external-url`
+    pub external_url: ExternalUrl,
+    /// Where the server is found from its own machine, unless an address was given; no slash at
+    /// its end.
+    pub own_url: Option<String>,
+    /// `--web.page-title`
+    pub page_title: String,
 }
 
 /// Where the process stands.
@@ -184,6 +197,12 @@ impl Service {
     /// The database, once it is open.
     pub fn database(&self) -> Option<&Database> {
         self.database.get()
+    }
+
+    /// What a request's queries read.
+    pub(super) fn source<'a>(&'a self, params: &'a Params) -> Result<Source<'a>, ApiError> {
+        let database = self.database().ok_or_else(super::api::status::not_ready)?;
+        Ok(Source::new(database, params.scope()))
     }
 
     /// The engine in force.

@@ -36,6 +36,7 @@ pub use connection::{Connection, Streaming};
 pub use error::{ClientError, FetchError, Reason};
 pub use http1::{HeadError, ResponseHead, parse_head};
 pub use request::{Page, Request, Response};
+pub use tls::{crypto_provider, system_roots};
 pub use url::{Url, UrlError, encode_query, escape_path};
 
 /// The `User-Agent` of every request.

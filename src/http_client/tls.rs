@@ -35,6 +35,16 @@ static SYSTEM_ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     Arc::new(roots)
 });
 
+/// The cryptography that all of the server uses.
+pub fn crypto_provider() -> CryptoProvider {
+    ring::default_provider()
+}
+
+/// The authorities that the system trusts.
+pub fn system_roots() -> Arc<RootCertStore> {
+    Arc::clone(&SYSTEM_ROOTS)
+}
+
 /// The TLS side of a client.
 #[derive(Debug)]
 pub(super) struct Tls {

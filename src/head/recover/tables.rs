@@ -27,6 +27,9 @@ impl Recovery<'_> {
     ) -> Result<(), StorageError> {
         let dir = self.head.options.dir.join("checkpoint");
         let position = checkpoint.position();
+        if self.head.options.replay_threads > 0 {
+            self.head.register_write().index.fold_beside();
+        }
         while let Some((kind, payload)) = checkpoint.next_record()? {
             if let Err(error) = self.apply(position, kind, payload) {
                 self.head.tell(&dir, &error.to_string());
@@ -79,12 +82,11 @@ impl Recovery<'_> {
                 write_str(&mut bytes, register.index.symbols.text(value));
                 pairs.push((name, value));
             }
-            let labels = Labels::from_bytes(&bytes).filter(|_| id != NO_SERIES);
             let series = SeriesRef { id: SeriesId(id), generation };
-            match labels {
-                None => result = Err(bad("labels that are not canonical")),
-                Some(labels) if register.restore_pairs(series, &labels, Some(&pairs)) => {}
-                Some(_) => result = Err(bad("a series that contradicts another")),
+            if id == NO_SERIES || !Labels::are_canonical(&bytes) {
+                result = Err(bad("labels that are not canonical"));
+            } else if !register.restore_pairs(series, &bytes, &pairs) {
+                result = Err(bad("a series that contradicts another"));
             }
         }
         result

@@ -37,8 +37,7 @@ pub(in crate::http) fn query(
         sink.buffer().extend_from_slice(b"{\"status\":\"success\"}");
         return Ok(());
     }
-    let database = service.database().ok_or_else(super::status::not_ready)?;
-    let found = database.exemplars(&selectors, range, cancellation)?;
+    let found = service.source(params)?.exemplars(&selectors, range, cancellation)?;
     success(sink, |sink| list(sink, &found, push_series), &[], &[])
 }
 

@@ -96,22 +96,20 @@ impl Job {
             Form::Instant => instant(service, &self.params)?,
             Form::Range => range(service, &self.params)?,
         };
-        let source = service.database().ok_or_else(super::status::not_ready)?;
+        let source = service.source(&self.params)?;
         let began = Instant::now();
         let query = Query { text: task.text, ast: &task.ast };
         let (engine, options) = (service.engine(), &task.options);
-        let result = match self.form {
-            Form::Instant => {
-                engine.instant(source, query, task.range.start_ms, options, cancellation)
+        // Kept results are those of the whole database, and statistics those of all steps.
+        let is_plain = self.params.text("stats").is_empty() && self.params.scope().is_empty();
+        let result = match (self.form, service.database(), service.results()) {
+            (Form::Instant, ..) => {
+                engine.instant(&source, query, task.range.start_ms, options, cancellation)
             }
-            // Statistics are those of the whole.
-            Form::Range if self.params.text("stats").is_empty() => match service.results() {
-                Some(cache) => {
-                    cache.range(source, &engine, query, task.range, options, cancellation)
-                }
-                None => engine.range(source, query, task.range, options, cancellation),
-            },
-            Form::Range => engine.range(source, query, task.range, options, cancellation),
+            (Form::Range, Some(database), Some(cache)) if is_plain => {
+                cache.range(database, &engine, query, task.range, options, cancellation)
+            }
+            (Form::Range, ..) => engine.range(&source, query, task.range, options, cancellation),
         };
         if is_attempt && matches!(result, Err(QueryError::TimedOut)) {
             return Err(QueryError::TimedOut.into());

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{TRUNCATED, list, success};
-use crate::db::Database;
 use crate::http::json;
 use crate::http::params::Params;
 use crate::http::reply::ApiError;
 use crate::http::service::Service;
+use crate::http::source::Source;
 use crate::http::stream::Sink;
 use crate::model::go_quote;
 use crate::model::{EscapingScheme, NameScheme};
@@ -29,10 +29,6 @@ pub(super) fn matcher_sets(
         return Err(ApiError::bad_data("match[] must contain at least one non-empty matcher"));
     }
     Ok(sets)
-}
-
-fn database(service: &Service) -> Result<&Database, ApiError> {
-    service.database().ok_or_else(super::status::not_ready)
 }
 
 /// Cuts `items` at `limit` and says so.
@@ -59,8 +55,9 @@ pub(in crate::http) fn series(
     let sets = matcher_sets(service, params)
         .map_err(|error| ApiError::invalid_parameter("match[]", &error.message))?;
     let mut found: Vec<Labels> = Vec::new();
+    let source = service.source(params)?;
     for matchers in &sets {
-        found.extend(Queryable::series(database(service)?, matchers, range, cancellation)?);
+        found.extend(source.series(matchers, range, cancellation)?);
     }
     if sets.len() > 1 {
         // Each selection is in order and without duplicates; several are merged.
@@ -75,17 +72,17 @@ pub(in crate::http) fn series(
 fn union(
     service: &Service,
     params: &Params,
-    mut select: impl FnMut(&Database, &[Matcher]) -> Result<Vec<String>, ApiError>,
+    mut select: impl FnMut(&Source<'_>, &[Matcher]) -> Result<Vec<String>, ApiError>,
 ) -> Result<Vec<String>, ApiError> {
     let sets = matcher_sets(service, params)?;
-    let database = database(service)?;
+    let source = &service.source(params)?;
     match sets.as_slice() {
-        [] => select(database, &[]),
-        [matchers] => select(database, matchers),
+        [] => select(source, &[]),
+        [matchers] => select(source, matchers),
         several => {
             let mut texts = BTreeSet::new();
             for matchers in several {
-                texts.extend(select(database, matchers)?);
+                texts.extend(select(source, matchers)?);
             }
             Ok(texts.into_iter().collect())
         }
@@ -101,8 +98,8 @@ pub(in crate::http) fn names(
 ) -> Result<(), ApiError> {
     let limit = params.limit("limit")?;
     let range = params.range()?;
-    let mut names = union(service, params, |database, matchers| {
-        Ok(database.label_names(matchers, range, cancellation)?)
+    let mut names = union(service, params, |source, matchers| {
+        Ok(source.label_names(matchers, range, cancellation)?)
     })?;
     let warnings = cut(&mut names, limit);
     success(sink, |sink| list(sink, &names, |out, name| json::push_str(out, name)), &warnings, &[])
@@ -126,8 +123,8 @@ pub(in crate::http) fn values(
     }
     let limit = params.limit("limit")?;
     let range = params.range()?;
-    let mut values = union(service, params, |database, matchers| {
-        Ok(database.label_values(&name, matchers, range, cancellation)?)
+    let mut values = union(service, params, |source, matchers| {
+        Ok(source.label_values(&name, matchers, range, cancellation)?)
     })?;
     let warnings = cut(&mut values, limit);
     success(sink, |sink| list(sink, &values, |out, v| json::push_str(out, v)), &warnings, &[])

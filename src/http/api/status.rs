@@ -12,7 +12,7 @@ use crate::http::stream::Sink;
 const PROMETHEUS_VERSION: &str = "3.14.0";
 
 /// COMPAT: the answer while the database opens.
-pub(super) fn not_ready() -> ApiError {
+pub(in crate::http) fn not_ready() -> ApiError {
     ApiError::new(ErrorKind::Unavailable, "TSDB not ready")
 }
 
