@@ -45,7 +45,7 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 15] = [
+const ACTIVE_FEATURES: [&str; 16] = [
     "concurrent-rule-eval",
     "created-timestamp-zero-ingestion",
     "exemplar-storage",
@@ -62,9 +62,10 @@ const ACTIVE_FEATURES: [&str; 15] = [
     "promql-duration-expr",
     "promql-experimental-functions",
     "promql-extended-range-selectors",
+    "promql-per-step-stats",
     "use-start-timestamps",
 ];
-const IDLE_FEATURES: [&str; 11] = [
+const IDLE_FEATURES: [&str; 10] = [
     "auto-reload-config",
     "delayed-compaction",
     "fast-startup",
@@ -72,7 +73,6 @@ const IDLE_FEATURES: [&str; 11] = [
     "old-ui",
     "otlp-deltatocumulative",
     "otlp-native-delta-ingestion",
-    "promql-per-step-stats",
     "search-api",
     "st-synthesis",
     "type-and-unit-labels",
@@ -263,6 +263,7 @@ impl Settings {
             delayed_name_removal: self.has_feature("promql-delayed-name-removal"),
             use_start_timestamps: self.has_feature("use-start-timestamps"),
             type_and_unit_labels: self.has_feature("type-and-unit-labels"),
+            per_step_stats: self.has_feature("promql-per-step-stats"),
             ..EngineOptions::default()
         })
     }

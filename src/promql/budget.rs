@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::engine::QueryError;
+use super::tally::{Tallies, Tally};
 use crate::select::{Cancellation, Limit, LimitReached, SAMPLE_BYTES};
 
 /// The budget of one query.
@@ -18,25 +19,30 @@ pub(super) struct Budget<'a> {
     peak: AtomicUsize,
     /// Bytes taken from the account.
     bytes: AtomicU64,
-    looked_at: AtomicU64,
-    samples_read: AtomicU64,
+    /// Samples gone over.
+    work: AtomicU64,
+    tallies: Tallies,
     /// Calls of [`Budget::check_time`] left until it looks at the clock.
     calls_left: AtomicU32,
-    /// What `looked_at` was when the clock was looked at.
+    /// What `work` was when the clock was looked at.
     checked_at: AtomicU64,
     cancellation: &'a Cancellation,
 }
 
 impl<'a> Budget<'a> {
     /// A budget of `max_samples`, and of the account and the time that `cancellation` gives.
-    pub(super) fn new(max_samples: usize, cancellation: &'a Cancellation) -> Self {
+    pub(super) fn new(
+        max_samples: usize,
+        tallies: Tallies,
+        cancellation: &'a Cancellation,
+    ) -> Self {
         Self {
             max_samples,
             held: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
-            looked_at: AtomicU64::new(0),
-            samples_read: AtomicU64::new(0),
+            work: AtomicU64::new(0),
+            tallies,
             calls_left: AtomicU32::new(0),
             checked_at: AtomicU64::new(0),
             cancellation,
@@ -109,27 +115,31 @@ impl<'a> Budget<'a> {
     pub(super) fn check_time(&self) -> Result<(), QueryError> {
         const CALLS: u32 = 16;
         const SAMPLES: u64 = 20_000;
-        let looked_at = self.looked_at.load(Ordering::Relaxed);
-        let long = looked_at.saturating_sub(self.checked_at.load(Ordering::Relaxed)) >= SAMPLES;
+        let work = self.work.load(Ordering::Relaxed);
+        let long = work.saturating_sub(self.checked_at.load(Ordering::Relaxed)) >= SAMPLES;
         let calls_left = self.calls_left.load(Ordering::Relaxed);
         if calls_left > 0 && !long && !self.cancellation.is_canceled() {
             self.calls_left.store(calls_left - 1, Ordering::Relaxed);
             return Ok(());
         }
         self.calls_left.store(CALLS - 1, Ordering::Relaxed);
-        self.checked_at.store(looked_at, Ordering::Relaxed);
+        self.checked_at.store(work, Ordering::Relaxed);
         Ok(self.cancellation.check()?)
     }
 
-    /// Counts samples that a selector looked at, each of which it read.
-    pub(super) fn look_at(&self, samples: u64) {
-        self.look_at_windows(samples, samples);
+    /// Tells that so many samples were gone over since it was told last.
+    pub(super) fn note_work(&self, samples: u64) {
+        self.work.fetch_add(samples, Ordering::Relaxed);
     }
 
-    /// Counts samples that a selector looked at in windows, and how many it read for that.
-    pub(super) fn look_at_windows(&self, samples: u64, read: u64) {
-        self.samples_read.fetch_add(read, Ordering::Relaxed);
-        self.looked_at.fetch_add(samples, Ordering::Relaxed);
+    /// Where the selectors of `scope` count samples.
+    pub(super) fn tally(&self, scope: usize) -> &Tally {
+        self.tallies.of(scope)
+    }
+
+    /// What selectors counted.
+    pub(super) fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     /// What the caller uses to stop the query.
@@ -140,16 +150,6 @@ impl<'a> Budget<'a> {
     /// Most samples held at a time so far.
     pub(super) fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
-    }
-
-    /// Samples read so far.
-    pub(super) fn samples_read(&self) -> u64 {
-        self.samples_read.load(Ordering::Relaxed)
-    }
-
-    /// Samples looked at so far.
-    pub(super) fn looked_at(&self) -> u64 {
-        self.looked_at.load(Ordering::Relaxed)
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn what_is_too_much_is_refused_before_it_is_held() {
         let cancellation = Cancellation::new();
-        let budget = Budget::new(10, &cancellation);
+        let budget = Budget::new(10, Tallies::new(&[], false), &cancellation);
         budget.charge(8).unwrap();
         let reached = |asked| LimitReached { limit: Limit::Samples, asked, max: 10 };
         let error = budget.charge(3).unwrap_err();
@@ -188,7 +188,7 @@ mod tests {
         let pool = Arc::new(MemoryPool::new(1000));
         let account = Arc::new(Account::new(Arc::clone(&pool), 200, 1));
         let cancellation = Cancellation::new().within(Arc::clone(&account));
-        let budget = Budget::new(1000, &cancellation);
+        let budget = Budget::new(1000, Tallies::new(&[], false), &cancellation);
         budget.charge(10).unwrap();
         budget.charge_bytes(30).unwrap();
         assert_eq!((account.held(), pool.held()), (190, 190));

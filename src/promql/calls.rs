@@ -20,6 +20,7 @@ use super::prepare::{Prepared, PreparedWindow};
 use super::quote::{quote, quote_bytes};
 use super::reading::{Reader, Reading, Source};
 use super::stream::{Observed, ScalarStage, Stage, Stream};
+use super::tally::WHOLE;
 use super::windows::{SampleTimes, Taken, Windows};
 use crate::model::Labels;
 use crate::select::{SeriesSet, sort_by};
@@ -30,7 +31,7 @@ impl Evaluator<'_> {
         &'s self,
         set: &'s dyn SeriesSet,
         times: SampleTimes,
-        taken: Taken,
+        (taken, scope): (Taken, usize),
     ) -> Stream<'s> {
         Stream {
             reader: Reader {
@@ -39,6 +40,7 @@ impl Evaluator<'_> {
                 times,
                 read: None,
                 stats_only: false,
+                scope,
             },
             helpers: self.helpers,
             stages: Vec::new(),
@@ -68,13 +70,13 @@ impl Evaluator<'_> {
         if function.name == "timestamp"
             && let Expr::Selector(selector) = self.ast.expr(unwrap_parens(self.ast, args[0]))
         {
-            return self.timestamps(selector, Taken::Time, grid);
+            return self.timestamps(id, selector, Taken::Time);
         }
         if function.name == "start_timestamp"
             && self.use_start_timestamps
             && let Expr::Selector(selector) = self.ast.expr(unwrap_parens(self.ast, args[0]))
         {
-            return self.timestamps(selector, Taken::Start, grid);
+            return self.timestamps(id, selector, Taken::Start);
         }
         if function.name == "info" {
             return self.info(id, grid);
@@ -115,10 +117,11 @@ impl Evaluator<'_> {
 
     fn timestamps(
         &mut self,
+        id: NodeId,
         selector: &Selector,
         taken: Taken,
-        grid: Grid,
     ) -> Result<Operand, QueryError> {
+        let super::plan::NodePlan { grid, scope, .. } = self.plan.node(id);
         let mut times = self.sample_times(selector, grid);
         let Some(range) = times.touched(self.lookback_ms, Overhang::default()) else {
             return Ok(Operand::Vector(Vector::default()));
@@ -129,7 +132,7 @@ impl Evaluator<'_> {
             times.offset_ms = 0;
         }
         let set = self.select(selector, range)?;
-        let mut stream = self.look_back_stream(&*set, times, taken);
+        let mut stream = self.look_back_stream(&*set, times, (taken, scope));
         stream.reader.read = Some(range);
         let mut vector = stream.collect(&self.budget, self.delayed_name_removal)?;
         vector.finish()?;
@@ -216,7 +219,9 @@ impl Evaluator<'_> {
                         *samples = with_edges(samples, edges, extension);
                     }
                     self.budget.charge(window.cost())?;
-                    self.budget.look_at(window.samples().len() as u64);
+                    let size = window.size();
+                    self.budget.note_work(size);
+                    self.budget.tally(WHOLE).count_at(0, size, size);
                     if !window.samples().is_empty() {
                         matrix.push(MatrixSeries::of_window(set.labels(index).clone(), window));
                     }

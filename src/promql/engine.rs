@@ -13,6 +13,7 @@ use super::columns::{Column, Grid, Operand, SameLabelset, Sample, Series, Vector
 use super::evaluator::Evaluator;
 use super::plan::Plan;
 use super::spread::Helpers;
+use super::tally::{Tallies, WHOLE};
 use super::windows::Windows;
 use crate::model::{FloatHistogram, Labels, Samples};
 use crate::select::{
@@ -48,6 +49,8 @@ pub struct EngineOptions {
     /// Series carry the metric's type as a label: it, and not the name, tells whether `rate` and
     /// `increase` are given a counter.
     pub type_and_unit_labels: bool,
+    /// Count samples for each step, where a query asks for it.
+    pub per_step_stats: bool,
     /// Threads that all queries together may use beside those that ask them.
     pub helpers_max: usize,
 }
@@ -65,6 +68,7 @@ impl Default for EngineOptions {
             delayed_name_removal: false,
             use_start_timestamps: false,
             type_and_unit_labels: false,
+            per_step_stats: false,
             // Whoever asks is one.
             helpers_max: std::thread::available_parallelism().map_or(0, |cores| cores.get() - 1),
         }
@@ -78,6 +82,8 @@ pub struct QueryOptions {
     pub lookback_delta_ms: Option<i64>,
     /// Instead of the engine's, if shorter.
     pub timeout: Option<Duration>,
+    /// Count samples for each step, if the engine does so.
+    pub per_step_stats: bool,
 }
 
 /// A query: the parsed tree, and the text that positions in warnings refer to.
@@ -219,7 +225,7 @@ impl MatrixSeries {
 }
 
 /// What a query cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueryStats {
     /// Samples that selectors looked at, summed over the steps.
     pub total_queryable_samples: u64,
@@ -227,6 +233,23 @@ pub struct QueryStats {
     pub samples_read: u64,
     /// Most samples held in memory at a time.
     pub peak_samples: u64,
+    /// Time, looked at and read of each step, where that was asked for.
+    pub steps: Vec<StepStats>,
+    /// How long it took to find the series.
+    pub prepare_time: Duration,
+    /// How long it took to sort the result.
+    pub sort_time: Duration,
+}
+
+/// What one step of a query cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepStats {
+    /// Its time in milliseconds.
+    pub t_ms: i64,
+    /// Samples that selectors looked at for it.
+    pub total_queryable_samples: u64,
+    /// Samples that they read for it and not for the steps before.
+    pub samples_read: u64,
 }
 
 /// Why a query has no answer.
@@ -405,12 +428,16 @@ impl Engine {
             Operand::String(_) => unreachable!("BUG: the type was checked"),
         };
         vector.drop_empty();
+        let began = Instant::now();
         sort_by(&mut vector.series, &|| cancellation.check(), |a, b| a.labels.cmp(&b.labels))?;
+        let sort_time = began.elapsed();
         let series = vector.series.into_iter();
         let series = series
             .map(|Series { labels, column, .. }| MatrixSeries::of_column(labels, &column, grid));
         let value = Value::Matrix(series.collect());
-        Ok(finish(&evaluator, query, value))
+        let mut result = finish(&evaluator, query, value);
+        result.stats.sort_time = sort_time;
+        Ok(result)
     }
 
     /// An account for one query, or for other work that holds series.
@@ -438,11 +465,14 @@ impl Engine {
             .lookback_delta_ms
             .filter(|lookback_ms| *lookback_ms > 0)
             .unwrap_or(self.options.lookback_delta_ms);
+        let plan = Plan::new(ast, range, self.options.subquery_step_ms);
+        let by_step = self.options.per_step_stats && options.per_step_stats;
+        let tallies = Tallies::new(&plan.scopes, by_step);
         Evaluator::new(
             ast,
-            Plan::new(ast, range, self.options.subquery_step_ms),
+            plan,
             source,
-            Budget::new(self.options.max_samples, cancellation),
+            Budget::new(self.options.max_samples, tallies, cancellation),
             lookback_ms,
             (&self.options, &self.helpers),
         )
@@ -451,10 +481,20 @@ impl Engine {
 
 fn finish(evaluator: &Evaluator<'_>, query: Query<'_>, value: Value) -> QueryResult {
     let (warnings, infos) = evaluator.annotations.borrow().render(query.text);
+    let (whole, steps) = evaluator.budget.tallies().sum_up();
+    let grid = evaluator.plan.scopes[WHOLE].grid;
+    let steps = steps.into_iter().enumerate().map(|(step, counted)| StepStats {
+        t_ms: grid.time_ms(step),
+        total_queryable_samples: counted.looked_at,
+        samples_read: counted.read,
+    });
     let stats = QueryStats {
-        total_queryable_samples: evaluator.budget.looked_at(),
-        samples_read: evaluator.budget.samples_read(),
+        total_queryable_samples: whole.looked_at,
+        samples_read: whole.read,
         peak_samples: evaluator.budget.peak() as u64,
+        steps: steps.collect(),
+        prepare_time: evaluator.prepare_time,
+        sort_time: Duration::ZERO,
     };
     QueryResult { value, warnings, infos, stats }
 }

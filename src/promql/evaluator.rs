@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::annotations::Annotations;
 use super::ast::{Ast, BinaryOp, Expr, NodeId, Selector, ValueType, VectorMatching};
@@ -38,6 +39,8 @@ pub(super) struct Evaluator<'a> {
     pub type_and_unit_labels: bool,
     /// What was selected so far: equal selectors over equal times share a selection.
     selections: Vec<Selection>,
+    /// How long selecting took so far.
+    pub prepare_time: Duration,
     results: Vec<Option<Kept>>,
     /// Charges of operands that the current node has taken: samples, and bytes besides.
     taken: (usize, u64),
@@ -83,6 +86,7 @@ impl<'a> Evaluator<'a> {
             use_start_timestamps: options.use_start_timestamps,
             type_and_unit_labels: options.type_and_unit_labels,
             selections: Vec::new(),
+            prepare_time: Duration::ZERO,
             results: ast.nodes.iter().map(|_| None).collect(),
             taken: (0, 0),
         }
@@ -202,8 +206,10 @@ impl<'a> Evaluator<'a> {
             return Ok(Arc::clone(&selection.set));
         }
         let cancellation = self.budget.cancellation();
+        let began = Instant::now();
         let set: Arc<dyn SeriesSet> =
             Arc::from(self.storage.select(&selector.matchers, range, cancellation)?);
+        self.prepare_time += began.elapsed();
         for warning in set.warnings() {
             self.annotations.get_mut().warn_raw(warning);
         }
@@ -233,8 +239,8 @@ impl<'a> Evaluator<'a> {
             return Ok(Operand::Vector(Vector::default()));
         };
         let set = self.select(selector, range)?;
-        let stats_only = self.plan.node(id).stats_only;
-        let mut stream = self.look_back_stream(&*set, times, taken_by(selector));
+        let super::plan::NodePlan { stats_only, scope, .. } = self.plan.node(id);
+        let mut stream = self.look_back_stream(&*set, times, (taken_by(selector), scope));
         stream.reader.stats_only = stats_only;
         let vector = stream.collect(&self.budget, self.delayed_name_removal)?;
         let notes = stream.observed.take().notes;

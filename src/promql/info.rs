@@ -164,7 +164,8 @@ impl Evaluator<'_> {
         let wanted = Wanted::of(matchers)?;
         let base = self.take_vector(args[0], grid)?;
         let times = self.info_times(args[0], grid);
-        let mut infos = Infos::new(self.info_series(&wanted, &base, times)?);
+        let mut infos =
+            Infos::new(self.info_series(&wanted, &base, (times, self.plan.node(id).scope))?);
         let mut active = Bitmap::none(grid.steps);
         for series in &base.series {
             active.unite(&series.column.valid);
@@ -221,7 +222,7 @@ impl Evaluator<'_> {
         &mut self,
         wanted: &Wanted,
         base: &Vector,
-        times: SampleTimes,
+        (times, scope): (SampleTimes, usize),
     ) -> Result<Vector, QueryError> {
         let mut matchers = wanted.data.clone();
         let mut is_any_named = false;
@@ -246,7 +247,7 @@ impl Evaluator<'_> {
         for warning in set.warnings() {
             self.annotations.get_mut().warn_raw(warning);
         }
-        let mut stream = self.look_back_stream(&*set, times, Taken::TimeOfFloat);
+        let mut stream = self.look_back_stream(&*set, times, (Taken::TimeOfFloat, scope));
         stream.reading_drops_name = false;
         let vector = stream.collect(&self.budget, self.delayed_name_removal)?;
         let is_asked = |step: usize| base.series.iter().any(|s| s.column.valid.get(step));

@@ -26,6 +26,7 @@ pub mod reuse;
 pub mod script;
 mod spread;
 mod stream;
+mod tally;
 pub mod windows;
 
 pub use parse::{ParseError, ParseOptions, Position, parse, parse_selector};

@@ -11,6 +11,7 @@ use super::ast::{AggregateOp, Ast, AtModifier, BinaryOp, Expr, NodeId, TimeModif
 use super::columns::Grid;
 use super::engine::QueryRange;
 use super::functions::{self, Implementation};
+use super::tally::{self, Place, Scope};
 
 /// Functions whose result depends on the evaluation time.
 const TIME_DEPENDENT: [&str; 10] = [
@@ -37,6 +38,8 @@ pub(super) struct NodePlan {
     pub fused: bool,
     /// All that is asked of its histograms is their count and sum.
     pub stats_only: bool,
+    /// Where its samples are counted: an index into [`Plan::scopes`].
+    pub scope: usize,
 }
 
 /// The plan of a query.
@@ -46,6 +49,8 @@ pub(super) struct Plan {
     pub nodes: Vec<NodePlan>,
     /// The times at which the inside of each subquery has values.
     subqueries: HashMap<NodeId, Grid>,
+    /// Where samples are counted; the first is the whole query.
+    pub scopes: Vec<Scope>,
     /// The query's own times, which `start()` and `end()` behind `@` mean.
     range: QueryRange,
 }
@@ -54,12 +59,14 @@ impl Plan {
     /// Plans `ast` for evaluation over `range`.
     pub(super) fn new(ast: &Ast, range: QueryRange, subquery_step_ms: i64) -> Self {
         let grid = Grid::new(range.start_ms, range.end_ms, range.step_ms);
-        let blank = NodePlan { grid, once: false, fused: false, stats_only: false };
+        let blank =
+            NodePlan { grid, once: false, fused: false, stats_only: false, scope: tally::WHOLE };
         let nodes = vec![blank; ast.nodes.len()];
-        let mut plan = Self { nodes, subqueries: HashMap::new(), range };
+        let scopes = vec![Scope { grid, outer: None }];
+        let mut plan = Self { nodes, subqueries: HashMap::new(), scopes, range };
         let invariance = Invariance::of(ast);
         if invariance.wrap[ast.root.0 as usize] {
-            plan.evaluate_once(ast.root, grid);
+            plan.evaluate_once(ast.root, grid, tally::WHOLE);
         }
         for index in (0..ast.nodes.len()).rev() {
             plan.place_children(ast, NodeId(index as u32), &invariance, subquery_step_ms);
@@ -121,10 +128,17 @@ impl Plan {
         }
     }
 
-    fn evaluate_once(&mut self, id: NodeId, grid: Grid) {
+    /// Has `id` evaluated once for the steps of `grid`, which are those of scope `outer`.
+    fn evaluate_once(&mut self, id: NodeId, grid: Grid, outer: usize) {
+        let once = grid.steps > 1;
+        let single = Grid { steps: grid.steps.min(1), ..grid };
+        let mut scope = outer;
+        if once {
+            scope = self.scopes.len();
+            self.scopes.push(Scope { grid: single, outer: Some((outer, Place::Once)) });
+        }
         let node = &mut self.nodes[id.0 as usize];
-        node.once = grid.steps > 1;
-        node.grid = Grid { steps: grid.steps.min(1), ..grid };
+        *node = NodePlan { grid: single, once, scope, ..*node };
     }
 
     fn place_children(
@@ -134,12 +148,13 @@ impl Plan {
         invariance: &Invariance,
         subquery_step_ms: i64,
     ) {
-        let grid = self.node(id).grid;
+        let NodePlan { grid, scope, .. } = self.node(id);
         let mut place = |child: NodeId, may_wrap: bool| {
             if may_wrap && invariance.wrap[child.0 as usize] {
-                self.evaluate_once(child, grid);
+                self.evaluate_once(child, grid, scope);
             } else {
-                self.nodes[child.0 as usize].grid = grid;
+                let child = &mut self.nodes[child.0 as usize];
+                *child = NodePlan { grid, scope, ..*child };
             }
         };
         match ast.expr(id) {
@@ -161,10 +176,18 @@ impl Plan {
                 let step_ms = step_ms.unwrap_or(subquery_step_ms).max(1);
                 let inner = self.inner_grid(grid, *range_ms, step_ms, *modifiers);
                 self.subqueries.insert(id, inner);
-                if invariance.invariant[expr.0 as usize] {
-                    self.evaluate_once(*expr, inner);
+                let place = if unwrap_parens(ast, ast.root) == id {
+                    Place::Matrix
                 } else {
-                    self.nodes[expr.0 as usize].grid = inner;
+                    Place::Windows { offset_ms: modifiers.offset_ms, range_ms: *range_ms }
+                };
+                let inside = self.scopes.len();
+                self.scopes.push(Scope { grid: inner, outer: Some((scope, place)) });
+                if invariance.invariant[expr.0 as usize] {
+                    self.evaluate_once(*expr, inner, inside);
+                } else {
+                    let child = &mut self.nodes[expr.0 as usize];
+                    *child = NodePlan { grid: inner, scope: inside, ..*child };
                 }
             }
         }

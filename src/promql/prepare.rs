@@ -43,6 +43,7 @@ pub(super) struct Prepared {
     /// Whether all series have the same metric name, so that dropping it leaves them distinct.
     pub one_name: bool,
     stats_only: bool,
+    scope: usize,
     pub observed: Observed,
 }
 
@@ -95,9 +96,9 @@ impl Prepared {
                 uses_starts: window.uses_starts,
             },
         };
-        let (times, stats_only) = (self.times, self.stats_only);
+        let Self { times, stats_only, scope, .. } = *self;
         Stream {
-            reader: Reader { source, reading, times, read: None, stats_only },
+            reader: Reader { source, reading, times, read: None, stats_only, scope },
             helpers,
             stages,
             reading_drops_name: self.drops_name,
@@ -176,6 +177,7 @@ impl Evaluator<'_> {
             drops_name: !keeps_name(name),
             one_name,
             stats_only,
+            scope: self.plan.node(id).scope,
             observed: Observed::asked_by(name, grid, self.type_and_unit_labels),
         }))
     }
@@ -197,6 +199,7 @@ impl Evaluator<'_> {
             drops_name: false,
             one_name: names_one_metric(selector),
             stats_only: self.plan.node(id).stats_only,
+            scope: self.plan.node(id).scope,
             observed: Observed::default(),
         }))
     }

@@ -50,6 +50,8 @@ pub(super) struct Reader<'a> {
     pub read: Option<TimeRange>,
     /// Whether all that is asked of histograms is their count and sum.
     pub stats_only: bool,
+    /// Where it counts its samples; see [`super::tally`].
+    pub scope: usize,
 }
 
 impl Reader<'_> {
@@ -137,14 +139,16 @@ impl Reader<'_> {
                 } else {
                     smooth(windows.samples(), &self.times, *lookback_ms, column);
                 }
-                budget.look_at(column.valid.count() as u64);
+                // COMPAT: what is smoothed is not counted.
+                budget.note_work(column.valid.count() as u64);
             }
             Reading::LookBack { lookback_ms, taken } => {
                 if self.stats_only {
                     windows.take_in_histograms();
                 }
                 look_back(windows, &self.times, *lookback_ms, *taken, column);
-                budget.look_at(column.valid.count() as u64);
+                budget.note_work(column.valid.count() as u64);
+                budget.tally(self.scope).count_column(column);
             }
             Reading::Window {
                 function,
@@ -166,7 +170,8 @@ impl Reader<'_> {
                 windows.cut(&self.times, *range_ms, *overhang);
                 let input = windows.input(&self.times, *range_ms, scalars);
                 let is_stored = matches!(self.source, Source::Storage(_));
-                budget.look_at_windows(input.in_windows, if is_stored { input.read } else { 0 });
+                budget.note_work(input.in_windows);
+                budget.tally(self.scope).count_windows(&input, is_stored);
                 if windows.has_histograms() {
                     let mut floats = windows.floats();
                     if !floats.samples().is_empty() {

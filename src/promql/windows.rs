@@ -271,6 +271,13 @@ impl Windows {
         self.samples.len() + stored.chain(taken_in).sum::<usize>()
     }
 
+    /// How many samples it counts as, the histograms that were taken in by their size.
+    pub fn size(&self) -> u64 {
+        let sizes = self.histograms.iter().flatten().map(|histogram| histogram.samples() as u64);
+        let floats = self.samples.len() - self.histograms.iter().flatten().count();
+        floats as u64 + sizes.sum::<u64>()
+    }
+
     /// Drops staleness markers and finds what is within the windows of `range_ms` at `times` and
     /// within their overhang. The same `Windows` serves one selector only.
     pub fn cut(&mut self, times: &SampleTimes, range_ms: i64, overhang: Overhang) {

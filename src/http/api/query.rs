@@ -12,7 +12,8 @@ use crate::http::stream::Sink;
 use crate::model::go_quote;
 use crate::promql::ast::{Ast, ValueType};
 use crate::promql::engine::{
-    MatrixSeries, Query, QueryError, QueryOptions, QueryRange, QueryResult, QueryStats, Value,
+    MatrixSeries, Query, QueryError, QueryOptions, QueryRange, QueryResult, QueryStats, StepStats,
+    Value,
 };
 use crate::promql::parse::parse;
 use crate::select::{Cancellation, Charge, SelectError};
@@ -71,6 +72,7 @@ fn options(params: &Params) -> Result<QueryOptions, ApiError> {
     })?;
     Ok(QueryOptions {
         lookback_delta_ms: lookback_delta_ms.map(|ns| ns / 1_000_000),
+        per_step_stats: params.text("stats") == "all",
         ..QueryOptions::default()
     })
 }
@@ -132,7 +134,8 @@ impl Job {
     ) -> Result<(QueryResult, String), ApiError> {
         let took = times.began.elapsed();
         let counts = service.control.counts();
-        let figures = result.as_ref().map_or(QueryStats::default(), |result| result.stats);
+        let unknown = QueryStats::default();
+        let figures = result.as_ref().map_or(&unknown, |result| &result.stats);
         counts.observe_query(took);
         counts.add_query_samples(figures.total_queryable_samples);
         let stats = statistics(figures, times.queued, took);
@@ -165,15 +168,32 @@ struct Times {
 }
 
 /// COMPAT: keys and their order are Prometheus's.
-fn statistics(figures: QueryStats, queued: Duration, took: Duration) -> String {
-    let (seconds, waited) = (took.as_secs_f64(), queued.as_secs_f64());
-    let total = seconds + waited;
+fn statistics(figures: &QueryStats, queued: Duration, took: Duration) -> String {
+    let QueryStats { prepare_time, sort_time, .. } = *figures;
+    let inner = took.saturating_sub(prepare_time).saturating_sub(sort_time);
+    let total = took + queued;
+    let [took, sort, prepare, inner, waited, total] =
+        [took, sort_time, prepare_time, inner, queued, total].map(|time| time.as_secs_f64());
+    let by_step = |key: &str, count: fn(&StepStats) -> u64| {
+        let step = |step: &StepStats| {
+            let mut time = Vec::new();
+            json::push_time(&mut time, step.t_ms);
+            format!("[{},{}]", String::from_utf8_lossy(&time), count(step))
+        };
+        let steps: Vec<_> = figures.steps.iter().map(step).collect();
+        if steps.is_empty() { String::new() } else { format!("\"{key}\":[{}],", steps.join(",")) }
+    };
     format!(
-        "{{\"timings\":{{\"evalTotalTime\":{seconds},\"resultSortTime\":0,\
-         \"queryPreparationTime\":0,\"innerEvalTime\":{seconds},\"execQueueTime\":{waited},\
-         \"execTotalTime\":{total}}},\"samples\":{{\"totalQueryableSamples\":{},\
-         \"samplesRead\":{},\"peakSamples\":{}}}}}",
-        figures.total_queryable_samples, figures.samples_read, figures.peak_samples
+        "{{\"timings\":{{\"evalTotalTime\":{took},\"resultSortTime\":{sort},\
+         \"queryPreparationTime\":{prepare},\"innerEvalTime\":{inner},\
+         \"execQueueTime\":{waited},\"execTotalTime\":{total}}},\
+         \"samples\":{{{}\"totalQueryableSamples\":{},{}\"samplesRead\":{},\
+         \"peakSamples\":{}}}}}",
+        by_step("totalQueryableSamplesPerStep", |step| step.total_queryable_samples),
+        figures.total_queryable_samples,
+        by_step("samplesReadPerStep", |step| step.samples_read),
+        figures.samples_read,
+        figures.peak_samples
     )
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::model::{FloatHistogram, Histogram, Labels, Samples, Span, stale_nan};
 use crate::promql::engine::{
-    Engine, EngineOptions, Query, QueryError, QueryOptions, QueryRange, QueryResult, Value,
+    Engine, EngineOptions, Query, QueryError, QueryOptions, QueryRange, QueryResult, QueryStats,
+    Value,
 };
 use crate::promql::script::{MemoryStore, Store};
 use crate::promql::{ParseOptions, parse};
@@ -465,4 +466,37 @@ fn a_histogram_counts_as_the_samples_it_is_as_large_as() {
     // 176 bytes, one span and six buckets of 8 bytes each, in units of 16.
     assert!(matches!(with(13), Err(QueryError::Limit(_))));
     assert!(with(30).is_ok());
+}
+
+#[test]
+fn samples_count_as_prometheus_counts_them() {
+    let store = requests();
+    let engine = Engine::new(EngineOptions { per_step_stats: true, ..EngineOptions::default() });
+    let stats = |text: &str, (start_s, end_s, step_s): (i64, i64, i64)| {
+        let ast = parse(text, &ParseOptions::all_features()).unwrap();
+        let range =
+            QueryRange { start_ms: start_s * 1000, end_ms: end_s * 1000, step_ms: step_s * 1000 };
+        let options = QueryOptions { per_step_stats: true, ..QueryOptions::default() };
+        let query = Query { text, ast: &ast };
+        let result = engine.range(&store.0, query, range, &options, &Cancellation::new()).unwrap();
+        let QueryStats { total_queryable_samples, samples_read, steps, .. } = result.stats;
+        let steps: Vec<_> =
+            steps.iter().map(|s| (s.total_queryable_samples, s.samples_read)).collect();
+        assert_eq!(steps.iter().map(|step| step.0).sum::<u64>(), total_queryable_samples);
+        assert_eq!(steps.iter().map(|step| step.1).sum::<u64>(), samples_read);
+        steps
+    };
+    let of = "requests_total{job='b'}";
+    let each = stats(of, (60, 180, 60))[0].0;
+    assert_eq!(stats(of, (60, 180, 60)), [(each, each); 3]);
+    // Looked at once for all steps, and counted for each.
+    let fixed = format!("{of} @ 60");
+    assert_eq!(stats(&fixed, (60, 180, 60)), [(each, each), (each, 0), (each, 0)]);
+    // Of a subquery the windows over its steps count; what is read is what lies below.
+    let windows = format!("max_over_time(sum({of})[3m:1m])");
+    assert_eq!(stats(&windows, (180, 300, 60))[0], (3, 3 * each));
+    assert_eq!(stats(&windows, (180, 300, 60))[1..], [(3, each); 2]);
+    // What no window reaches is not read.
+    let apart = format!("max_over_time(sum({of})[1m:1m])");
+    assert_eq!(stats(&apart, (60, 300, 120)), [(1, each); 3]);
 }
