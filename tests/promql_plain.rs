@@ -22,7 +22,7 @@ fn most_random_queries_have_values() {
     };
     let (mut full, mut refused) = (0, 0);
     for _ in 0..1500 {
-        let bytes: Vec<u8> = (0..700).map(|_| byte()).collect();
+        let bytes: Vec<u8> = (0..1000).map(|_| byte()).collect();
         match plain::check(&bytes) {
             Outcome::Values(0) => {}
             Outcome::Values(_) => full += 1,
@@ -43,7 +43,7 @@ proptest! {
 
     #[test]
     fn random_queries_on_random_data_are_answered_as_plainly_as_can_be(
-        bytes in proptest::collection::vec(any::<u8>(), 0..700),
+        bytes in proptest::collection::vec(any::<u8>(), 0..1000),
     ) {
         plain::check(&bytes);
     }

@@ -427,6 +427,12 @@ pub struct SameLabelset;
 impl Vector {
     /// Drops series without values and joins those of equal labels; an error where two of them
     /// have a value at the same step.
+    ///
+    /// Where one of the two values is a float and the other a histogram, Prometheus 3.14 refuses
+    /// it too, except behind unary minus, `label_replace`, `label_join` and where names go at the
+    /// end of the query: there it puts both at the same time of one series, of which whatever
+    /// comes next, and the answer to an instant query, has one and silently loses the other. Such
+    /// a series is refused here like any other.
     pub fn finish(&mut self) -> Result<(), SameLabelset> {
         self.drop_empty();
         let mut first: HashMap<Labels, usize> = HashMap::with_capacity(self.series.len());

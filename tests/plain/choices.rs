@@ -5,11 +5,13 @@
 #[derive(Debug)]
 pub(crate) struct Choices<'a> {
     bytes: std::slice::Iter<'a, u8>,
+    /// The step of the query; 0 where it has one time only.
+    pub(crate) step_ms: i64,
 }
 
 impl<'a> Choices<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes: bytes.iter() }
+        Self { bytes: bytes.iter(), step_ms: 0 }
     }
 
     /// A number below `count`.

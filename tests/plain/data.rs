@@ -1,4 +1,5 @@
-//! Small data: four metrics with a few series each, of floats, histograms and both.
+//! Small data: four metrics with a few series each, of floats, histograms and both; a classic
+//! histogram; and info metrics of targets.
 
 use std::sync::Arc;
 
@@ -37,7 +38,61 @@ pub(crate) fn store(choices: &mut Choices<'_>) -> MemoryStore {
             }
         }
     }
+    buckets(&mut store, choices);
+    targets(&mut store, choices);
     store
+}
+
+/// `c_bucket`: counts that mostly ascend with the bound.
+fn buckets(store: &mut MemoryStore, choices: &mut Choices<'_>) {
+    for (job, i) in [("x", "0"), ("y", "0")] {
+        let mut all = [(); 3].map(|()| Samples::default());
+        let mut counts = [0.0; 3];
+        let mut t_ms = choices.pick(4) as i64 * 5_000;
+        for _ in 0..choices.pick(8) {
+            let choice = choices.pick(64);
+            for (index, count) in counts.iter_mut().enumerate() {
+                *count += [0.0, 1.0, 2.0, 0.5][choice >> (2 * index) & 3] * (index + 1) as f64;
+                all[index].push(t_ms, *count);
+            }
+            t_ms += [15_000, 40_000][choice % 2];
+        }
+        for (le, samples) in ["1", "2", "+Inf"].into_iter().zip(all) {
+            let labels = [("__name__", "c_bucket"), ("job", job), ("i", i), ("le", le)];
+            if !samples.is_empty() {
+                store.append(&Labels::from_pairs(labels), &samples).expect("times ascend");
+            }
+        }
+    }
+}
+
+/// `up` of two targets, and what `target_info` and `build_info` say of them.
+fn targets(store: &mut MemoryStore, choices: &mut Choices<'_>) {
+    let data = [
+        ("up", "x", "", ""),
+        ("up", "y", "", ""),
+        ("target_info", "x", "version", "1"),
+        ("target_info", "x", "version", "2"),
+        ("target_info", "y", "zone", "a"),
+        ("build_info", "x", "zone", "b"),
+        ("build_info", "x", "version", "1"),
+    ];
+    for (metric, job, name, value) in data {
+        let mut samples = Samples::default();
+        let mut t_ms = choices.pick(8) as i64 * 5_000;
+        for _ in 0..choices.pick(4) {
+            let choice = choices.pick(8);
+            samples.push(t_ms, if choice == 7 { stale_nan() } else { 1.0 });
+            t_ms += [15_000, 15_000, 60_000, 310_000][choice % 4];
+        }
+        let mut labels = vec![("__name__", metric), ("job", job), ("instance", "0")];
+        if !name.is_empty() {
+            labels.push((name, value));
+        }
+        if !samples.is_empty() {
+            store.append(&Labels::from_pairs(labels), &samples).expect("times ascend");
+        }
+    }
 }
 
 fn series(metric: &str, choices: &mut Choices<'_>) -> Samples {

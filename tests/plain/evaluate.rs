@@ -1,15 +1,16 @@
 //! The walk over the tree: selectors, subqueries, calls.
 
 use narthex::model::ResetHint;
-use narthex::model::{Labels, Samples, TimeRange, is_stale};
+use narthex::model::{Labels, Matcher, Samples, TimeRange, is_stale};
 use narthex::promql::ast::{
-    Ast, AtModifier, BinaryOp, Expr, NodeId, Selector, TimeModifiers, ValueType,
+    Ast, AtModifier, BinaryOp, Expr, Extension, NodeId, Selector, TimeModifiers, ValueType,
 };
 use narthex::promql::engine::{EngineOptions, QueryRange};
 use narthex::select::{Cancellation, Queryable};
 
 use super::cells::{Answer, Cell, Operand, Refused, Row, is_metadata, joined};
 use super::compare::Shown;
+use super::extended::{self, Reach};
 use super::windows::{self, Window};
 use super::{groups, instant, joins};
 
@@ -92,12 +93,53 @@ impl<'a> Plain<'a> {
         }
         let (stored, range_ms, modifiers) = self.windowed(id, times)?;
         let end_ms = self.looked_at(modifiers, times[0]);
+        if let Some(extension) = self.extension(id) {
+            return self.extended_matrix(&stored, (end_ms - range_ms, end_ms), extension);
+        }
         let shown = stored.into_iter().map(|series| {
             let is_inside = |t: i64| end_ms - range_ms < t && t <= end_ms;
             let samples = series.samples.into_iter().filter(|(t, _)| is_inside(*t));
             (series.labels, samples.filter_map(|(t, cell)| Some((t, cell?))).collect::<Vec<_>>())
         });
         Ok(shown.filter(|row| !row.1.is_empty()).collect())
+    }
+
+    /// An extended range selector as the whole query: what is inside, and a value at each edge.
+    fn extended_matrix(
+        &self,
+        stored: &[Stored],
+        edges_ms: (i64, i64),
+        extension: Extension,
+    ) -> Answer<Vec<Shown>> {
+        let mut shown = Vec::new();
+        for series in stored {
+            let samples = inside(series, self.beyond(edges_ms, extension));
+            if samples.iter().any(|(_, cell)| cell.float().is_none()) {
+                return Err(Refused("histograms"));
+            }
+            let reach = Reach { samples: &samples, edges_ms, extension };
+            let Some((left, right, between)) = reach.floats(false) else { continue };
+            let mut points = vec![(edges_ms.0, Cell::Float(left))];
+            points.extend(between.into_iter().map(|(t, value)| (t, Cell::Float(value))));
+            points.push((edges_ms.1, Cell::Float(right)));
+            shown.push((series.labels.clone(), points));
+        }
+        Ok(shown)
+    }
+
+    fn extension(&self, matrix: NodeId) -> Option<Extension> {
+        let Expr::Window { selector, .. } = self.ast.expr(matrix) else { return None };
+        match self.ast.expr(*selector) {
+            Expr::Selector(selector) => selector.extension,
+            _ => None,
+        }
+    }
+
+    /// How far an extended window looks.
+    fn beyond(&self, (left_ms, right_ms): (i64, i64), extension: Extension) -> (i64, i64) {
+        let is_smoothed = extension == Extension::Smoothed;
+        let right_ms = if is_smoothed { right_ms + self.lookback_ms } else { right_ms };
+        (left_ms - self.lookback_ms, right_ms)
     }
 
     /// What node `id` comes to at `times`.
@@ -126,6 +168,9 @@ impl<'a> Plain<'a> {
                 self.node(*inner, times)?
             }
             Expr::Unary { expr, .. } => self.negated(self.node(*expr, times)?)?,
+            Expr::Selector(selector) if selector.extension.is_some() => {
+                Operand::Rows(self.smoothed(selector, times)?)
+            }
             Expr::Selector(selector) => Operand::Rows(self.look_back(selector, times, false)?),
             Expr::Aggregate { .. } => Operand::Rows(groups::aggregate(self, id, times)?),
             Expr::Binary { op, lhs, rhs, .. } => self.binary(id, *op, (*lhs, *rhs), times)?,
@@ -267,6 +312,51 @@ impl<'a> Plain<'a> {
         if timed { joined(rows) } else { Ok(rows) }
     }
 
+    /// A smoothed instant selector.
+    fn smoothed(&self, selector: &Selector, times: &[i64]) -> Answer<Vec<Row>> {
+        let mut rows = Vec::new();
+        for series in self.stored(selector)? {
+            let at = |t: &i64| {
+                let t_ms = self.looked_at(selector.modifiers, *t);
+                let edges_ms = (t_ms - self.lookback_ms, t_ms + self.lookback_ms);
+                extended::smoothed(&inside(&series, edges_ms), t_ms)
+            };
+            let cells = times.iter().map(at).collect();
+            rows.push(Row { labels: series.labels.clone(), drop_name: false, cells });
+        }
+        rows.retain(|row| !row.is_empty());
+        Ok(rows)
+    }
+
+    /// When the newest sample of each series was taken, in milliseconds.
+    pub(crate) fn sampled(
+        &self,
+        matchers: &[Matcher],
+        times: &[i64],
+    ) -> Answer<Vec<(Labels, Vec<Option<i64>>)>> {
+        let newest = |series: &Stored, t: &i64| {
+            let (found_ms, cell) = series.samples.iter().rev().find(|sample| sample.0 <= *t)?;
+            (cell.is_some() && *found_ms > t - self.lookback_ms).then_some(*found_ms)
+        };
+        let found = self.matching(matchers)?.into_iter().map(|series| {
+            let at = times.iter().map(|t| newest(&series, t)).collect();
+            (series.labels, at)
+        });
+        Ok(found.collect())
+    }
+
+    /// What `start`, `end`, `range` or `step` say, in milliseconds.
+    pub(crate) fn of_range(&self, name: &str) -> i64 {
+        let QueryRange { start_ms, end_ms, step_ms } = self.range;
+        match name {
+            "start" => start_ms,
+            "end" => end_ms,
+            "range" => end_ms - start_ms,
+            _ if start_ms == end_ms => 0,
+            _ => step_ms,
+        }
+    }
+
     /// A function of windows at each time.
     fn window_call(
         &self,
@@ -276,19 +366,33 @@ impl<'a> Plain<'a> {
         times: &[i64],
     ) -> Answer<Vec<Row>> {
         let (all, range_ms, modifiers) = self.windowed(matrix, times)?;
+        let extension = self.extension(matrix);
+        let is_refused = match extension {
+            Some(Extension::Anchored) => {
+                !["rate", "increase", "delta", "changes", "resets"].contains(&name)
+            }
+            Some(Extension::Smoothed) => !["rate", "increase", "delta"].contains(&name),
+            None => false,
+        };
+        if is_refused {
+            return Err(Refused("not for extended selectors"));
+        }
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let mut rows = Vec::new();
         for series in all {
-            let mut row =
-                Row { labels: series.labels, drop_name: series.drop_name, cells: Vec::new() };
+            let (labels, drop_name) = (series.labels.clone(), series.drop_name);
+            let mut row = Row { labels, drop_name, cells: Vec::new() };
             for (step, t_ms) in times.iter().enumerate() {
                 let end_ms = self.looked_at(modifiers, *t_ms);
-                let is_inside = |t: i64| end_ms - range_ms < t && t <= end_ms;
-                let inside = series.samples.iter().filter(|(t, _)| is_inside(*t));
-                let samples: Vec<(i64, Cell)> =
-                    inside.filter_map(|(t, cell)| Some((*t, cell.clone()?))).collect();
-                let arguments: Vec<f64> = scalars.iter().map(|values| values[step]).collect();
                 let edges_ms = (end_ms - range_ms, end_ms);
+                if let Some(extension) = extension {
+                    let samples = inside(&series, self.beyond(edges_ms, extension));
+                    let reach = Reach { samples: &samples, edges_ms, extension };
+                    row.cells.push(extended::evaluate(name, &reach)?);
+                    continue;
+                }
+                let samples = inside(&series, edges_ms);
+                let arguments: Vec<f64> = scalars.iter().map(|values| values[step]).collect();
                 let window = Window { samples: &samples, edges_ms, t_ms: *t_ms };
                 let cell = if samples.is_empty() {
                     None
@@ -387,9 +491,13 @@ impl<'a> Plain<'a> {
     }
 
     fn stored(&self, selector: &Selector) -> Answer<Vec<Stored>> {
+        self.matching(&selector.matchers)
+    }
+
+    fn matching(&self, matchers: &[Matcher]) -> Answer<Vec<Stored>> {
         let set = self
             .store
-            .select(&selector.matchers, TimeRange::ALL, &Cancellation::new())
+            .select(matchers, TimeRange::ALL, &Cancellation::new())
             .map_err(|_| Refused("storage"))?;
         let mut all = Vec::new();
         for index in 0..set.len() {
@@ -423,12 +531,19 @@ impl<'a> Plain<'a> {
                     |arg: &NodeId| matches!(self.ast.expr(self.unwrapped(*arg)), Expr::Selector(_));
                 match function.name {
                     "timestamp" => all && args.iter().all(is_selector),
-                    "time" | "predict_linear" | "minute" | "hour" => false,
+                    "time" | "predict_linear" | "minute" | "hour" | "month" | "year"
+                    | "day_of_month" | "day_of_week" | "day_of_year" | "days_in_month" => false,
                     _ => all,
                 }
             }
         }
     }
+}
+
+/// The samples of a series within a window.
+fn inside(series: &Stored, (left_ms, right_ms): (i64, i64)) -> Vec<(i64, Cell)> {
+    let samples = series.samples.iter().filter(|(t, _)| left_ms < *t && *t <= right_ms);
+    samples.filter_map(|(t, cell)| Some((*t, cell.clone()?))).collect()
 }
 
 /// What a subquery gives tells nothing about resets: samples between its steps are not seen.

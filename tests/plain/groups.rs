@@ -6,6 +6,7 @@ use narthex::promql::ast::{AggregateOp, Expr, NodeId};
 
 use super::cells::{Answer, Cell, Refused, Row, joined};
 use super::evaluate::Plain;
+use super::ratio;
 use super::windows::{mean, plus, quantile};
 
 /// The aggregation `id` at `times`.
@@ -29,8 +30,13 @@ pub(crate) fn aggregate(plain: &Plain<'_>, id: NodeId, times: &[i64]) -> Answer<
         None => vec![0.0; times.len()],
     };
     let rows = plain.rows(*expr, times)?;
-    let is_ranking = matches!(op, AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk);
-    if is_ranking && !is_usable(&parameter)? {
+    let is_ratio = *op == AggregateOp::LimitRatio;
+    let is_ranking =
+        is_ratio || matches!(op, AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk);
+    if is_ratio && parameter.iter().any(|ratio| ratio.is_nan()) {
+        return Err(Refused("NaN"));
+    }
+    if is_ranking && !is_ratio && !is_usable(&parameter)? {
         return Ok(Vec::new());
     }
     let mut groups: Vec<(Labels, Vec<&Row>)> = Vec::new();
@@ -152,6 +158,18 @@ fn ranked(op: AggregateOp, members: &[&Row], parameter: &[f64], rows: usize) -> 
         cells: vec![None; parameter.len()],
     };
     let mut out: Vec<Row> = members.iter().map(blank).collect();
+    if op == AggregateOp::LimitRatio {
+        for (member, row) in members.iter().zip(&mut out) {
+            let place = ratio::place(&member.labels);
+            for (step, ratio) in parameter.iter().enumerate() {
+                let is_kept = if *ratio < 0.0 { place >= 1.0 + ratio } else { place < *ratio };
+                if is_kept || ratio.abs() >= 1.0 {
+                    row.cells[step].clone_from(&member.cells[step]);
+                }
+            }
+        }
+        return out;
+    }
     for (step, k) in parameter.iter().enumerate() {
         let k = (*k as i64).min(rows as i64);
         if k < 1 {

@@ -2,9 +2,11 @@
 
 use narthex::model::{FloatHistogram, Labels, LabelsBuilder, METRIC_NAME, ResetHint};
 use narthex::promql::ast::{BinaryOp, Cardinality, VectorMatching};
+use narthex::promql::functions::power;
 
 use super::cells::{Answer, Cell, Refused, Row, is_metadata, joined};
 use super::evaluate::Plain;
+use super::histograms::trimmed;
 
 /// `a op b`; a comparison is one or zero.
 pub(crate) fn of_numbers(op: BinaryOp, a: f64, b: f64) -> f64 {
@@ -15,6 +17,8 @@ pub(crate) fn of_numbers(op: BinaryOp, a: f64, b: f64) -> f64 {
         BinaryOp::Mul => a * b,
         BinaryOp::Div => a / b,
         BinaryOp::Mod => a % b,
+        BinaryOp::Pow => power::pow(a, b),
+        BinaryOp::Atan2 => power::atan2(a, b),
         BinaryOp::Eql => as_number(a == b),
         BinaryOp::Neq => as_number(a != b),
         BinaryOp::Gtr => as_number(a > b),
@@ -44,6 +48,11 @@ fn meet(op: BinaryOp, left: &Cell, right: &Cell) -> Met {
         Met::Value(Cell::Histogram(histogram))
     };
     match (left, right) {
+        (Cell::Histogram(histogram), Cell::Float(at)) if op.is_trim() => {
+            let keep_below = op == BinaryOp::TrimUpper;
+            Met::Value(Cell::Histogram(trimmed(histogram, *at, keep_below)))
+        }
+        _ if op.is_trim() => Met::Never,
         (Cell::Float(a), Cell::Float(b)) if op.is_comparison() => {
             holds(of_numbers(op, *a, *b) != 0.0)
         }

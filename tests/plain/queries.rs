@@ -3,16 +3,52 @@
 use super::choices::Choices;
 
 const COMPARISONS: [&str; 6] = ["==", "!=", "<", ">", "<=", ">="];
-const ARITHMETIC: [&str; 5] = ["+", "-", "*", "/", "%"];
+const ARITHMETIC: [&str; 7] = ["+", "-", "*", "/", "%", "^", "atan2"];
+const DATES: [&str; 8] = [
+    "hour",
+    "minute",
+    "month",
+    "year",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "days_in_month",
+];
 
-/// A query. One over a range gives a vector or a scalar.
-pub(crate) fn query(choices: &mut Choices<'_>, is_range: bool) -> String {
+/// A query, and the same with its durations worked out. One over a range gives a vector or a
+/// scalar.
+pub(crate) fn query(choices: &mut Choices<'_>, is_range: bool) -> (String, String) {
+    let text = marked(choices, is_range);
+    (resolved(&text, true), resolved(&text, false))
+}
+
+/// A duration in a marked text: how it is written, and what it comes to.
+fn duration(written: &str, worked_out: &str) -> String {
+    format!("«{written}|{worked_out}»")
+}
+
+/// The text with its durations as they are written, or worked out.
+fn resolved(text: &str, as_written: bool) -> String {
+    let mut out = String::new();
+    for (index, part) in text.split(['«', '»']).enumerate() {
+        match part.split_once('|') {
+            Some((written, worked_out)) if index % 2 == 1 => {
+                out.push_str(if as_written { written } else { worked_out });
+            }
+            _ => out.push_str(part),
+        }
+    }
+    out
+}
+
+fn marked(choices: &mut Choices<'_>, is_range: bool) -> String {
     match choices.pick(12) {
         11 if !is_range => matrix(choices, 2),
         10 => scalar(choices, 2),
         9 => {
-            let by = choices.one(&["sort", "sort_desc"]);
-            format!("{by}({})", vector(choices, 2))
+            let by = choices.one(&["sort", "sort_desc", "sort_by_label", "sort_by_label_desc"]);
+            let more = if by.starts_with("sort_by") { ", \"i\"" } else { "" };
+            format!("{by}({}{more})", vector(choices, 2))
         }
         _ => vector(choices, 3),
     }
@@ -25,28 +61,65 @@ fn selector(choices: &mut Choices<'_>) -> String {
     if name.starts_with('{') { name.to_owned() } else { format!("{name}{matchers}") }
 }
 
-fn shift(choices: &mut Choices<'_>) -> &'static str {
+fn shift(choices: &mut Choices<'_>) -> String {
     match choices.pick(8) {
-        7 => choices.one(&[
-            " offset 30s",
-            " offset -45s",
-            " @ 60",
-            " @ start()",
-            " @ end()",
-            " @ 100 offset 20s",
-            " offset -7s @ end()",
-            " @ 250.5",
-        ]),
-        _ => "",
+        6 if choices.pick(2) == 1 => {
+            let computed = choices.one(&[
+                ("(10s * 3)", "30s"),
+                ("(1m / 2 + 5)", "35s"),
+                ("-(2 ^ 4)", "-16s"),
+                ("(max_of(20s, 7) % 15)", "5s"),
+                ("min_of(step(), 20s)", ""),
+            ]);
+            let least_ms = choices.step_ms.min(20_000);
+            let worked_out =
+                if computed.1.is_empty() { format!("{least_ms}ms") } else { computed.1.to_owned() };
+            format!(" offset {}", duration(computed.0, &worked_out))
+        }
+        7 => choices
+            .one(&[
+                " offset 30s",
+                " offset -45s",
+                " @ 60",
+                " @ start()",
+                " @ end()",
+                " @ 100 offset 20s",
+                " offset -7s @ end()",
+                " @ 250.5",
+            ])
+            .to_owned(),
+        _ => String::new(),
     }
 }
 
+/// The length of a window.
+fn length(choices: &mut Choices<'_>) -> String {
+    if choices.pick(6) < 5 {
+        return choices.one(&["1m", "20s", "5m", "47s", "2m", "15s"]).to_owned();
+    }
+    let (written, worked_out) = choices.one(&[
+        ("30s * 2", "1m"),
+        ("2m - 1m30s", "30s"),
+        ("min_of(5m, 90s)", "90s"),
+        ("step() * 3 + 1", ""),
+        ("7 ^ 2", "49s"),
+    ]);
+    let steps_ms = choices.step_ms * 3 + 1_000;
+    let computed = format!("{steps_ms}ms");
+    duration(written, if worked_out.is_empty() { &computed } else { worked_out })
+}
+
 fn scalar(choices: &mut Choices<'_>, depth: usize) -> String {
-    let kinds = if depth == 0 { 2 } else { 6 };
+    let kinds = if depth == 0 { 3 } else { 9 };
     match choices.pick(kinds) {
         0 => choices.one(&["1", "2", "0.5", "0", "-1", "3.7", "NaN", "Inf", "-Inf"]).to_owned(),
         1 => "time()".to_owned(),
-        2 => format!("scalar({})", vector(choices, depth - 1)),
+        2 => choices.one(&["pi()", "start()", "end()", "range()", "step()"]).to_owned(),
+        6 => format!("scalar({})", vector(choices, depth - 1)),
+        7 | 8 => {
+            let name = choices.one(&["max_of", "min_of"]);
+            format!("{name}({}, {})", scalar(choices, depth - 1), scalar(choices, depth - 1))
+        }
         3 => {
             let op = choices.one(&ARITHMETIC);
             format!("({} {op} {})", scalar(choices, depth - 1), scalar(choices, depth - 1))
@@ -60,23 +133,35 @@ fn scalar(choices: &mut Choices<'_>, depth: usize) -> String {
 }
 
 fn matrix(choices: &mut Choices<'_>, depth: usize) -> String {
-    let length = choices.one(&["1m", "20s", "5m", "47s", "2m", "15s"]);
+    let length = length(choices);
     if depth == 0 || choices.pick(3) < 2 {
         let selector = selector(choices);
-        return format!("{selector}[{length}]{}", shift(choices));
+        let extension = extension(choices);
+        return format!("{selector}[{length}]{extension}{}", shift(choices));
     }
     let step = choices.one(&["", "15s", "7s", "1m"]);
     let inner = vector(choices, depth - 1);
     format!("({inner})[{length}:{step}]{}", shift(choices))
 }
 
+fn extension(choices: &mut Choices<'_>) -> &'static str {
+    match choices.pick(8) {
+        7 => choices.one(&[" anchored", " smoothed"]),
+        _ => "",
+    }
+}
+
 fn vector(choices: &mut Choices<'_>, depth: usize) -> String {
     if depth == 0 {
         let selector = selector(choices);
-        return format!("{selector}{}", shift(choices));
+        let smoothed = if choices.pick(16) == 15 { " smoothed" } else { "" };
+        return format!("{selector}{smoothed}{}", shift(choices));
     }
     let below = depth - 1;
-    match choices.pick(14) {
+    match choices.pick(17) {
+        14 => of_buckets(choices, below),
+        15 => trimmed(choices, below),
+        16 => with_info(choices),
         0 => {
             let selector = selector(choices);
             format!("{selector}{}", shift(choices))
@@ -91,12 +176,68 @@ fn vector(choices: &mut Choices<'_>, depth: usize) -> String {
         10 => relabelled(choices, below),
         11 => format!("vector({})", scalar(choices, below)),
         12 => {
-            let name = choices.one(&["absent", "timestamp", "sort_by_label"]);
-            let more = if name == "sort_by_label" { ", \"i\"" } else { "" };
-            format!("{name}({}{more})", vector(choices, below))
+            let name = choices.one(&["absent", "timestamp", "start_timestamp"]);
+            format!("{name}({})", vector(choices, below))
         }
         _ => grouped(choices, below),
     }
+}
+
+fn of_buckets(choices: &mut Choices<'_>, depth: usize) -> String {
+    let classic = "c_bucket";
+    let of = match choices.pick(6) {
+        0 => classic.to_owned(),
+        1 => format!("rate({classic}[{}])", length(choices)),
+        2 => format!("sum by (le, job) ({classic})"),
+        3 => format!("({classic} or h)"),
+        4 => selector(choices),
+        _ => vector(choices, depth),
+    };
+    let q = |choices: &mut Choices<'_>| {
+        choices.one(&["0.5", "0.1", "0.9", "0", "1", "-1", "2", "NaN", "0.37"]).to_owned()
+    };
+    match choices.pick(4) {
+        0 => {
+            let q = if choices.pick(4) == 3 { scalar(choices, 1) } else { q(choices) };
+            format!("histogram_quantile({q}, {of})")
+        }
+        1 => {
+            let label = choices.one(&["q", "i"]);
+            format!("histogram_quantiles({of}, \"{label}\", {}, {})", q(choices), q(choices))
+        }
+        2 => format!("histogram_fraction({}, {}, {of})", scalar(choices, 0), scalar(choices, 0)),
+        _ => {
+            let name = choices.one(&["histogram_stddev", "histogram_stdvar"]);
+            format!("{name}({of})")
+        }
+    }
+}
+
+fn trimmed(choices: &mut Choices<'_>, depth: usize) -> String {
+    let op = choices.one(&["</", ">/"]);
+    let at = choices.one(&["1", "1.5", "0", "-1", "3", "-0.0005", "100", "NaN", "Inf", "-Inf"]);
+    let of = match choices.pick(3) {
+        0 => "h".to_owned(),
+        1 => "rate(h[2m])".to_owned(),
+        _ => grouped(choices, depth),
+    };
+    match choices.pick(4) {
+        3 => format!("{of} {op} on() group_left() {}", grouped(choices, depth)),
+        _ => format!("{of} {op} {at}"),
+    }
+}
+
+fn with_info(choices: &mut Choices<'_>) -> String {
+    let of = choices.one(&["up", "up * 2", "rate(up[1m])", "{__name__=~\"up|target_info\"}", "b"]);
+    let what = choices.one(&[
+        "",
+        ", {version=~\".+\"}",
+        ", {__name__=\"build_info\"}",
+        ", {__name__=~\".*_info\", zone=~\".*\"}",
+        ", {__name__!=\"build_info\"}",
+        ", {zone!=\"b\"}",
+    ]);
+    format!("info({of}{what})")
 }
 
 fn grouped(choices: &mut Choices<'_>, depth: usize) -> String {
@@ -120,6 +261,7 @@ fn aggregation(choices: &mut Choices<'_>, depth: usize) -> String {
         "topk",
         "bottomk",
         "limitk",
+        "limit_ratio",
         "quantile",
         "count_values",
     ]);
@@ -127,6 +269,10 @@ fn aggregation(choices: &mut Choices<'_>, depth: usize) -> String {
         "topk" | "bottomk" | "limitk" => {
             let k = choices.one(&["1", "2", "0", "3", ""]);
             if k.is_empty() { scalar(choices, 1) + "," } else { format!("{k},") }
+        }
+        "limit_ratio" => {
+            let ratio = choices.one(&["0.5", "-0.5", "1", "0", "0.1", "-2", ""]);
+            if ratio.is_empty() { scalar(choices, 1) + "," } else { format!("{ratio},") }
         }
         "quantile" => scalar(choices, 1) + ",",
         "count_values" => choices.one(&["\"v\",", "\"job\","]).to_owned(),
@@ -237,7 +383,25 @@ fn map(choices: &mut Choices<'_>, depth: usize) -> String {
         "histogram_count",
         "histogram_sum",
         "histogram_avg",
+        "elementary",
+        "date",
     ]);
+    if name == "elementary" {
+        let name = choices.one(&[
+            "exp", "ln", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
+            "cosh", "tanh", "asinh", "acosh", "atanh", "deg", "rad",
+        ]);
+        return format!("{name}({})", vector(choices, depth));
+    }
+    if name == "date" {
+        let name = choices.one(&DATES);
+        return if choices.pick(4) == 0 {
+            format!("{name}()")
+        } else {
+            // The calendar is walked through day by day.
+            format!("{name}((({} * 1e4) > -1e10) < 1e10)", grouped(choices, depth))
+        };
+    }
     if name.starts_with("histogram") {
         // Below these the engine reads no buckets, which more than sums would show.
         let clause = choices.one(&["", "sum", "avg", "sum by (job)"]);

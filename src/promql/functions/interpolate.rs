@@ -8,7 +8,7 @@ use crate::model::histogram::bounds::times_power_of_two;
 
 /// The part of a bucket's observations below `value`, which lies within: linear, or as if they
 /// were spread evenly over the logarithms.
-pub(crate) fn share_below(bucket: &Bucket, value: f64, is_linear: bool) -> f64 {
+pub fn share_below(bucket: &Bucket, value: f64, is_linear: bool) -> f64 {
     if is_linear {
         return (value - bucket.lower) / (bucket.upper - bucket.lower);
     }
@@ -22,7 +22,7 @@ pub(crate) fn share_below(bucket: &Bucket, value: f64, is_linear: bool) -> f64 {
 
 /// The value with the share `fraction` of a bucket's observations below it, as if they were
 /// spread evenly over the logarithms; the bucket does not hold zero.
-pub(crate) fn exponential(bucket: &Bucket, fraction: f64) -> f64 {
+pub fn exponential(bucket: &Bucket, fraction: f64) -> f64 {
     let [lower, upper] = [bucket.lower, bucket.upper].map(|x| el::log2(x.abs()));
     if bucket.lower > 0.0 {
         exp2(lower + (upper - lower) * fraction)

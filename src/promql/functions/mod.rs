@@ -12,7 +12,7 @@ mod exact;
 pub(crate) mod extended;
 pub(crate) mod extended_mixed;
 mod histogram;
-pub(crate) mod interpolate;
+pub mod interpolate;
 mod label;
 mod lanes;
 mod line;

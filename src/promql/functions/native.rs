@@ -11,7 +11,7 @@
 
 use super::interpolate::{exponential, share_below};
 use super::{Call, Implementation};
-use crate::model::{Bucket, Compensated, FloatHistogram};
+use crate::model::{Bucket, Compensated, FloatHistogram, METRIC_NAME};
 use crate::promql::columns::{Column, Operand, Sample};
 use crate::promql::engine::QueryError;
 
@@ -28,6 +28,8 @@ pub(super) fn lookup(name: &str) -> Option<Implementation> {
 }
 
 /// Applies `f` to each histogram; floats have no part in the result.
+///
+/// COMPAT: unlike everywhere else the name alone goes, and the labels of type and unit stay.
 fn each(call: &mut Call<'_>, f: fn(&FloatHistogram) -> f64) -> Result<Operand, QueryError> {
     let mut vector = call.take_vector(0);
     vector.series.retain(|series| series.column.has_histograms());
@@ -39,7 +41,10 @@ fn each(call: &mut Call<'_>, f: fn(&FloatHistogram) -> f64) -> Result<Operand, Q
             }
         }
         series.column = column;
-        series.drop_name(call.delayed_name_removal);
+        series.drop_name = true;
+        if !call.delayed_name_removal {
+            series.labels = series.labels.without(|name| name == METRIC_NAME);
+        }
     }
     Ok(Operand::Vector(vector))
 }
