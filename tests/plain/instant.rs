@@ -19,20 +19,10 @@ pub(crate) fn call(
     args: &[NodeId],
     times: &[i64],
 ) -> Answer<Operand> {
-    let steps = times.len();
+    if let Some(numbers) = numbers(plain, name, args, times)? {
+        return Ok(Operand::Scalar(numbers));
+    }
     Ok(match name {
-        "time" => Operand::Scalar(times.iter().map(|t| *t as f64 / 1000.0).collect()),
-        "pi" => Operand::Scalar(vec![PI; steps]),
-        "start" | "end" | "range" | "step" => {
-            Operand::Scalar(vec![plain.of_range(name) as f64 / 1000.0; steps])
-        }
-        "max_of" | "min_of" => {
-            let (a, b) = (plain.scalar(args[0], times)?, plain.scalar(args[1], times)?);
-            let pick = |(a, b): (&f64, &f64)| {
-                if name == "max_of" { greater(*a, *b) } else { -greater(-*a, -*b) }
-            };
-            Operand::Scalar(a.iter().zip(&b).map(pick).collect())
-        }
         "info" => Operand::Rows(super::info::info(plain, args, times)?),
         // What is computed began at no time, and of what is stored nobody asks.
         "start_timestamp" => {
@@ -46,10 +36,6 @@ pub(crate) fn call(
             let part = |t: &i64| dates::part(name, t.div_euclid(1000)).map(Cell::Float);
             let cells = times.iter().map(part).collect();
             Operand::Rows(vec![Row { labels: Labels::empty(), drop_name: false, cells }])
-        }
-        "scalar" => {
-            let rows = plain.rows(args[0], times)?;
-            Operand::Scalar((0..steps).map(|step| single(&rows, step)).collect())
         }
         "vector" => {
             let values = plain.scalar(args[0], times)?;
@@ -100,6 +86,33 @@ pub(crate) fn call(
             Operand::Rows(joined(rows)?)
         }
     })
+}
+
+/// Functions that give scalars.
+fn numbers(
+    plain: &Plain<'_>,
+    name: &str,
+    args: &[NodeId],
+    times: &[i64],
+) -> Answer<Option<Vec<f64>>> {
+    let steps = times.len();
+    Ok(Some(match name {
+        "time" => times.iter().map(|t| *t as f64 / 1000.0).collect(),
+        "pi" => vec![PI; steps],
+        "start" | "end" | "range" | "step" => vec![plain.of_range(name) as f64 / 1000.0; steps],
+        "max_of" | "min_of" => {
+            let (a, b) = (plain.scalar(args[0], times)?, plain.scalar(args[1], times)?);
+            let pick = |(a, b): (&f64, &f64)| {
+                if name == "max_of" { greater(*a, *b) } else { -greater(-*a, -*b) }
+            };
+            a.iter().zip(&b).map(pick).collect()
+        }
+        "scalar" => {
+            let rows = plain.rows(args[0], times)?;
+            (0..steps).map(|step| single(&rows, step)).collect()
+        }
+        _ => return Ok(None),
+    }))
 }
 
 fn single(rows: &[Row], step: usize) -> f64 {
