@@ -29,31 +29,10 @@ pub(crate) fn info(plain: &Plain<'_>, args: &[NodeId], times: &[i64]) -> Answer<
         |labels: &Labels| ["instance", "job"].map(|name| labels.get(name).unwrap_or("").to_owned());
     let all: Vec<Matcher> = names.iter().chain(&data).cloned().collect();
     let mut infos = plain.sampled(&all, times)?;
-    // Only those are read that name what some series names.
     let concerned: Vec<&Row> = base.iter().filter(|row| !is_info(&row.labels)).collect();
-    let mut is_any_named = false;
-    for name in ["instance", "job"] {
-        let values: Vec<&str> = concerned.iter().filter_map(|row| row.labels.get(name)).collect();
-        is_any_named |= !values.is_empty();
-        infos.retain(|info| {
-            values.is_empty() || info.0.get(name).is_some_and(|value| values.contains(&value))
-        });
-    }
-    if !is_any_named {
-        infos.clear();
-    }
-    for step in (0..times.len()).filter(|step| base.iter().any(|row| row.cells[*step].is_some())) {
-        for (index, (labels, at)) in infos.iter().enumerate() {
-            // What is refused is refused whomever it belongs to.
-            let is_other = |other: &&(Labels, Vec<Option<i64>>)| {
-                other.0.metric_name() == labels.metric_name() && target(&other.0) == target(labels)
-            };
-            let same = infos[..=index].iter().filter(is_other);
-            if at[step].is_some() {
-                newest(same.filter_map(|o| Some((o.0.clone(), o.1[step]?))).collect())?;
-            }
-        }
-    }
+    read_for(&mut infos, &concerned);
+    let active = (0..times.len()).filter(|step| base.iter().any(|row| row.cells[*step].is_some()));
+    refuse_equals(&infos, active)?;
     let mut out = Vec::new();
     for row in base {
         if is_info(&row.labels) {
@@ -84,6 +63,44 @@ pub(crate) fn info(plain: &Plain<'_>, args: &[NodeId], times: &[i64]) -> Answer<
         out.extend(rows);
     }
     joined(out)
+}
+
+fn target(labels: &Labels) -> [String; 2] {
+    ["instance", "job"].map(|name| labels.get(name).unwrap_or("").to_owned())
+}
+
+/// An info series, and when it was sampled at each step.
+type Sampled = (Labels, Vec<Option<i64>>);
+
+/// Only those are read that name what some series names.
+fn read_for(infos: &mut Vec<Sampled>, concerned: &[&Row]) {
+    let mut is_any_named = false;
+    for name in ["instance", "job"] {
+        let values: Vec<&str> = concerned.iter().filter_map(|row| row.labels.get(name)).collect();
+        is_any_named |= !values.is_empty();
+        infos.retain(|info| {
+            values.is_empty() || info.0.get(name).is_some_and(|value| values.contains(&value))
+        });
+    }
+    if !is_any_named {
+        infos.clear();
+    }
+}
+
+/// Two equally new ones of one metric and target are refused, whomever they belong to.
+fn refuse_equals(infos: &[Sampled], steps: impl Iterator<Item = usize>) -> Answer<()> {
+    for step in steps {
+        for (index, (labels, at)) in infos.iter().enumerate() {
+            let is_other = |other: &&Sampled| {
+                other.0.metric_name() == labels.metric_name() && target(&other.0) == target(labels)
+            };
+            let same = infos[..=index].iter().filter(is_other);
+            if at[step].is_some() {
+                newest(same.filter_map(|o| Some((o.0.clone(), o.1[step]?))).collect())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Of each metric the newest.

@@ -70,22 +70,25 @@ pub(crate) fn call(
         "sort_by_label" | "sort_by_label_desc" => Operand::Rows(plain.rows(args[0], times)?),
         "label_replace" => Operand::Rows(label_replace(plain, args, times)?),
         "label_join" => Operand::Rows(label_join(plain, args, times)?),
-        _ => {
-            let mut scalars = Vec::new();
-            for arg in &args[1..] {
-                scalars.push(plain.scalar(*arg, times)?);
-            }
-            let mut rows = plain.rows(args[0], times)?;
-            for row in &mut rows {
-                for (step, slot) in row.cells.iter_mut().enumerate() {
-                    let numbers: Vec<f64> = scalars.iter().map(|values| values[step]).collect();
-                    *slot = slot.take().and_then(|cell| mapped(name, &cell, &numbers));
-                }
-                plain.drop_name(row);
-            }
-            Operand::Rows(joined(rows)?)
-        }
+        _ => Operand::Rows(map(plain, name, args, times)?),
     })
+}
+
+/// Functions of one value at a time, and of numbers.
+fn map(plain: &Plain<'_>, name: &str, args: &[NodeId], times: &[i64]) -> Answer<Vec<Row>> {
+    let mut scalars = Vec::new();
+    for arg in &args[1..] {
+        scalars.push(plain.scalar(*arg, times)?);
+    }
+    let mut rows = plain.rows(args[0], times)?;
+    for row in &mut rows {
+        for (step, slot) in row.cells.iter_mut().enumerate() {
+            let numbers: Vec<f64> = scalars.iter().map(|values| values[step]).collect();
+            *slot = slot.take().and_then(|cell| mapped(name, &cell, &numbers));
+        }
+        plain.drop_name(row);
+    }
+    joined(rows)
 }
 
 /// Functions that give scalars.

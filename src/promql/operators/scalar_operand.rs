@@ -1,4 +1,14 @@
 //! Binary operators between a vector and a scalar: a map of each series' column.
+//!
+//! COMPAT: a native histogram times a number that is none, or infinite, or divided by zero, is the
+//! one case in which an empty bucket counts: zero times NaN is NaN. Which empty buckets a histogram
+//! has in Prometheus depends on the chunk it lies in, since all histograms of a chunk have the
+//! buckets of any of them, and on when the chunk was cut and written out. Here a histogram has the
+//! buckets that it came with, however it is stored; such answers therefore may have fewer buckets
+//! that are NaN. The same holds for hints about resets: of the first histogram of a chunk nothing
+//! is known in Prometheus, wherever that chunk happens to begin. It shows in one warning only,
+//! about counter resets that contradict each other below `histogram_count`, `histogram_sum` and
+//! `histogram_avg`.
 
 use std::cell::RefCell;
 
