@@ -9,6 +9,7 @@
 mod check;
 pub mod flags;
 mod memory;
+mod notifying;
 mod process;
 mod rules;
 mod serve;

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use super::notifying::Notifying;
 use super::rules::load_rules;
 use super::settings::Settings;
 use crate::config::{self, Config, ConfigError};
@@ -20,7 +21,7 @@ use crate::exposition::{Family, FamilyMetadata, MetricType, SampleLine};
 use crate::http::query_log::QueryLog;
 use crate::http::{Control, DroppedTarget, Lifecycle, MetricMetadata, Service, TargetStatus};
 use crate::model::{Labels, format_duration};
-use crate::notifier::{self, Notifier};
+
 use crate::relabel::Rule;
 use crate::rules::{self, Group, GroupSpec};
 use crate::scrape::Manager;
@@ -55,7 +56,7 @@ pub(super) struct Process {
     pub(super) rules: OnceLock<rules::Manager>,
     /// Groups that were read and do not run yet.
     loaded_rules: Mutex<Vec<GroupSpec>>,
-    pub(super) notifier: Arc<Notifier>,
+    pub(super) notifying: Notifying,
     pub(super) service: OnceLock<Weak<Service>>,
 }
 
@@ -98,6 +99,7 @@ impl Process {
         let metrics = Metrics::new();
         metrics.reloaded(true);
         let now = SystemTime::now();
+        let notifying = Notifying::new(&settings);
         Self {
             settings,
             config: RwLock::new(Arc::new(config)),
@@ -109,7 +111,7 @@ impl Process {
             scraping: OnceLock::new(),
             rules: OnceLock::new(),
             loaded_rules: Mutex::new(Vec::new()),
-            notifier: Arc::new(Notifier::new(notifier::Options::default())),
+            notifying,
             service: OnceLock::new(),
         }
     }
@@ -134,6 +136,14 @@ impl Process {
         scraping.discovery.apply(&config.scrape_configs);
     }
 
+    /// Sends alerts as the configuration in force says. Must be called within the runtime.
+    pub(super) fn start_notifying(&self) -> Result<(), String> {
+        // No reload in between.
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.notifying.apply(self.notifying.prepare(&self.config())?);
+        Ok(())
+    }
+
     fn note_reload(&self, is_successful: bool) {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         loaded.1 = is_successful;
@@ -154,9 +164,11 @@ impl Process {
                 return Err(error.to_string());
             }
         };
-        let parts =
-            open_query_log(&config).and_then(|log| Ok((log, load_rules(&self.settings, &config)?)));
-        let (query_log, rules) = match parts {
+        let parts = open_query_log(&config).and_then(|log| {
+            let rules = load_rules(&self.settings, &config)?;
+            Ok((log, rules, self.notifying.prepare(&config)?))
+        });
+        let (query_log, rules, notifications) = match parts {
             Ok(parts) => parts,
             Err(error) => {
                 self.note_reload(false);
@@ -172,6 +184,10 @@ impl Process {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.apply_to_database();
         self.apply_to_scraping();
+        // Before that, whoever starts it applies what is then in force.
+        if self.notifying.is_started() {
+            self.notifying.apply(notifications);
+        }
         self.apply_rules(rules);
         self.note_reload(true);
         tracing::info!("Configuration reloaded");
@@ -221,19 +237,18 @@ impl Process {
         if let Some(rules) = self.rules.get() {
             figures.families.extend(rules.families());
         }
+        figures.families.extend(self.notifying.families());
+        figures.discovered = self.notifying.discovered();
         if let Some(scraping) = self.scraping.get() {
             figures.families.extend(scraping.manager.families());
             figures.families.extend(scraping.discovery.families());
             let sets = scraping.discovery.subscribe();
             let sets = Arc::clone(&sets.borrow());
-            figures.discovered = sets
-                .iter()
-                .map(|(job, groups)| DiscoveredTargets {
-                    config: job.clone(),
-                    name: "scrape",
-                    targets: groups.iter().map(|group| group.targets.len()).sum(),
-                })
-                .collect();
+            figures.discovered.extend(sets.iter().map(|(job, groups)| DiscoveredTargets {
+                config: job.clone(),
+                name: "scrape",
+                targets: groups.iter().map(|group| group.targets.len()).sum(),
+            }));
         }
         figures
     }
@@ -317,6 +332,11 @@ impl Control for Process {
         };
         let targets = scraping.manager.dropped_targets().into_iter().map(shown).collect();
         (targets, scraping.manager.dropped_target_counts().into_iter().collect())
+    }
+
+    fn alertmanagers(&self) -> (Vec<String>, Vec<String>) {
+        let notifier = &self.notifying.notifier;
+        (notifier.alertmanagers(), notifier.dropped_alertmanagers())
     }
 
     fn scrape_pools(&self) -> Vec<(String, Option<String>)> {

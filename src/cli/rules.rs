@@ -63,7 +63,7 @@ impl Process {
             database.clone(),
             self.rule_engine(&config),
             self.settings.rules(),
-            Arc::new(ToNotifier(Arc::clone(&self.notifier))),
+            Arc::new(ToNotifier(Arc::clone(&self.notifying.notifier))),
             Arc::new(SystemWallClock),
         );
         // Set once, here.

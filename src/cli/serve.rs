@@ -45,6 +45,8 @@ const OPENING_GRACE: Duration = Duration::from_millis(500);
 const SCRAPING_GRACE: Duration = Duration::from_millis(300);
 /// How long rules under way are waited for.
 const RULES_GRACE: Duration = Duration::from_millis(300);
+/// How long alerts that wait may take to be sent.
+const NOTIFYING_GRACE: Duration = Duration::from_millis(700);
 /// How long the HTTP server may take to end its connections.
 const HTTP_GRACE: Duration = Duration::from_millis(700);
 /// How long the runtime waits for what is left.
@@ -221,6 +223,7 @@ async fn serve(
         return stop_all(process, &stop, server, None, database).await;
     }
     note_running_queries(settings, &service);
+    process.start_notifying()?;
     service.set_ready(database.clone());
     process.database_is_open();
     tracing::info!("Ready to answer queries");
@@ -324,6 +327,7 @@ async fn stop_all(
     if let Some(following) = following {
         following.abort();
     }
+    process.notifying.stop(NOTIFYING_GRACE).await;
     if tokio::time::timeout(HTTP_GRACE, server).await.is_err() {
         tracing::warn!("Some connections did not end in time and are broken off");
     }

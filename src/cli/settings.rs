@@ -10,6 +10,7 @@ use crate::config::{self, Config, ExternalUrl, parse_bytes};
 use crate::db;
 use crate::head::SeriesLimits;
 use crate::http;
+use crate::notifier;
 use crate::promql::engine::{Engine, EngineOptions};
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
@@ -220,6 +221,19 @@ impl Settings {
         let address = self.listen.first().map_or("0.0.0.0:9090", String::as_str);
         let port = address.rsplit_once(':').map_or("9090", |(_, port)| port);
         format!("http://{}:{port}", host.trim())
+    }
+
+    /// How alerts are sent.
+    pub fn notifications(&self) -> notifier::Options {
+        notifier::Options {
+            queue_capacity: at_least_one(
+                self.flags.uint("alertmanager.notification-queue-capacity"),
+            ),
+            batch_size_max: at_least_one(self.flags.uint("alertmanager.notification-batch-size")),
+            drains_on_shutdown: self
+                .flags
+                .is_on("alertmanager.drain-notification-queue-on-shutdown"),
+        }
     }
 
     /// What the HTTP server takes.

@@ -2,7 +2,6 @@
 
 use super::flags::{Flag, Kind, Mode};
 
-const ALERTS: &str = "alerts are not sent yet";
 const READ: &str = "remote read is not served yet";
 const OTLP: &str = "the OTLP receiver is not built in yet";
 const AGENT: &str = "agent mode is not built in yet";
@@ -224,9 +223,23 @@ pub(super) const FLAGS: &[Flag] = &[
         "Longest time of absence for which recording rules are evaluated when the server is back; \
          0s leaves gaps as they are.",
     ),
-    idle("alertmanager.notification-queue-capacity", Kind::Uint, "10000", ALERTS),
-    idle("alertmanager.notification-batch-size", Kind::Uint, "256", ALERTS),
-    idle_switch!("alertmanager.drain-notification-queue-on-shutdown", "true", ALERTS),
+    active(
+        "alertmanager.notification-queue-capacity",
+        Kind::Uint,
+        "10000",
+        "Alerts that may wait for one Alertmanager.",
+    ),
+    active(
+        "alertmanager.notification-batch-size",
+        Kind::Uint,
+        "256",
+        "Most alerts in one request to an Alertmanager.",
+    ),
+    switch!(
+        "alertmanager.drain-notification-queue-on-shutdown",
+        "true",
+        "Send what waits before the end.",
+    ),
     active(
         "query.lookback-delta",
         Kind::Duration,

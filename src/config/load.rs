@@ -11,7 +11,7 @@ use super::render;
 use super::schema::Kind;
 use super::sections::{CONFIG, SCRAPE_CONFIG_FILE};
 use super::yaml;
-use super::{GlobalConfig, ScrapeConfig, StaticTargets, StorageConfig};
+use super::{AlertingConfig, GlobalConfig, ScrapeConfig, StaticTargets, StorageConfig};
 use crate::model::{Labels, go_quote};
 
 /// A configuration that has been read, completed and checked.
@@ -21,6 +21,8 @@ pub struct Config {
     pub global: GlobalConfig,
     /// Every job, those of [`Config::scrape_config_files`] included.
     pub scrape_configs: Vec<ScrapeConfig>,
+    /// Where alerts are sent.
+    pub alerting: AlertingConfig,
     /// What may be set of storage while the server runs.
     pub storage: StorageConfig,
     /// Patterns of files with further jobs.
@@ -126,6 +128,7 @@ fn build(text: &str, file: &str, folder: &Path, defaults: Defaults) -> Result<Co
     Ok(Config {
         global: GlobalConfig::of(&global),
         scrape_configs: jobs.iter().map(ScrapeConfig::of).collect(),
+        alerting: AlertingConfig::of(config.record("alerting")),
         storage: StorageConfig::of(config.record("storage")),
         scrape_config_files: config.texts("scrape_config_files").to_vec(),
         rule_files: config.texts("rule_files").to_vec(),
@@ -227,7 +230,6 @@ pub(super) fn static_targets(group: &Record) -> StaticTargets {
 /// What is valid and not acted on yet.
 fn inactive_sections(config: &Record) -> Vec<String> {
     let sections = [
-        ("alerting", "alerts are not sent yet"),
         ("tracing", "traces are not sent yet"),
         ("remote_write", "samples are not forwarded yet"),
         ("remote_read", "remote samples are not read yet"),

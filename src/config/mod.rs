@@ -6,6 +6,7 @@
 //!
 //! Durations are milliseconds. A limit of 0 is no limit.
 
+mod alerting;
 mod bytes;
 mod complete;
 mod decode;
@@ -33,6 +34,7 @@ mod url;
 mod web;
 mod yaml;
 
+pub use alerting::{AlertingConfig, AlertmanagerConfig};
 pub use bytes::{format as format_bytes, parse as parse_bytes};
 pub use discovery_options::{
     ConsulDiscovery, DiscoveryConfig, DnsDiscovery, DnsRecordType, DockerDiscovery, Ec2Discovery,

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::provider::{Mechanism, Updates};
 use super::{Metrics, TargetGroup, consul, dns, docker, ec2, file, http, kubernetes, nomad};
-use crate::config::{DiscoveryConfig, ScrapeConfig};
+use crate::config::{DiscoveryConfig, ScrapeConfig, StaticTargets};
 use crate::exposition::Family;
 
 /// For each job the groups that are known of it.
@@ -26,14 +26,23 @@ const SETTLE_MIN: Duration = Duration::from_millis(100);
 /// How long a change waits at most, and how long a time is that is quiet.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 
-/// The name of the set of mechanisms, in metrics.
-const NAME: &str = "scrape";
+/// What is looked for under one name.
+#[derive(Debug, Clone, Copy)]
+pub struct Sought<'a> {
+    /// What the groups are found under: a job's name, for instance.
+    pub name: &'a str,
+    /// Targets that the configuration lists.
+    pub static_configs: &'a [StaticTargets],
+    /// Mechanisms that find more.
+    pub discovery_configs: &'a [DiscoveryConfig],
+}
 
 /// The mechanisms that run, and what they found.
 #[derive(Debug)]
 pub struct Discovery {
     state: Arc<Mutex<State>>,
     metrics: Metrics,
+    name: &'static str,
 }
 
 /// What [`Discovery`] and its mechanisms share.
@@ -49,6 +58,8 @@ struct State {
     is_pending: bool,
     provider_next: u64,
     metrics: Metrics,
+    /// The name of the set of mechanisms, in metrics.
+    name: &'static str,
 }
 
 #[derive(Debug)]
@@ -88,8 +99,13 @@ impl Default for Discovery {
 }
 
 impl Discovery {
-    /// Nothing discovered yet.
+    /// Nothing discovered yet, of what is to be scraped.
     pub fn new() -> Self {
+        Self::named("scrape")
+    }
+
+    /// Nothing discovered yet; metrics call it `name`.
+    pub fn named(name: &'static str) -> Self {
         let (sets, _) = watch::channel(Arc::default());
         let metrics = Metrics::new();
         let state = State {
@@ -101,8 +117,9 @@ impl Discovery {
             is_pending: false,
             provider_next: 0,
             metrics: metrics.clone(),
+            name,
         };
-        Self { state: Arc::new(Mutex::new(state)), metrics }
+        Self { state: Arc::new(Mutex::new(state)), metrics, name }
     }
 
     /// Follows the target sets; the current ones are there at once.
@@ -119,18 +136,30 @@ impl Discovery {
     /// unsupported have no targets. A mechanism that cannot be started is logged and counted,
     /// and tried again when the configuration is applied the next time.
     pub fn apply(&self, configs: &[ScrapeConfig]) {
+        let supported = configs.iter().filter(|config| config.unsupported.is_none());
+        let sought: Vec<_> = supported
+            .map(|config| Sought {
+                name: &config.job_name,
+                static_configs: &config.static_configs,
+                discovery_configs: &config.discovery_configs,
+            })
+            .collect();
+        self.seek(&sought);
+    }
+
+    /// As [`Discovery::apply`], for whatever is sought.
+    pub fn seek(&self, sought: &[Sought<'_>]) {
         let mut state = self.state();
         if state.sender.is_none() {
             let (weak, changed) = (Arc::downgrade(&self.state), Arc::clone(&state.changed));
             state.sender = Some(tokio::spawn(send_changes(weak, changed)));
         }
-        let supported = configs.iter().filter(|config| config.unsupported.is_none());
         for job in std::mem::take(&mut state.jobs) {
-            if !configs.iter().any(|config| config.job_name == job.name) {
-                self.metrics.last_updated.remove(&[&job.name, NAME]);
+            if !sought.iter().any(|sought| sought.name == job.name) {
+                self.metrics.last_updated.remove(&[&job.name, self.name]);
             }
         }
-        state.jobs = supported.map(Job::new).collect();
+        state.jobs = sought.iter().map(Job::new).collect();
         let mut before = std::mem::take(&mut state.providers);
         let mut providers: Vec<Provider> = Vec::new();
         let wanted: Vec<(String, DiscoveryConfig)> = state
@@ -159,7 +188,7 @@ impl Discovery {
                 }
             }
         }
-        self.metrics.failed_configs.with(&[NAME]).set(f64::from(failed));
+        self.metrics.failed_configs.with(&[self.name]).set(f64::from(failed));
         state.providers = providers;
         state.publish();
     }
@@ -220,7 +249,7 @@ async fn send_changes(state: std::sync::Weak<Mutex<State>>, changed: Arc<Notify>
 impl State {
     /// Takes over what a provider tells: all that it knows, or changes.
     fn change(&mut self, provider: u64, groups: Vec<Arc<TargetGroup>>, is_all: bool) {
-        self.metrics.received_updates.with(&[NAME]).inc();
+        self.metrics.received_updates.with(&[self.name]).inc();
         let Some(provider) = self.providers.iter_mut().find(|p| p.id == provider) else { return };
         if is_all {
             provider.groups.clear();
@@ -234,10 +263,10 @@ impl State {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         for job in self.jobs.iter().filter(|job| job.configs.contains(&provider.config)) {
-            self.metrics.last_updated.with(&[&job.name, NAME]).set(now.as_secs_f64());
+            self.metrics.last_updated.with(&[&job.name, self.name]).set(now.as_secs_f64());
         }
         if self.is_pending {
-            self.metrics.delayed_updates.with(&[NAME]).inc();
+            self.metrics.delayed_updates.with(&[self.name]).inc();
         }
         self.is_pending = true;
         self.changed.notify_one();
@@ -251,22 +280,22 @@ impl State {
             job.static_groups.iter().cloned().chain(found).collect()
         };
         let sets = self.jobs.iter().map(|job| (job.name.clone(), groups_of(job))).collect();
-        self.metrics.sent_updates.with(&[NAME]).inc();
+        self.metrics.sent_updates.with(&[self.name]).inc();
         self.sets.send_replace(Arc::new(sets));
     }
 }
 
 impl Job {
-    fn new(config: &ScrapeConfig) -> Self {
-        let statics = config.static_configs.iter().enumerate();
-        let group = |(at, written): (usize, &crate::config::StaticTargets)| {
+    fn new(sought: &Sought<'_>) -> Self {
+        let statics = sought.static_configs.iter().enumerate();
+        let group = |(at, written): (usize, &StaticTargets)| {
             let addresses = &written.targets;
             Arc::new(TargetGroup::of_addresses(at.to_string(), addresses, written.labels.clone()))
         };
         Self {
-            name: config.job_name.clone(),
+            name: sought.name.to_owned(),
             static_groups: statics.map(group).collect(),
-            configs: config.discovery_configs.clone(),
+            configs: sought.discovery_configs.to_vec(),
         }
     }
 }

@@ -25,7 +25,7 @@ mod provider;
 pub use dns::{Message, MessageError, Record, parse_message};
 pub use file::{FileDiscoveryError, parse_groups};
 pub use group::TargetGroup;
-pub use manager::{Discovery, TargetSets};
+pub use manager::{Discovery, Sought, TargetSets};
 pub use metrics::{Mechanisms, Metrics};
 pub use provider::{Mechanism, Running, Updates};
 

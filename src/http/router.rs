@@ -17,7 +17,9 @@ use http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Uri};
 
 use super::access::{Access, Need};
-use super::api::{admin, exemplars, rules, series, status, syntax, target_pages, targets};
+use super::api::{
+    admin, alertmanagers, exemplars, rules, series, status, syntax, target_pages, targets,
+};
 use super::handlers::{
     Shared, administer, instant, json, json_handler, label_values, metrics, range, remote_write,
     version,
@@ -95,6 +97,7 @@ fn read_all() -> Routes {
         .route("/alerts", json(|s, _, k, _| rules::alerts(s, k)))
         .route("/targets", json(|s, p, k, _| targets::targets(s, p, k)))
         .route("/scrape_pools", json(|s, _, k, _| targets::scrape_pools(s, k)))
+        .route("/alertmanagers", json(|s, _, k, _| alertmanagers::alertmanagers(s, k)))
         .route("/targets/metadata", json(|s, p, k, _| target_pages::metadata(s, p, k)))
         .route("/targets/relabel_steps", json(|s, p, k, _| target_pages::relabel_steps(s, p, k)))
         .route("/status/runtimeinfo", json(|s, _, k, _| status::runtime_info(s, k)))

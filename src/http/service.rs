@@ -92,6 +92,8 @@ pub trait Control: Send + Sync + fmt::Debug {
     fn active_targets(&self) -> Vec<TargetStatus>;
     /// Targets that relabelling dropped, and how many there are for each pool.
     fn dropped_targets(&self) -> (Vec<DroppedTarget>, Vec<(String, usize)>);
+    /// URLs of the Alertmanagers that alerts are sent to, and of those that relabelling dropped.
+    fn alertmanagers(&self) -> (Vec<String>, Vec<String>);
     /// The names of all jobs, and of those that cannot run the reason.
     fn scrape_pools(&self) -> Vec<(String, Option<String>)>;
     /// The relabelling rules of a job's targets; `None`: there is no such job.

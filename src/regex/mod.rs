@@ -8,6 +8,7 @@
 mod class;
 mod expand;
 mod parse;
+mod search;
 mod seek;
 mod shortcut;
 
@@ -19,6 +20,7 @@ use regex_automata::meta;
 use regex_automata::{Anchored, Input};
 use regex_syntax::hir::{Hir, Look};
 
+pub use search::Search;
 pub use seek::{Seeker, Seeking};
 
 /// Bytes that the automaton of one pattern may take.
@@ -76,7 +78,7 @@ struct Inner {
 impl Regex {
     /// Compiles `pattern` as Go would, anchored at both ends.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
-        let parse::Parsed { hir, group_names } = parse::parse(pattern)?;
+        let parse::Parsed { hir, group_names } = parse::parse(pattern, true)?;
         let shortcut = shortcut::analyse(&hir);
         let prefix_decides = shortcut::is_prefix_and_anything(&hir);
         let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);

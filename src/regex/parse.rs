@@ -25,11 +25,11 @@ pub(super) struct Parsed {
     pub(super) group_names: Vec<String>,
 }
 
-/// Reads `pattern`; `wrapped` is the text that errors about the whole expression quote.
-pub(super) fn parse(pattern: &str) -> Result<Parsed, RegexError> {
+/// Reads `pattern`; `dot_newline`: a dot matches a line feed too.
+pub(super) fn parse(pattern: &str, dot_newline: bool) -> Result<Parsed, RegexError> {
     let mut parser = Parser {
         whole: pattern,
-        flags: Flags { fold: false, dot_newline: true, one_line: true, lazy: false },
+        flags: Flags { fold: false, dot_newline, one_line: true, lazy: false },
         group_names: Vec::new(),
         open: vec![Group::new(None, Flags::default())],
     };

@@ -1,5 +1,6 @@
 //! What templates are given: the data of an alert, samples that queries find.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{FloatHistogram, Labels};
@@ -35,6 +36,17 @@ pub struct AlertData {
     pub value: SampleValue,
 }
 
+/// What a console page is expanded with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsoleData {
+    /// `.RawParams` and `$rawParams`: the parameters of the URL, each with all its values.
+    pub params: BTreeMap<String, Vec<String>>,
+    /// `.Path` and `$path`: the page's name.
+    pub path: String,
+    /// `.ExternalLabels` and `$externalLabels`.
+    pub external_labels: Labels,
+}
+
 /// The dot of a template.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Data {
@@ -42,4 +54,6 @@ pub enum Data {
     None,
     /// An alert.
     Alert(AlertData),
+    /// A console page.
+    Console(ConsoleData),
 }

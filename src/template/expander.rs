@@ -1,7 +1,13 @@
 //! The way in: a text and its data become text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::functions::function_of;
+use super::parse::{Trees, parse};
+use super::value::Value;
+use super::walk::Machine;
+use super::writer::Writer;
 use super::{AlertData, Data, Sample, TemplateError};
 use crate::telemetry::{Counter, Registry};
 
@@ -71,6 +77,17 @@ impl Metrics {
     }
 }
 
+#[cfg(test)]
+impl Metrics {
+    pub(super) fn expansions(&self) -> u64 {
+        self.expansions.value()
+    }
+
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.value()
+    }
+}
+
 /// Expands templates that share a time, an external URL and someone to ask.
 #[derive(Clone, Copy)]
 pub struct Expander<'a> {
@@ -109,13 +126,32 @@ impl<'a> Expander<'a> {
 
     /// Expands `text`; `name` is what error texts call it.
     pub fn expand(&self, name: &str, text: &str, data: &Data) -> Result<String, TemplateError> {
-        let _ = (self.external_url, self.queries, self.limits, text, data);
+        let expanded = self.expand_text(name, text, data);
         if let Some(metrics) = self.metrics {
             metrics.expansions.inc();
-            metrics.failures.inc();
+            if expanded.is_err() {
+                metrics.failures.inc();
+            }
         }
-        let message = "templates are not expanded yet".to_owned();
-        Err(TemplateError::Executing { name: name.to_owned(), message })
+        expanded
+    }
+
+    fn expand_text(&self, name: &str, text: &str, data: &Data) -> Result<String, TemplateError> {
+        let mut trees = Trees::new();
+        parse(name, text, &|name| function_of(name, false).is_some(), &mut trees)
+            .map_err(|message| TemplateError::Parsing { name: name.to_owned(), message })?;
+        let world = World {
+            name: name.to_owned(),
+            t_ms: self.t_ms,
+            external_url: self.external_url,
+            queries: self.queries,
+            limits: self.limits,
+            is_html: false,
+        };
+        let tree = trees.get(name).expect("BUG: the template that was read is there");
+        Machine::new(&world, &trees, tree, Writer::new())
+            .run(&dot_of(data))
+            .map_err(|message| TemplateError::Executing { name: name.to_owned(), message })
     }
 
     /// Expands a label or an annotation of the alert of that name, with `$labels`,
@@ -134,6 +170,27 @@ impl<'a> Expander<'a> {
 /// Whether `text` can be read as a label or an annotation of the alert of that name: what is
 /// checked when rules are loaded. Gives [`TemplateError::Parse`].
 pub fn check_alert_text(alert: &str, text: &str) -> Result<(), TemplateError> {
-    let _ = (alert, text);
-    Ok(())
+    let text = format!("{ALERT_VARIABLES}{text}");
+    let is_function = |name: &str| function_of(name, false).is_some();
+    parse(&format!("__alert_{alert}"), &text, &is_function, &mut Trees::new())
+        .map_err(TemplateError::Parse)
+}
+
+/// What functions know beside their arguments.
+pub(super) struct World<'a> {
+    /// Of the template that is expanded.
+    pub(super) name: String,
+    pub(super) t_ms: i64,
+    pub(super) external_url: &'a str,
+    pub(super) queries: &'a dyn Queries,
+    pub(super) limits: Limits,
+    pub(super) is_html: bool,
+}
+
+fn dot_of(data: &Data) -> Value {
+    match data {
+        Data::None => Value::Missing,
+        Data::Console(console) => Value::Console(Arc::new(console.clone())),
+        Data::Alert(alert) => Value::Alert(Arc::new(alert.clone())),
+    }
 }

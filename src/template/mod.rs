@@ -10,10 +10,29 @@
 //! ([`Limits`]), so that no text can hurt the server. Strings are UTF-8: where Go would cut a
 //! character in two, its halves become U+FFFD.
 
+mod builtins;
+mod call;
 mod data;
 mod error;
+mod escape;
 mod expander;
+mod float;
+mod functions;
+mod lex;
+mod literal;
+mod member;
+mod parse;
+mod print;
+mod time;
+mod tree;
+mod value;
+mod walk;
+mod words;
+mod writer;
 
-pub use data::{AlertData, Data, Sample, SampleValue};
+#[cfg(test)]
+mod tests;
+
+pub use data::{AlertData, ConsoleData, Data, Sample, SampleValue};
 pub use error::TemplateError;
 pub use expander::{Expander, Limits, Metrics, NoQueries, Queries, check_alert_text};

@@ -4,6 +4,7 @@
 //! threads and know nothing of HTTP but the errors.
 
 pub(super) mod admin;
+pub(super) mod alertmanagers;
 pub(super) mod exemplars;
 pub(super) mod query;
 pub(super) mod rules;
