@@ -101,7 +101,8 @@ async fn alerts_are_relabelled_and_posted_and_posted_again_until_they_arrive() {
     let text = format!(
         "global: {{external_labels: {{dc: x, severity: none}}}}\nalerting:\n  \
          alert_relabel_configs: [{{action: labeldrop, regex: dc2}}, {{action: drop, \
-         source_labels: [alertname], regex: no.*}}]\n  alertmanagers:\n  - path_prefix: /pre//fix\n    \
+         source_labels: [alertname], regex: no.*}}]\n  alertmanagers:\n  - path_prefix: \
+         /pre//fix\n    \
          basic_auth: {{username: u, password: p}}\n    static_configs: [{{targets: ['{0}', '{0}', \
          other:1]}}]\n    relabel_configs: [{{action: drop, source_labels: [__address__], regex: \
          other.*}}]\n    alert_relabel_configs: [{{target_label: set, replacement: one}}]\n",
@@ -123,7 +124,8 @@ async fn alerts_are_relabelled_and_posted_and_posted_again_until_they_arrive() {
         assert_eq!(
             names,
             [
-                &serde_json::json!({"alertname": "yes", "dc": "x", "set": "one", "severity": "page"}),
+                &serde_json::json!({"alertname": "yes", "dc": "x", "set": "one",
+                    "severity": "page"}),
                 &serde_json::json!({"alertname": "again", "dc": "x", "set": "one",
                     "severity": "page"}),
             ]
