@@ -95,7 +95,7 @@ fn alert(name: &str, ends_after_ms: i64) -> Alert {
 }
 
 /// How long the Alertmanager is away.
-const AWAY: Duration = Duration::from_secs(120);
+const AWAY: Duration = Duration::from_mins(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs ALERTMANAGER, the path of the program"]
