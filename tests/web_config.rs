@@ -110,6 +110,10 @@ fn no_path_is_open_to_who_is_not_let_in() {
     let basic = [("Authorization", "Basic YWxpY2U6YQ==")];
     assert_eq!(client.send("GET", "/metrics", &basic, b"").status, 200);
     assert_eq!(client.send("GET", "/nothing", &basic, b"").status, 404);
+    for head in ["GET /metrics HTTP/1.1\r\nHost: y", "GET /metrics HTTP/1.1\r\nHost: x"] {
+        let status = raw_status(&server.address, head);
+        assert!(status.contains(" 400 "), "{status}");
+    }
     let moved = client.send("GET", "//metrics/?a=b", &basic, b"");
     assert_eq!((moved.status, moved.header("location")), (301, Some("/metrics?a=b")));
 }
@@ -124,7 +128,7 @@ fn tokens_do_what_their_roles_say_and_see_their_scope() {
         client.send(method, path, &[("Authorization", &bearer(name))], b"")
     };
     let push = |name: &str| {
-        let (token, t_ms) = (bearer(name), now_ms());
+        let (token, t_ms) = (bearer(name), now_ms() - 2000);
         let series = |team| [("__name__", "m"), ("team", team), ("only", team)];
         let (shop, bank) = (series("shop"), series("bank"));
         let body = client::snappy(&client::message(

@@ -7,6 +7,7 @@
 //! (`check/`).
 
 mod check;
+mod features;
 pub mod flags;
 mod memory;
 mod notifying;

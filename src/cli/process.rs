@@ -23,6 +23,7 @@ use crate::http::{Control, DroppedTarget, Lifecycle, MetricMetadata, Service, Ta
 use crate::model::{Labels, format_duration};
 
 use crate::relabel::Rule;
+use crate::remote::{OtlpOptions, RemoteSources};
 use crate::rules::{self, Group, GroupSpec};
 use crate::scrape::Manager;
 use crate::telemetry::{DiscoveredTargets, Figures, Metrics, TsdbFigures};
@@ -88,6 +89,15 @@ pub(super) fn open_query_log(config: &Config) -> Result<Option<QueryLog>, String
         Ok(log) => Ok(Some(log)),
         Err(error) => Err(format!("opening query_log_file {path}: {error}")),
     }
+}
+
+/// The other servers that the configuration names as sources of queries; `None`: there are none.
+pub(super) fn remote_sources(config: &Config) -> Result<Option<RemoteSources>, String> {
+    if config.remote_read.is_empty() {
+        return Ok(None);
+    }
+    let runtime = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
+    RemoteSources::new(&config.remote_read, &config.global.external_labels, runtime).map(Some)
 }
 
 impl Process {
@@ -176,10 +186,19 @@ impl Process {
                 return Err(error);
             }
         };
+        let remote_sources = match remote_sources(&config) {
+            Ok(sources) => sources,
+            Err(error) => {
+                self.note_reload(false);
+                tracing::error!(err = %error, "Reloading the configuration failed");
+                return Err(error);
+            }
+        };
         log_remarks(&config);
         if let Some(service) = self.service() {
             service.set_engine(self.settings.engine(&config));
             service.set_query_log(query_log);
+            service.set_remote_sources(remote_sources);
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.apply_to_database();
@@ -270,6 +289,22 @@ impl Control for Process {
 
     fn flags(&self) -> Vec<(String, String)> {
         self.settings.flags.listed()
+    }
+
+    fn external_labels(&self) -> Labels {
+        self.config().global.external_labels.clone()
+    }
+
+    fn otlp(&self) -> OtlpOptions {
+        self.settings.otlp(&self.config())
+    }
+
+    fn features(&self) -> Vec<(&'static str, Vec<(String, bool)>)> {
+        self.settings.features()
+    }
+
+    fn has_failed_reload(&self) -> bool {
+        !self.loaded.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
     fn runtime_info(&self) -> Vec<(&'static str, String)> {

@@ -22,7 +22,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::check;
 use super::flags::Flags;
-use super::process::{Process, Request, Scraping, log_remarks, open_query_log, read_config};
+use super::process::{
+    Process, Request, Scraping, log_remarks, open_query_log, read_config, remote_sources,
+};
 use super::rules::load_rules;
 use super::settings::Settings;
 use super::tool;
@@ -187,6 +189,7 @@ async fn serve(
     let control: Arc<dyn http::Control> = process.clone();
     let service = Arc::new(Service::new(settings.http(), engine, control));
     service.set_query_log(open_query_log(&process.config())?);
+    service.set_remote_sources(remote_sources(&process.config())?);
     // Set once, here.
     let _ = process.service.set(Arc::downgrade(&service));
     settings.show_query_limits(&process.metrics, &process.config());

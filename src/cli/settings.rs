@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::features;
 use super::flags::Flags;
 use super::memory::memory_bytes_max;
-use crate::config::{self, Config, ExternalUrl, parse_bytes};
+use crate::config::{self, Config, ExternalUrl, OtlpConfig, TranslationStrategy, parse_bytes};
 use crate::db;
 use crate::head::SeriesLimits;
 use crate::http;
@@ -14,6 +15,7 @@ use crate::notifier;
 use crate::promql::engine::{Engine, EngineOptions};
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
+use crate::remote::{LabelNames, OtlpOptions, Strategy};
 use crate::rules;
 use crate::scrape;
 use crate::select::{Limit, MemoryPool};
@@ -46,7 +48,7 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 16] = [
+const ACTIVE_FEATURES: [&str; 17] = [
     "concurrent-rule-eval",
     "created-timestamp-zero-ingestion",
     "exemplar-storage",
@@ -55,6 +57,7 @@ const ACTIVE_FEATURES: [&str; 16] = [
     "histograms-st-encoding",
     "metadata-wal-records",
     "native-histograms",
+    "otlp-native-delta-ingestion",
     "st-storage",
     "xor2-encoding",
     "promql-binop-fill-modifiers",
@@ -66,14 +69,13 @@ const ACTIVE_FEATURES: [&str; 16] = [
     "promql-per-step-stats",
     "use-start-timestamps",
 ];
-const IDLE_FEATURES: [&str; 10] = [
+const IDLE_FEATURES: [&str; 9] = [
     "auto-reload-config",
     "delayed-compaction",
     "fast-startup",
     "memory-snapshot-on-shutdown",
     "old-ui",
     "otlp-deltatocumulative",
-    "otlp-native-delta-ingestion",
     "search-api",
     "st-synthesis",
     "type-and-unit-labels",
@@ -97,7 +99,7 @@ impl Settings {
         }
     }
 
-    fn has_feature(&self, name: &str) -> bool {
+    pub(super) fn has_feature(&self, name: &str) -> bool {
         self.features.iter().any(|feature| feature == name)
     }
 
@@ -175,6 +177,41 @@ impl Settings {
         }
     }
 
+    /// How OTLP becomes series under this configuration.
+    pub fn otlp(&self, config: &Config) -> OtlpOptions {
+        let OtlpConfig { strategy, .. } = config.otlp;
+        let adds_suffixes = matches!(
+            strategy,
+            TranslationStrategy::UnderscoreEscapingWithSuffixes
+                | TranslationStrategy::NoUtf8EscapingWithSuffixes
+        );
+        let allows_utf8 = matches!(
+            strategy,
+            TranslationStrategy::NoUtf8EscapingWithSuffixes | TranslationStrategy::NoTranslation
+        );
+        OtlpOptions {
+            strategy: Strategy { adds_suffixes, allows_utf8 },
+            label_names: LabelNames {
+                allows_utf8,
+                puts_key_before_underscore: config.otlp.puts_key_before_underscore,
+                keeps_underscores: config.otlp.keeps_underscores,
+            },
+            promotes_all: config.otlp.promotes_all,
+            promoted: config.otlp.attributes.clone(),
+            keeps_identifying: config.otlp.keeps_identifying,
+            converts_histograms: config.otlp.converts_histograms,
+            promotes_scope: config.otlp.promotes_scope,
+            allows_delta: self.has_feature("otlp-native-delta-ingestion"),
+            adds_type_and_unit: self.has_feature("type-and-unit-labels"),
+            lookback_ms: self.flags.duration_ms("query.lookback-delta"),
+        }
+    }
+
+    /// Which parts of Prometheus are there, and on.
+    pub fn features(&self) -> Vec<(&'static str, Vec<(String, bool)>)> {
+        features::listed(self)
+    }
+
     /// What scraping does beyond the jobs' configurations.
     pub fn scraping(&self) -> scrape::Features {
         scrape::Features {
@@ -248,6 +285,17 @@ impl Settings {
             route_prefix,
             external_url,
             page_title: flags.text("web.page-title").to_owned(),
+            read_samples_max: flags.uint("storage.remote.read-sample-limit"),
+            reads_max: match flags.uint("storage.remote.read-concurrent-limit") {
+                0 => tokio::sync::Semaphore::MAX_PERMITS,
+                max => at_least_one(max),
+            },
+            read_frame_bytes_max: usize::try_from(
+                flags.uint("storage.remote.read-max-bytes-in-frame"),
+            )
+            .unwrap_or(usize::MAX),
+            otlp: flags.is_on("web.enable-otlp-receiver"),
+            subscribers_max: at_least_one(flags.uint("web.max-notifications-subscribers")),
             lifecycle: flags.is_on("web.enable-lifecycle"),
             admin: flags.is_on("web.enable-admin-api"),
             remote_write: flags.is_on("web.enable-remote-write-receiver"),

@@ -2,8 +2,6 @@
 
 use super::flags::{Flag, Kind, Mode};
 
-const READ: &str = "remote read is not served yet";
-const OTLP: &str = "the OTLP receiver is not built in yet";
 const AGENT: &str = "agent mode is not built in yet";
 const GO: &str = "it tunes the runtime of Go, and there is none";
 const FORMAT: &str = "the storage format decides this by itself";
@@ -69,7 +67,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "How long a request may take to arrive, and an idle connection stays open.",
     ),
     active("web.max-connections", Kind::Uint, "512", "Connections at a time, all addresses."),
-    idle("web.max-notifications-subscribers", Kind::Uint, "16", UI),
+    active(
+        "web.max-notifications-subscribers",
+        Kind::Uint,
+        "16",
+        "Listeners to notifications at a time.",
+    ),
     active(
         "web.external-url",
         Kind::Text,
@@ -100,7 +103,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "prometheus.WriteRequest,io.prometheus.write.v2.Request",
         "both messages are always accepted",
     ),
-    idle_switch!("web.enable-otlp-receiver", "false", OTLP),
+    switch!("web.enable-otlp-receiver", "false", "Take metrics that others push by OTLP."),
     idle("web.console.templates", Kind::Text, "consoles", "there are no console templates yet"),
     idle(
         "web.console.libraries",
@@ -188,9 +191,24 @@ pub(super) const FLAGS: &[Flag] = &[
     agent(idle_switch!("storage.agent.checkpoint-from-in-memory-series", "false", AGENT)),
     agent(idle("storage.agent.checkpoint-batch-size", Kind::Uint, "1000", AGENT)),
     idle("storage.remote.flush-deadline", Kind::Duration, "1m", "samples are not forwarded yet"),
-    idle("storage.remote.read-sample-limit", Kind::Uint, "50000000", READ),
-    idle("storage.remote.read-concurrent-limit", Kind::Uint, "10", READ),
-    idle("storage.remote.read-max-bytes-in-frame", Kind::Uint, "1048576", READ),
+    active(
+        "storage.remote.read-sample-limit",
+        Kind::Uint,
+        "50000000",
+        "Samples that a remote read may answer with, where they are sent as such; 0 sets no limit.",
+    ),
+    active(
+        "storage.remote.read-concurrent-limit",
+        Kind::Uint,
+        "10",
+        "Remote reads at a time; 0 sets no limit.",
+    ),
+    active(
+        "storage.remote.read-max-bytes-in-frame",
+        Kind::Uint,
+        "1048576",
+        "Bytes after which a frame of a streamed remote read ends.",
+    ),
     active(
         "rules.alert.for-outage-tolerance",
         Kind::Duration,

@@ -6,12 +6,15 @@ use super::complete;
 use super::decode;
 use super::error::{Complaint, ConfigError};
 use super::glob::matching_files;
+use super::otlp::OtlpConfig;
 use super::record::{Record, Value};
 use super::render;
 use super::schema::Kind;
 use super::sections::{CONFIG, SCRAPE_CONFIG_FILE};
 use super::yaml;
-use super::{AlertingConfig, GlobalConfig, ScrapeConfig, StaticTargets, StorageConfig};
+use super::{
+    AlertingConfig, GlobalConfig, RemoteReadConfig, ScrapeConfig, StaticTargets, StorageConfig,
+};
 use crate::model::{Labels, go_quote};
 
 /// A configuration that has been read, completed and checked.
@@ -31,6 +34,10 @@ pub struct Config {
     pub rule_files: Vec<String>,
     /// Things to tell the user that do not keep the configuration from being used.
     pub warnings: Vec<String>,
+    /// Other servers that are sources of queries.
+    pub remote_read: Vec<RemoteReadConfig>,
+    /// How OTLP becomes series.
+    pub otlp: OtlpConfig,
     yaml: String,
     inactive: Vec<String>,
     agent_refusal: Option<&'static str>,
@@ -133,6 +140,8 @@ fn build(text: &str, file: &str, folder: &Path, defaults: Defaults) -> Result<Co
         scrape_config_files: config.texts("scrape_config_files").to_vec(),
         rule_files: config.texts("rule_files").to_vec(),
         warnings,
+        remote_read: config.records("remote_read").iter().map(RemoteReadConfig::of).collect(),
+        otlp: OtlpConfig::of(config.record("otlp")),
         yaml,
         inactive: inactive_sections(&config),
         agent_refusal: agent_refusal(&config),
@@ -229,20 +238,14 @@ pub(super) fn static_targets(group: &Record) -> StaticTargets {
 
 /// What is valid and not acted on yet.
 fn inactive_sections(config: &Record) -> Vec<String> {
-    let sections = [
-        ("tracing", "traces are not sent yet"),
-        ("remote_write", "samples are not forwarded yet"),
-        ("remote_read", "remote samples are not read yet"),
-    ];
+    let sections =
+        [("tracing", "traces are not sent yet"), ("remote_write", "samples are not forwarded yet")];
     let mut lines: Vec<String> = sections
         .into_iter()
         .filter(|(key, _)| config.is_set(key))
         .map(|(key, why)| format!("{key}: {why}"))
         .collect();
-    for (key, why) in [
-        ("otlp", "the OTLP receiver is not built in yet"),
-        ("runtime", "there is no garbage collector to tune"),
-    ] {
+    for (key, why) in [("runtime", "there is no garbage collector to tune")] {
         if config.record(key).is_some_and(|section| section.line > 0) {
             lines.push(format!("{key}: {why}"));
         }

@@ -21,7 +21,9 @@ mod global;
 mod http_client;
 mod http_options;
 mod load;
+mod otlp;
 mod record;
+mod remote_read;
 mod render;
 mod rule_file;
 mod scalar;
@@ -50,6 +52,8 @@ pub use http_options::{
     SecretSource, TlsOptions,
 };
 pub use load::{Config, Defaults, embedded_default, load, load_with, parse, parse_targets};
+pub use otlp::{OtlpConfig, TranslationStrategy};
+pub use remote_read::RemoteReadConfig;
 pub use rule_file::{
     Place, PlacedText, RuleConfig, RuleFileConfig, RuleGroupConfig, parse_rule_file,
 };

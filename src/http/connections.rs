@@ -254,7 +254,8 @@ mod tests {
 
     fn connections(places: usize) -> Arc<Connections> {
         let mut all = Connections::new(places);
-        Arc::get_mut(&mut all).unwrap().began = Instant::now() - Duration::from_secs(60);
+        Arc::get_mut(&mut all).unwrap().began =
+            Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
         all
     }
 

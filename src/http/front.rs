@@ -14,8 +14,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
-use http::Request;
-use http::header::{CONNECTION, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER};
+use http::{Request, Version};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::Sleep;
 use tower::ServiceExt as _;
@@ -62,6 +62,13 @@ impl hyper::service::Service<Request<Incoming>> for Front {
 
 impl Front {
     async fn answer(self, request: Request<Body>) -> Response {
+        // COMPAT: version 1.1 has this header once.
+        let hosts = request.headers().get_all(HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+            let what =
+                if hosts > 1 { "too many Host headers" } else { "missing required Host header" };
+            return reply::text(400, format!("400 Bad Request: {what}\n"));
+        }
         let is_health = is_health(request.uri().path());
         if !is_health && !self.seat.take_place().await {
             let max = self.connections_max;

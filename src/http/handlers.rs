@@ -15,13 +15,14 @@ use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::access::Access;
+use super::api::federate::{self, PageFormat};
 use super::api::query::{Form, Job};
-use super::api::{admin, query, series, status, write};
+use super::api::{admin, otlp, query, read, series, status, write};
 use super::params::Params;
 use super::query_log::Origin;
 use super::reply::{self, ApiError, ErrorKind};
 use super::service::Service;
-use super::stream::{Sink, answer};
+use super::stream::{Sink, answer, answer_with};
 use super::turns::{self, Turn};
 use crate::remote::BODY_BYTES_MAX;
 use crate::select::Cancellation;
@@ -242,6 +243,47 @@ pub(super) fn administer(work: Administer) -> MethodRouter<Arc<Service>> {
         }
     };
     post(handler).put(handler)
+}
+
+pub(super) async fn federation(State(service): Shared, request: Request) -> Response {
+    let format = PageFormat::negotiate(request.headers());
+    let (params, gzip) = match parameters(request).await {
+        Ok(parameters) => parameters,
+        Err(error) => return federate::refuse(&error),
+    };
+    let timeout = service.engine().options().timeout;
+    let cancellation = service.cancellation(Instant::now() + timeout);
+    let content_type = format.content_type();
+    answer_with(content_type, gzip, cancellation, federate::refuse, move |sink, cancellation| {
+        federate::federate(&service, &params, format, sink, cancellation)
+            .inspect_err(|error| count_limit(&service, error))
+    })
+    .await
+}
+
+pub(super) async fn remote_read(State(service): Shared, request: Request) -> Response {
+    let mut params = Params::default();
+    if let Some(access) = request.extensions().get::<Access>() {
+        params.bound(Arc::clone(&access.scope));
+    }
+    match collect(request.into_body(), BODY_BYTES_MAX).await {
+        Ok(body) => read::read(service, params, body).await,
+        Err(error) => reply::text(413, error.message + "\n"),
+    }
+}
+
+pub(super) async fn otlp_write(State(service): Shared, request: Request) -> Response {
+    if !service.settings.otlp {
+        let text = "otlp write receiver needs to be enabled with --web.enable-otlp-receiver\n";
+        return reply::text(404, text);
+    }
+    let (parts, body) = request.into_parts();
+    let body = match collect(body, BODY_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(error) => return reply::text(413, error.message + "\n"),
+    };
+    let work = tokio::task::spawn_blocking(move || otlp::write(&service, &parts.headers, &body));
+    work.await.unwrap_or_else(|_| reply::text(500, "the request failed inside the server\n"))
 }
 
 pub(super) async fn remote_write(State(service): Shared, request: Request) -> Response {

@@ -18,11 +18,11 @@ use http::{Method, Uri};
 
 use super::access::{Access, Need};
 use super::api::{
-    admin, alertmanagers, exemplars, rules, series, status, syntax, target_pages, targets,
+    admin, alertmanagers, exemplars, rules, series, standing, status, syntax, target_pages, targets,
 };
 use super::handlers::{
-    Shared, administer, instant, json, json_handler, label_values, metrics, range, remote_write,
-    version,
+    Shared, administer, federation, instant, json, json_handler, label_values, metrics, otlp_write,
+    range, remote_read, remote_write, version,
 };
 use super::reply::{self, ApiError, ErrorKind};
 use super::service::{Lifecycle, Service};
@@ -33,9 +33,16 @@ type Routes = Router<Arc<Service>>;
 /// The whole tree of paths.
 pub(super) fn router(service: Arc<Service>) -> Router {
     let ready = from_fn_with_state(Arc::clone(&service), when_ready);
-    let api = read().merge(read_all()).merge(push()).merge(manage()).route_layer(ready);
+    let api = read()
+        .merge(read_all())
+        .merge(push())
+        .merge(manage())
+        .route_layer(ready.clone())
+        .merge(standing());
+    let federation = needs(Router::new().route("/federate", get(federation)), Need::Read);
     let all = pages()
         .nest("/api/v1", api)
+        .merge(federation.route_layer(ready))
         .route("/-/healthy", get(async || health::healthy()))
         .route("/-/ready", get(async |State(s): Shared| health::ready(&s)))
         .merge(needs(
@@ -85,6 +92,12 @@ fn read() -> Routes {
         .route("/labels", json(series::names).post(json_handler(series::names)))
         .route("/label/{name}/values", get(label_values))
         .route("/query_exemplars", json(exemplars::query).post(json_handler(exemplars::query)))
+        .route("/read", post(remote_read))
+        .route("/search/metric_names", get(search).post(search))
+        .route("/search/label_names", get(search).post(search))
+        .route("/search/label_values", get(search).post(search))
+        .route("/features", json(|s, _, k, _| standing::features(s, k)))
+        .route("/openapi.yaml", get(async || standing::openapi()))
         .route("/status/buildinfo", json(|_, _, k, _| status::build_info(k)));
     needs(routes, Need::Read)
 }
@@ -103,13 +116,30 @@ fn read_all() -> Routes {
         .route("/status/runtimeinfo", json(|s, _, k, _| status::runtime_info(s, k)))
         .route("/status/config", json(|s, _, k, _| status::config(s, k)))
         .route("/status/flags", json(|s, _, k, _| status::flags(s, k)))
-        .route("/status/tsdb", json(|s, p, k, _| status::tsdb(s, p, k)));
+        .route("/status/tsdb", json(|s, p, k, _| status::tsdb(s, p, k)))
+        .route("/status/tsdb/blocks", json(|s, _, k, _| status::blocks(s, k)));
     needs(routes, Need::ReadAll)
+}
+
+/// What tells how the start goes, and so is answered before it has come to its end.
+fn standing() -> Routes {
+    let routes = Router::new()
+        .route("/status/walreplay", get(async || standing::replay()))
+        .route("/notifications", get(async |State(s): Shared| standing::notifications(&s)))
+        .route("/notifications/live", get(async |State(s): Shared| standing::live(s)));
+    needs(routes, Need::ReadAll)
+}
+
+async fn search() -> Response {
+    standing::search()
 }
 
 /// What takes samples.
 fn push() -> Routes {
-    needs(Router::new().route("/write", post(remote_write)), Need::Write)
+    let routes = Router::new()
+        .route("/write", post(remote_write))
+        .route("/otlp/v1/metrics", post(otlp_write));
+    needs(routes, Need::Write)
 }
 
 /// What changes what is stored.

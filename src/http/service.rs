@@ -20,7 +20,7 @@ use crate::promql::engine::Engine;
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
 use crate::relabel::Rule;
-use crate::remote::KnownSeries;
+use crate::remote::{KnownSeries, OtlpOptions, RemoteSources};
 use crate::rules::Group;
 use crate::select::Cancellation;
 use crate::telemetry::Metrics;
@@ -49,6 +49,16 @@ pub struct Settings {
     pub read_timeout: Duration,
     /// What the language offers.
     pub parse: ParseOptions,
+    /// `--storage.remote.read-sample-limit`; 0: none.
+    pub read_samples_max: u64,
+    /// `--storage.remote.read-concurrent-limit`
+    pub reads_max: usize,
+    /// `--storage.remote.read-max-bytes-in-frame`
+    pub read_frame_bytes_max: usize,
+    /// `--web.enable-otlp-receiver`
+    pub otlp: bool,
+    /// `--web.max-notifications-subscribers`
+    pub subscribers_max: usize,
     /// `--web.route-prefix`: empty, or beginning with a slash and ending without one.
     pub route_prefix: String,
     /// `--web.external-url`
@@ -84,6 +94,14 @@ pub trait Control: Send + Sync + fmt::Debug {
     fn flags(&self) -> Vec<(String, String)>;
     /// Fields of `status/runtimeinfo` that only the process knows: name, and value as JSON text.
     fn runtime_info(&self) -> Vec<(&'static str, String)>;
+    /// Labels that tell this server's series from others'.
+    fn external_labels(&self) -> Labels;
+    /// How OTLP becomes series.
+    fn otlp(&self) -> OtlpOptions;
+    /// Which parts of Prometheus are there, and on: category, name.
+    fn features(&self) -> Vec<(&'static str, Vec<(String, bool)>)>;
+    /// Whether the last reload failed.
+    fn has_failed_reload(&self) -> bool;
     /// Own metrics as text exposition.
     fn metrics(&self) -> String;
     /// Where requests, queries and pushes are counted.
@@ -115,6 +133,9 @@ pub struct Service {
     queries: Arc<Semaphore>,
     /// Places for queries that are tried while those are taken.
     attempts: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    remote_sources: RwLock<Option<Arc<RemoteSources>>>,
+    pub(super) subscribers: Arc<Semaphore>,
     /// Results of range queries that are kept.
     results: Option<ResultCache>,
     /// Ends whatever runs when the process stops.
@@ -139,6 +160,9 @@ impl Service {
             results: (settings.result_cache_bytes > 0)
                 .then(|| ResultCache::new(settings.result_cache_bytes)),
             stop: Cancellation::new(),
+            remote_sources: RwLock::new(None),
+            reads: Arc::new(Semaphore::new(settings.reads_max)),
+            subscribers: Arc::new(Semaphore::new(settings.subscribers_max)),
             attempts: Arc::new(Semaphore::new(ATTEMPTS_MAX)),
             queries: Arc::new(Semaphore::new(settings.queries_max)),
             pushed_series: KnownSeries::default(),
@@ -204,7 +228,24 @@ impl Service {
     /// What a request's queries read.
     pub(super) fn source<'a>(&'a self, params: &'a Params) -> Result<Source<'a>, ApiError> {
         let database = self.database().ok_or_else(super::api::status::not_ready)?;
-        Ok(Source::new(database, params.scope()))
+        Ok(Source::new(database, params.scope(), self.remote_sources()))
+    }
+
+    /// The same without other servers.
+    pub(super) fn local_source<'a>(&'a self, params: &'a Params) -> Result<Source<'a>, ApiError> {
+        let database = self.database().ok_or_else(super::api::status::not_ready)?;
+        Ok(Source::new(database, params.scope(), None))
+    }
+
+    /// Other servers that queries read, if there are any.
+    pub(super) fn remote_sources(&self) -> Option<Arc<RemoteSources>> {
+        self.remote_sources.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on queries read these other servers too.
+    pub fn set_remote_sources(&self, sources: Option<RemoteSources>) {
+        *self.remote_sources.write().unwrap_or_else(PoisonError::into_inner) =
+            sources.map(Arc::new);
     }
 
     /// The engine in force.
@@ -237,6 +278,11 @@ impl Service {
     /// Places for queries that are tried while all of those are taken.
     pub(super) fn attempt_places(&self) -> Arc<Semaphore> {
         Arc::clone(&self.attempts)
+    }
+
+    /// Places for remote reads.
+    pub(super) fn read_places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.reads)
     }
 
     /// Places for queries; one is held while a query runs.

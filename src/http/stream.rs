@@ -147,6 +147,17 @@ pub(super) async fn answer(
     cancellation: Cancellation,
     work: impl FnOnce(&mut Sink, &Cancellation) -> Result<(), ApiError> + Send + 'static,
 ) -> Response {
+    answer_with(content_type, accept_gzip, cancellation, reply::error, work).await
+}
+
+/// The same, where an error is told by `refuse`.
+pub(super) async fn answer_with(
+    content_type: &'static str,
+    accept_gzip: bool,
+    cancellation: Cancellation,
+    refuse: fn(&ApiError) -> Response,
+    work: impl FnOnce(&mut Sink, &Cancellation) -> Result<(), ApiError> + Send + 'static,
+) -> Response {
     let cancellation = Arc::new(cancellation);
     let guard = CancelOnDrop(Arc::clone(&cancellation));
     let (start, started) = oneshot::channel();
@@ -172,10 +183,10 @@ pub(super) async fn answer(
         // The worker ended without a word: it panicked, and that is our fault.
         let _ = worker.await;
         let error = ApiError::new(ErrorKind::Internal, "the request failed inside the server");
-        return reply::error(&error);
+        return refuse(&error);
     };
     let mut response = match start {
-        Start::Failed(error) => return reply::error(&error),
+        Start::Failed(error) => return refuse(&error),
         Start::Whole(bytes) => reply::bytes(200, content_type, bytes),
         Start::Pieces(pieces) => {
             reply::bytes(200, content_type, Body::new(PieceBody { pieces, _guard: guard }))

@@ -6,6 +6,10 @@
 
 pub mod field;
 pub mod histogram;
+pub mod histogram_write;
+pub mod otlp;
+pub mod otlp_value;
+pub mod remote_read;
 pub mod remote_write_v1;
 pub mod remote_write_v2;
 

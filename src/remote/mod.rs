@@ -6,10 +6,22 @@
 mod batch;
 mod known;
 mod labels;
+mod merged;
+mod otlp;
+mod read;
+mod read_frames;
 mod receive;
+mod sources;
 
 pub use known::KnownSeries;
+pub use merged::SeriesWithRemote;
+pub use otlp::{
+    LabelNames, OtlpOptions, OtlpReply, OtlpRequest, Strategy, check_otlp, receive_otlp,
+};
+pub use read::{ReadError, parse_read_request, read_chunks, read_samples};
+pub use read_frames::{RemoteSeries, read_answer};
 pub use receive::{BODY_BYTES_MAX, WriteReply, WriteRequest, WriteStats, receive};
+pub use sources::{RemoteAnswer, RemoteSources};
 
 #[cfg(test)]
 mod tests;

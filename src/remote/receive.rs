@@ -166,7 +166,7 @@ fn metric_name(push: &Push<'_>) -> Option<String> {
 
 /// Everything of one request, gathered by source.
 #[derive(Debug)]
-struct Intake<'a> {
+pub(super) struct Intake<'a> {
     known: &'a KnownSeries,
     /// Held while the request is read.
     reader: Option<KnownReader<'a>>,
@@ -260,6 +260,33 @@ impl<'a> SeriesVisitor<'a> for Intake<'a> {
 }
 
 impl<'a> Intake<'a> {
+    /// For series whose bytes are nobody's: each is looked up by its labels.
+    pub(super) fn of_samples(known: &'a KnownSeries) -> Self {
+        Self::new(known, Version::One)
+    }
+
+    /// Takes a series that was made here.
+    pub(super) fn take(&mut self, series: &PushedSeries<'a>) {
+        self.visit(series);
+    }
+
+    /// Takes what is said of a metric.
+    pub(super) fn describe_metric(&mut self, metadata: PushedMetadata<'a>) {
+        self.describe(metadata);
+    }
+
+    /// Stores everything: what was taken, and why the first of what was not. The error has what
+    /// was stored before it.
+    pub(super) fn finish(
+        mut self,
+        database: &Database,
+    ) -> Result<(WriteStats, Option<String>), (WriteStats, String)> {
+        match self.store(database) {
+            Ok(()) => Ok((self.stats, self.first_fault)),
+            Err(error) => Err((self.stats, error.to_string())),
+        }
+    }
+
     fn new(known: &'a KnownSeries, version: Version) -> Self {
         Self {
             known,

@@ -6,9 +6,13 @@
 pub(super) mod admin;
 pub(super) mod alertmanagers;
 pub(super) mod exemplars;
+pub(super) mod federate;
+pub(super) mod otlp;
 pub(super) mod query;
+pub(super) mod read;
 pub(super) mod rules;
 pub(super) mod series;
+pub(super) mod standing;
 pub(super) mod status;
 pub(super) mod syntax;
 pub(super) mod target_pages;

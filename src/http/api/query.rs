@@ -103,7 +103,9 @@ impl Job {
         let query = Query { text: task.text, ast: &task.ast };
         let (engine, options) = (service.engine(), &task.options);
         // Kept results are those of the whole database, and statistics those of all steps.
-        let is_plain = self.params.text("stats").is_empty() && self.params.scope().is_empty();
+        let is_plain = self.params.text("stats").is_empty()
+            && self.params.scope().is_empty()
+            && service.remote_sources().is_none();
         let result = match (self.form, service.database(), service.results()) {
             (Form::Instant, ..) => {
                 engine.instant(&source, query, task.range.start_ms, options, cancellation)
@@ -197,7 +199,7 @@ fn statistics(figures: &QueryStats, queued: Duration, took: Duration) -> String 
     )
 }
 
-fn now_ms() -> i64 {
+pub(in crate::http) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 

@@ -1,6 +1,6 @@
 //! `status/*`.
 
-use super::success;
+use super::{list, success};
 use crate::db::Stats;
 use crate::http::json;
 use crate::http::params::Params;
@@ -105,7 +105,7 @@ pub(in crate::http) fn tsdb(
 ) -> Result<(), ApiError> {
     let limit = match params.text("limit") {
         "" => 10,
-        _ => match params.limit("limit")? {
+        _ => match params.limit("limit").unwrap_or(0) {
             limit @ 1..=10_000 => limit,
             0 => return Err(ApiError::bad_data("limit must be a positive number")),
             _ => return Err(ApiError::bad_data("limit must not exceed 10000")),
@@ -132,6 +132,35 @@ pub(in crate::http) fn tsdb(
     ];
     let data = |sink: &mut Sink| {
         object(sink.buffer(), &fields);
+        Ok(())
+    };
+    success(sink, data, &[], &[])
+}
+
+/// `/api/v1/status/tsdb/blocks`. COMPAT: the shape is that of `meta.json`, with ends of ranges that
+/// are not within them.
+pub(in crate::http) fn blocks(service: &Service, sink: &mut Sink) -> Result<(), ApiError> {
+    let stats = service.database().ok_or_else(not_ready)?.stats();
+    let data = |sink: &mut Sink| {
+        sink.buffer().extend_from_slice(b"{\"blocks\":");
+        list(sink, &stats.blocks, |out, block| {
+            let mut name = Vec::new();
+            json::push_str(&mut name, &block.name);
+            let name = String::from_utf8_lossy(&name).into_owned();
+            let fields = [
+                ("ulid", name.clone()),
+                ("minTime", block.range.min_ms.to_string()),
+                ("maxTime", block.range.max_ms.saturating_add(1).to_string()),
+                (
+                    "stats",
+                    format!("{{\"numSamples\":{},\"numSeries\":{}}}", block.samples, block.series),
+                ),
+                ("compaction", format!("{{\"level\":{},\"sources\":[{name}]}}", block.level)),
+                ("version", "1".to_owned()),
+            ];
+            object(out, &fields);
+        })?;
+        sink.buffer().push(b'}');
         Ok(())
     };
     success(sink, data, &[], &[])
