@@ -17,6 +17,7 @@ fuzz_target!(|data: &[u8]| {
         native_histograms: first & 8 != 0,
         keep_classic: first & 16 != 0,
         convert_classic: first & 32 != 0,
+        type_and_unit_labels: first & 64 != 0,
     };
     check_cache_against_parser(page, format, options);
 });

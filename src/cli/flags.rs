@@ -166,6 +166,11 @@ impl Flags {
         parse_duration(self.text(name)).expect("BUG: the value was checked")
     }
 
+    /// The nanoseconds of a duration in Go's form.
+    pub fn go_duration_ns(&self, name: &str) -> i64 {
+        parse_go_duration(self.text(name)).expect("BUG: the value was checked")
+    }
+
     /// The value of a number of bytes.
     pub fn bytes(&self, name: &str) -> u64 {
         let bytes = crate::config::parse_bytes(self.text(name));

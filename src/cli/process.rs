@@ -384,6 +384,10 @@ impl Control for Process {
         pools
     }
 
+    fn scrape_pool_yaml(&self, scrape_pool: &str) -> Option<String> {
+        self.config().job_to_yaml(scrape_pool)
+    }
+
     fn relabel_rules(&self, scrape_pool: &str) -> Option<Vec<Rule>> {
         self.scraping.get()?.manager.relabel_rules(scrape_pool)
     }

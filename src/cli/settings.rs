@@ -48,7 +48,7 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 17] = [
+const ACTIVE_FEATURES: [&str; 19] = [
     "concurrent-rule-eval",
     "created-timestamp-zero-ingestion",
     "exemplar-storage",
@@ -59,6 +59,8 @@ const ACTIVE_FEATURES: [&str; 17] = [
     "native-histograms",
     "otlp-native-delta-ingestion",
     "st-storage",
+    "st-synthesis",
+    "type-and-unit-labels",
     "xor2-encoding",
     "promql-binop-fill-modifiers",
     "promql-delayed-name-removal",
@@ -69,7 +71,7 @@ const ACTIVE_FEATURES: [&str; 17] = [
     "promql-per-step-stats",
     "use-start-timestamps",
 ];
-const IDLE_FEATURES: [&str; 9] = [
+const IDLE_FEATURES: [&str; 7] = [
     "auto-reload-config",
     "delayed-compaction",
     "fast-startup",
@@ -77,8 +79,6 @@ const IDLE_FEATURES: [&str; 9] = [
     "old-ui",
     "otlp-deltatocumulative",
     "search-api",
-    "st-synthesis",
-    "type-and-unit-labels",
 ];
 
 impl Settings {
@@ -217,7 +217,15 @@ impl Settings {
         scrape::Features {
             stores_starts: self.has_feature("st-storage"),
             injects_zeros: self.has_feature("created-timestamp-zero-ingestion"),
+            synthesizes_starts: self.has_feature("st-synthesis"),
+            type_and_unit_labels: self.has_feature("type-and-unit-labels"),
             stores_metadata: self.has_feature("metadata-wal-records"),
+            tolerance_ns: if self.flags.is_on("scrape.adjust-timestamps") {
+                self.flags.go_duration_ns("scrape.timestamp-tolerance")
+            } else {
+                -1
+            },
+            sync_interval_ms: self.flags.duration_ms("scrape.discovery-reload-interval"),
         }
     }
 

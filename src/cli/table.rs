@@ -368,21 +368,21 @@ pub(super) const FLAGS: &[Flag] = &[
         AGENT,
     ))),
     agent(hidden(idle("storage.agent.wal-truncate-frequency", Kind::Duration, "0s", AGENT))),
-    hidden(idle_switch!(
+    hidden(switch!(
         "scrape.adjust-timestamps",
         "true",
-        "samples of one scrape share the time at which it was due",
+        "Give samples the time at which their scrape was due, where it began a little later.",
     )),
-    hidden(idle(
+    hidden(active(
         "scrape.timestamp-tolerance",
         Kind::GoDuration,
         "2ms",
-        "samples of one scrape share the time at which it was due",
+        "How much later that may be; at most a hundredth of the interval.",
     )),
-    hidden(idle(
+    hidden(active(
         "scrape.discovery-reload-interval",
         Kind::Duration,
         "5s",
-        "changes of targets are taken over as they are found",
+        "Least time between two changes of targets that are taken over.",
     )),
 ];

@@ -1,6 +1,8 @@
 //! From a file, or text, to a [`Config`].
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::complete;
 use super::decode;
@@ -39,8 +41,19 @@ pub struct Config {
     /// How OTLP becomes series.
     pub otlp: OtlpConfig,
     yaml: String,
+    jobs: Jobs,
     inactive: Vec<String>,
     agent_refusal: Option<&'static str>,
+}
+
+/// The jobs as they were completed, to be shown.
+#[derive(Clone)]
+struct Jobs(Arc<[Record]>);
+
+impl fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|job| job.text("job_name"))).finish()
+    }
 }
 
 impl Config {
@@ -53,6 +66,12 @@ impl Config {
     /// `/api/v1/status/config` shows it.
     pub fn to_yaml(&self) -> &str {
         &self.yaml
+    }
+
+    /// The same of one job; `None`: there is no such job.
+    pub fn job_to_yaml(&self, job_name: &str) -> Option<String> {
+        let job = self.jobs.0.iter().find(|job| job.text("job_name") == job_name)?;
+        Some(render::render(job))
     }
 
     /// One line for each section that is valid and that this server does not act on yet.
@@ -143,6 +162,7 @@ fn build(text: &str, file: &str, folder: &Path, defaults: Defaults) -> Result<Co
         remote_read: config.records("remote_read").iter().map(RemoteReadConfig::of).collect(),
         otlp: OtlpConfig::of(config.record("otlp")),
         yaml,
+        jobs: Jobs(jobs.into()),
         inactive: inactive_sections(&config),
         agent_refusal: agent_refusal(&config),
     })

@@ -310,6 +310,7 @@ fn status_of(checks: &[Check]) -> &'static str {
 impl Mechanism for Consul {
     fn run(self: Box<Self>, updates: Updates) -> Running {
         Box::pin(async move {
+            self.api.client().count_dials(updates.metrics().dials.named("consul_sd"));
             let datacenter = self.datacenter(&updates).await;
             let labels_of = move |name: &str| {
                 let mut labels = LabelList::new();

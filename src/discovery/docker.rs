@@ -146,7 +146,8 @@ impl Network {
 }
 
 impl Refresh for Docker {
-    async fn refresh(&mut self, _: &Updates) -> Result<Vec<TargetGroup>, String> {
+    async fn refresh(&mut self, updates: &Updates) -> Result<Vec<TargetGroup>, String> {
+        self.api.client().count_dials(updates.metrics().dials.named("docker_sd"));
         let containers = self.api.get(&format!("/containers/json{}", self.query)).await;
         let (containers, _): (Vec<Container>, _) =
             containers.map_err(|error| format!("error while listing containers: {error}"))?;

@@ -46,7 +46,8 @@ pub(super) fn new(config: &Ec2Discovery) -> Result<Refreshing<Ec2>, String> {
 }
 
 impl Refresh for Ec2 {
-    async fn refresh(&mut self, _: &Updates) -> Result<Vec<TargetGroup>, String> {
+    async fn refresh(&mut self, updates: &Updates) -> Result<Vec<TargetGroup>, String> {
+        self.client.count_dials(updates.metrics().dials.named("ec2_sd"));
         let mut account = match self.account.take() {
             Some(account) => account,
             None => Account::open(&self.chain, &self.config.region).await?,

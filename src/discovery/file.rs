@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use notify::event::{AccessKind, AccessMode, MetadataKind, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -96,14 +96,17 @@ pub fn parse_groups(path: &Path, text: &str) -> Result<Vec<TargetGroup>, FileDis
     Ok(groups)
 }
 
-fn read_groups(path: &Path) -> Result<Vec<TargetGroup>, FileDiscoveryError> {
+/// The groups of a file, and when it was last changed.
+fn read_groups(path: &Path) -> Result<(Vec<TargetGroup>, SystemTime), FileDiscoveryError> {
     let file = std::fs::File::open(path).map_err(FileDiscoveryError::Read)?;
+    let changed = file.metadata().and_then(|metadata| metadata.modified());
+    let changed = changed.map_err(FileDiscoveryError::Read)?;
     let mut text = String::new();
     let read = file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text);
     if read.map_err(FileDiscoveryError::Read)? as u64 > FILE_BYTES_MAX {
         return Err(FileDiscoveryError::TooLarge);
     }
-    parse_groups(path, &text)
+    Ok((parse_groups(path, &text)?, changed))
 }
 
 /// The files that a pattern names: as it is, or with one `*` in its last component.
@@ -151,7 +154,13 @@ impl Files {
         let mut read = BTreeMap::new();
         for path in patterns.iter().flat_map(|pattern| matching_files(pattern)) {
             let groups = match read_groups(&path) {
-                Ok(groups) => groups.into_iter().map(Arc::new).collect(),
+                Ok((groups, changed)) => {
+                    let since_epoch = changed.duration_since(UNIX_EPOCH).unwrap_or_default();
+                    let file = path.to_string_lossy();
+                    let mtime = self.metrics.file_mtime_seconds.with(&[&file]);
+                    mtime.set(since_epoch.as_secs_f64());
+                    groups.into_iter().map(Arc::new).collect()
+                }
                 Err(error) => {
                     self.metrics.file_read_errors.inc();
                     tracing::error!(
@@ -161,6 +170,9 @@ impl Files {
                 }
             };
             read.insert(path, groups);
+        }
+        for path in self.groups.keys().filter(|path| !read.contains_key(*path)) {
+            self.metrics.file_mtime_seconds.remove(&[&path.to_string_lossy()]);
         }
         self.metrics.file_scan_seconds.observe_duration(began.elapsed());
         let is_changed = read != self.groups;

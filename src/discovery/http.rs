@@ -56,6 +56,7 @@ struct WrittenGroup {
 
 impl Refresh for Http {
     async fn refresh(&mut self, updates: &Updates) -> Result<Vec<TargetGroup>, String> {
+        self.client.count_dials(updates.metrics().dials.named("http"));
         let groups = self.ask().await;
         updates.metrics().http_failures.add(u64::from(groups.is_err()));
         groups

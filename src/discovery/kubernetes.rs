@@ -105,6 +105,7 @@ impl Kubernetes {
 impl Mechanism for Kubernetes {
     fn run(self: Box<Self>, updates: Updates) -> Running {
         Box::pin(async move {
+            self.api.client().count_dials(updates.metrics().dials.named("kubernetes_sd"));
             let (changes, mut inbox) = mpsc::channel(CHANGES_MAX);
             // They end with this future.
             let mut tasks = JoinSet::new();

@@ -108,6 +108,9 @@ impl Discovery {
     pub fn named(name: &'static str) -> Self {
         let (sets, _) = watch::channel(Arc::default());
         let metrics = Metrics::new();
+        for counts in [&metrics.received_updates, &metrics.delayed_updates, &metrics.sent_updates] {
+            counts.with(&[NAME]);
+        }
         let state = State {
             jobs: Vec::new(),
             providers: Vec::new(),

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use crate::exposition::Family;
+use crate::http_client::DialMetrics;
 use crate::telemetry::{
     Counter, CounterVec, GaugeVec, HistogramVec, Registry, Summary, SummaryVec,
 };
@@ -36,6 +37,9 @@ pub struct Mechanisms {
     pub(super) file_read_errors: Counter,
     pub(super) file_watcher_errors: Counter,
     pub(super) file_scan_seconds: Summary,
+    /// By file.
+    pub(super) file_mtime_seconds: GaugeVec,
+    pub(super) dials: DialMetrics,
     pub(super) http_failures: Counter,
     pub(super) dns_lookups: Counter,
     pub(super) dns_lookup_failures: Counter,
@@ -139,6 +143,12 @@ impl Mechanisms {
                 "Time that reading files of targets took.",
                 QUANTILES,
             ),
+            file_mtime_seconds: registry.gauge_vec(
+                "prometheus_sd_file_mtime_seconds",
+                "When a file of targets was last changed, as of its last reading.",
+                &["filename"],
+            ),
+            dials: DialMetrics::new(registry),
             http_failures: registry.counter(
                 "prometheus_sd_http_failures_total",
                 "Refreshes of HTTP discovery that failed.",

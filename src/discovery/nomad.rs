@@ -72,6 +72,7 @@ struct Instance {
 
 impl Refresh for Nomad {
     async fn refresh(&mut self, updates: &Updates) -> Result<Vec<TargetGroup>, String> {
+        self.api.client().count_dials(updates.metrics().dials.named("nomad_sd"));
         let group = self.ask().await;
         updates.metrics().nomad_failures.add(u64::from(group.is_err()));
         Ok(vec![group?])

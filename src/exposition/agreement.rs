@@ -6,7 +6,7 @@ use super::page::{Format, PageParser, ParseOptions};
 use super::shape::ShapePool;
 use super::text::Entry;
 
-/// Bits of the value, time, whether it is a histogram, exemplars as text, start.
+/// Bits of the value, time, whether it is a histogram, exemplars and labels as text, start.
 type Told = (u64, Option<i64>, bool, String, i64);
 
 /// Reads `page` by the parser, then three times by one cache and once by another of its pool, and
@@ -22,10 +22,10 @@ pub fn check_cache_against_parser(page: &[u8], format: Format, options: ParseOpt
             let got = walk.next_line().and_then(|line| {
                 let Some(line) = line else { return Ok(None) };
                 let exemplars = if line.has_exemplars { walk.exemplars()? } else { Vec::new() };
-                let exemplars = format!("{exemplars:?}");
+                let texts = format!("{exemplars:?} {:?}", walk.labels());
                 let start_ms = walk.start_ms();
                 let value = line.value.to_bits();
-                Ok(Some((value, line.timestamp_ms, line.is_histogram, exemplars, start_ms)))
+                Ok(Some((value, line.timestamp_ms, line.is_histogram, texts, start_ms)))
             });
             assert_eq!(got, expected);
             match got {
@@ -52,7 +52,7 @@ fn next_sample(
         };
         let exemplars = if parser.has_exemplars() { parser.exemplars()? } else { Vec::new() };
         let start_ms = if options.reads_starts { parser.start_ms() } else { 0 };
-        let exemplars = format!("{exemplars:?}");
-        return Ok(Some((value.to_bits(), timestamp_ms, is_histogram, exemplars, start_ms)));
+        let texts = format!("{exemplars:?} {:?}", parser.labels());
+        return Ok(Some((value.to_bits(), timestamp_ms, is_histogram, texts, start_ms)));
     }
 }

@@ -66,6 +66,11 @@ impl<P: Copy + Default> LineCache<P> {
         Arc::clone(&self.shape.metadata)
     }
 
+    /// Number of lines on the last page that was finished, comments included.
+    pub fn lines(&self) -> usize {
+        self.payloads.len()
+    }
+
     /// Bytes on the heap that belong to this cache alone.
     pub fn own_bytes(&self) -> usize {
         self.payloads.capacity() * size_of::<P>()

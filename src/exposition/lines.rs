@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::MetricType;
 use super::cache::{LineCache, Track};
 use super::error::ParseError;
+use super::family::About;
 use super::float::{parse_fast_prefix, parse_value};
 use super::openmetrics::{OpenMetricsParser, PageExemplar};
 use super::page::{Format, PageParser, ParseOptions};
@@ -64,6 +65,7 @@ impl<P: Copy + Default> LineCache<P> {
             Format::Protobuf => false,
         };
         let entries = (!is_lines).then(|| PageParser::new(page, format, options));
+        let needs_units = is_lines && options.type_and_unit_labels && format != Format::Text;
         Walk {
             page,
             source: (format, options),
@@ -76,6 +78,7 @@ impl<P: Copy + Default> LineCache<P> {
             fault: None,
             is_lines,
             histogram: None,
+            about: needs_units.then(About::default),
         }
     }
 }
@@ -98,6 +101,8 @@ pub struct Walk<'a, P> {
     fault: Option<ParseError>,
     is_lines: bool,
     histogram: Option<Arc<Histogram>>,
+    /// What the page said last of a family, where that is asked for or needed.
+    about: Option<About<'a>>,
 }
 
 impl<'a, P: Copy + Default> Walk<'a, P> {
@@ -169,6 +174,9 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
                 if let LineKind::Type(metric_type) = kind {
                     self.metric_type = metric_type;
                 }
+                if self.about.is_some() {
+                    self.note_known(self.position);
+                }
                 self.position = end;
                 false
             }
@@ -191,6 +199,39 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
         Some((value, timestamp_ms, position))
     }
 
+    fn text_at(&self, position: usize) -> TextParser<'a> {
+        let parser = TextParser::at(self.page, position, self.metric_type);
+        parser.typed(self.source.1.type_and_unit_labels)
+    }
+
+    fn openmetrics_at(&self, position: usize) -> OpenMetricsParser<'a> {
+        let parser = OpenMetricsParser::at(self.page, position, self.metric_type);
+        let is_typed = self.source.1.type_and_unit_labels;
+        parser.typed(self.about.clone().filter(|_| is_typed))
+    }
+
+    /// Has [`Walk::about`] tell what the page says of families.
+    pub fn keep_families(&mut self) {
+        self.about.get_or_insert_default();
+    }
+
+    /// What the page last said of a family before the last line, after [`Walk::keep_families`].
+    pub fn about(&self) -> Option<&About<'a>> {
+        self.about.as_ref()
+    }
+
+    /// Takes note of a comment, at `position`, that was recognised and not read.
+    fn note_known(&mut self, position: usize) {
+        let entry = if self.source.0 == Format::Text {
+            self.text_at(position).next_entry()
+        } else {
+            OpenMetricsParser::at(self.page, position, self.metric_type).next_entry()
+        };
+        if let (Some(about), Ok(Some(entry))) = (&mut self.about, &entry) {
+            about.note(entry);
+        }
+    }
+
     #[cold]
     fn other_line(&mut self) -> Result<Met, ParseError> {
         if let Some(fault) = self.fault.take() {
@@ -210,7 +251,7 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
             }
         }
         let (entry, start, line) = if is_text {
-            let mut parser = TextParser::at(self.page, self.position, self.metric_type);
+            let mut parser = self.text_at(self.position);
             let Some(entry) = parser.next_entry()? else {
                 self.position = self.page.len();
                 return Ok(Met::End);
@@ -218,7 +259,7 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
             self.position = parser.position().min(self.page.len());
             (entry, parser.entry_start(), PageParser::Text(parser))
         } else {
-            let mut parser = OpenMetricsParser::at(self.page, self.position, self.metric_type);
+            let mut parser = self.openmetrics_at(self.position);
             let Some(entry) = parser.next_entry()? else { return Ok(Met::End) };
             self.position = parser.position();
             self.fault = parser.take_fault();
@@ -228,6 +269,9 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
             (entry, parser.entry_start(), PageParser::OpenMetrics(parser))
         };
         self.metric_type = line.metric_type();
+        if let Some(about) = &mut self.about {
+            about.note(&entry);
+        }
         let (kind, end) = match &entry {
             Entry::Series { text, .. } => (LineKind::Sample, start + text.len()),
             Entry::Type { metric_type, .. } => (LineKind::Type(*metric_type), self.position),
@@ -256,6 +300,9 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
         loop {
             let parser = self.parser.as_mut().expect("BUG: entries come from a parser");
             let Some(entry) = parser.next_entry()? else { return Ok(None) };
+            if let Some(about) = &mut self.about {
+                about.note(&entry);
+            }
             let hasher = self.track.hasher();
             let (value, timestamp_ms, histogram) = match &entry {
                 Entry::Series { value, timestamp_ms, .. } => (*value, *timestamp_ms, None),
@@ -330,13 +377,12 @@ impl<'a, P: Copy + Default> Walk<'a, P> {
             _ => None,
         };
         if parsed != Some(self.line_start) {
-            let (page, at, metric_type) = (self.page, self.line_start, self.metric_type);
             self.parser = Some(if self.source.0 == Format::Text {
-                let mut parser = TextParser::at(page, at, metric_type);
+                let mut parser = self.text_at(self.line_start);
                 parser.next_entry()?;
                 PageParser::Text(parser)
             } else {
-                let mut parser = OpenMetricsParser::at(page, at, metric_type);
+                let mut parser = self.openmetrics_at(self.line_start);
                 parser.next_entry()?;
                 PageParser::OpenMetrics(parser)
             });

@@ -16,6 +16,7 @@ use self::lexer::{Lexer, State, Token};
 use self::start::Starts;
 use super::MetricType;
 use super::error::ParseError;
+use super::family::{About, add_type_and_unit};
 use super::float::parse_value;
 use super::quote::quote_bytes;
 use super::text::{Entry, LINE_BYTES_MAX, LabelText, build_labels, series_labels, unescape};
@@ -71,6 +72,8 @@ pub struct OpenMetricsParser<'a> {
     /// Whether lines of the form `_created` are start timestamps and no series.
     reads_starts: bool,
     starts: Starts,
+    /// Where type and unit are labels: what the page said last.
+    about: Option<About<'a>>,
 }
 
 impl<'a> OpenMetricsParser<'a> {
@@ -99,7 +102,16 @@ impl<'a> OpenMetricsParser<'a> {
             fault: None,
             reads_starts: false,
             starts: Starts::default(),
+            about: None,
         }
+    }
+
+    /// The same, with types and units as labels of the series where `about` says what the page
+    /// said last before the parser's position.
+    #[must_use]
+    pub fn typed(mut self, about: Option<About<'a>>) -> Self {
+        self.about = about;
+        self
     }
 
     /// A parser that stands behind the labels of a series whose line begins at `line_start`, at
@@ -146,6 +158,9 @@ impl<'a> OpenMetricsParser<'a> {
         }
         loop {
             let entry = self.any_entry()?;
+            if let (Some(about), Some(entry)) = (&mut self.about, &entry) {
+                about.note(entry);
+            }
             if self.reads_starts && matches!(entry, Some(Entry::Series { .. })) && self.is_created()
             {
                 if let Some(fault) = self.fault.take() {
@@ -412,7 +427,12 @@ impl<'a> OpenMetricsParser<'a> {
 
     /// The labels of the series that came last; see [`super::TextParser::labels`].
     pub fn labels(&self) -> Result<Vec<LabelText<'a>>, ParseError> {
-        series_labels(self.lexer.page, self.name.as_ref(), &self.labels, self.metric_type)
+        let (page, metric_type) = (self.lexer.page, self.metric_type);
+        let mut labels = series_labels(page, self.name.as_ref(), &self.labels, metric_type)?;
+        if let Some(about) = &self.about {
+            add_type_and_unit(&mut labels, metric_type, about.unit.clone());
+        }
+        Ok(labels)
     }
 
     /// [`OpenMetricsParser::labels`] as a builder; an error where a label that is not empty stands

@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 use super::MetricType;
 use super::convert::Converter;
 use super::error::ParseError;
+use super::family::About;
 use super::openmetrics::{OpenMetricsParser, PageExemplar};
 use super::protobuf::ProtobufParser;
 use super::text::{Entry, LabelText, TextParser, build_labels};
@@ -33,6 +34,8 @@ pub struct ParseOptions {
     pub keep_classic: bool,
     /// Classic histograms are given as native ones with their bounds listed.
     pub convert_classic: bool,
+    /// Series have their type and unit as labels `__type__` and `__unit__`.
+    pub type_and_unit_labels: bool,
 }
 
 /// Reads a page of any format from front to back.
@@ -52,12 +55,17 @@ pub enum PageParser<'a> {
 impl<'a> PageParser<'a> {
     /// A parser of the whole page.
     pub fn new(page: &'a [u8], format: Format, options: ParseOptions) -> Self {
+        let is_typed = options.type_and_unit_labels;
         let parser = match format {
-            Format::Text => Self::Text(TextParser::new(page)),
-            Format::OpenMetrics if options.reads_starts => {
-                Self::OpenMetrics(OpenMetricsParser::with_starts(page))
+            Format::Text => Self::Text(TextParser::new(page).typed(is_typed)),
+            Format::OpenMetrics => {
+                let parser = if options.reads_starts {
+                    OpenMetricsParser::with_starts(page)
+                } else {
+                    OpenMetricsParser::new(page)
+                };
+                Self::OpenMetrics(parser.typed(is_typed.then(About::default)))
             }
-            Format::OpenMetrics => Self::OpenMetrics(OpenMetricsParser::new(page)),
             Format::Protobuf => {
                 return Self::Protobuf(Box::new(ProtobufParser::new(page, options)));
             }

@@ -21,6 +21,7 @@ use self::wire::error;
 use super::MetricType;
 use super::classic::ClassicHistogram;
 use super::error::ParseError;
+use super::family::add_type_and_unit;
 use super::float::format_openmetrics;
 use super::openmetrics::PageExemplar;
 use super::page::ParseOptions;
@@ -280,6 +281,10 @@ impl<'a> ProtobufParser<'a> {
         for label in &self.metric.labels {
             let (name, value) = read_label(label)?;
             labels.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+        }
+        if self.options.type_and_unit_labels {
+            let unit = Cow::Borrowed(self.family.unit);
+            add_type_and_unit(&mut labels, self.family.metric_type, unit);
         }
         let bound = match self.part {
             Part::Bound(at) if is_summary => Some(("quantile", self.metric.quantiles[at].0)),

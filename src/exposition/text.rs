@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::MetricType;
 use super::error::ParseError;
+use super::family::add_type_and_unit;
 use super::float::{format_openmetrics, parse_value};
 use super::lexer::{Lexer, Token};
 use super::quote::quote_bytes;
@@ -74,6 +75,8 @@ pub struct TextParser<'a> {
     name: Option<Range<usize>>,
     /// Name and value of each label of the current series, as written.
     labels: Vec<(Range<usize>, Range<usize>)>,
+    /// Whether the type is a label.
+    is_typed: bool,
 }
 
 impl<'a> TextParser<'a> {
@@ -91,7 +94,15 @@ impl<'a> TextParser<'a> {
             entry_start: position,
             name: None,
             labels: Vec::new(),
+            is_typed: false,
         }
+    }
+
+    /// The same, with types as labels `__type__` of the series, or without.
+    #[must_use]
+    pub fn typed(mut self, is_typed: bool) -> Self {
+        self.is_typed = is_typed;
+        self
     }
 
     /// Where the next entry begins, or at most one byte past the end of the page.
@@ -265,7 +276,13 @@ impl<'a> TextParser<'a> {
     /// `__name__`, in the order of the page; values may be empty. `le` and `quantile` of
     /// histograms and summaries come in OpenMetrics style.
     pub fn labels(&self) -> Result<Vec<LabelText<'a>>, ParseError> {
-        series_labels(self.lexer.page, self.name.as_ref(), &self.labels, self.metric_type)
+        let (page, metric_type) = (self.lexer.page, self.metric_type);
+        let mut labels = series_labels(page, self.name.as_ref(), &self.labels, metric_type)?;
+        if self.is_typed {
+            // This format has no units.
+            add_type_and_unit(&mut labels, metric_type, Cow::Borrowed(""));
+        }
+        Ok(labels)
     }
 
     /// [`TextParser::labels`] as a builder; an error where a label that is not empty stands twice.

@@ -110,6 +110,7 @@ fn read_all() -> Routes {
         .route("/alerts", json(|s, _, k, _| rules::alerts(s, k)))
         .route("/targets", json(|s, p, k, _| targets::targets(s, p, k)))
         .route("/scrape_pools", json(|s, _, k, _| targets::scrape_pools(s, k)))
+        .route("/scrape_pools/config", json(|s, p, k, _| target_pages::pool_config(s, p, k)))
         .route("/alertmanagers", json(|s, _, k, _| alertmanagers::alertmanagers(s, k)))
         .route("/targets/metadata", json(|s, p, k, _| target_pages::metadata(s, p, k)))
         .route("/targets/relabel_steps", json(|s, p, k, _| target_pages::relabel_steps(s, p, k)))

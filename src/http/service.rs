@@ -114,6 +114,8 @@ pub trait Control: Send + Sync + fmt::Debug {
     fn alertmanagers(&self) -> (Vec<String>, Vec<String>);
     /// The names of all jobs, and of those that cannot run the reason.
     fn scrape_pools(&self) -> Vec<(String, Option<String>)>;
+    /// The configuration of a job, secrets masked; `None`: there is no such job.
+    fn scrape_pool_yaml(&self, scrape_pool: &str) -> Option<String>;
     /// The relabelling rules of a job's targets; `None`: there is no such job.
     fn relabel_rules(&self, scrape_pool: &str) -> Option<Vec<Rule>>;
     /// Labels of each target that is scraped, and what it says of its metrics.

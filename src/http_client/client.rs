@@ -3,14 +3,14 @@
 //! Targets keep a [`Connection`] each and fetch through a client that their job shares; everyone
 //! else sends through the client, which keeps a few idle connections.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::connection::key_of;
 use super::credentials::Credentials;
 use super::error::{ClientError, Reason};
 use super::proxy::Proxies;
 use super::tls::Tls;
-use super::{BufferPool, Connection, FetchError, Request, Response, Streaming, Url};
+use super::{BufferPool, Connection, Dials, FetchError, Request, Response, Streaming, Url};
 use crate::config::HttpClientConfig;
 
 /// Idle connections that a client keeps.
@@ -25,6 +25,7 @@ pub struct Client {
     pub(super) follow_redirects: bool,
     buffers: BufferPool,
     idle: Mutex<Vec<Connection>>,
+    dials: OnceLock<Dials>,
 }
 
 impl Client {
@@ -38,7 +39,17 @@ impl Client {
             follow_redirects: config.follow_redirects,
             buffers: BufferPool::new(),
             idle: Mutex::default(),
+            dials: OnceLock::new(),
         })
+    }
+
+    /// Has the connections that it opens counted from now on; of several calls the first holds.
+    pub fn count_dials(&self, dials: Dials) {
+        let _ = self.dials.set(dials);
+    }
+
+    pub(super) fn dials(&self) -> Dials {
+        self.dials.get().cloned().unwrap_or_default()
     }
 
     /// Sends a request; every status is an answer.

@@ -136,6 +136,9 @@ pub(super) fn system_text(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(text);
+    if matches!(text, "Name or service not known" | "No address associated with hostname") {
+        return "no such host".to_owned();
+    }
     let mut chars = text.chars();
     chars
         .next()

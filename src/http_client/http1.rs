@@ -10,6 +10,7 @@ use std::io;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::alert::alert_text;
 use super::error::{FetchError, Reason, system_text};
 use super::stream::Stream;
 use super::{Buffer, BufferPool};
@@ -165,7 +166,7 @@ pub(super) async fn exchange(
     let broken = |error: &io::Error| {
         Reason::Exchange(match error.kind() {
             io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
-            _ => system_text(error),
+            _ => alert_text(error).unwrap_or_else(|| system_text(error)),
         })
     };
     let sent = async {

@@ -13,11 +13,13 @@
 //! Secrets are [`crate::config::Secret`]s up to the header that carries them, which is marked
 //! sensitive; no error text holds one.
 
+mod alert;
 mod body;
 mod buffer;
 mod client;
 mod connection;
 mod credentials;
+mod dials;
 mod error;
 mod http1;
 mod jwt;
@@ -33,6 +35,7 @@ mod wire;
 pub use buffer::{Buffer, BufferPool};
 pub use client::Client;
 pub use connection::{Connection, Streaming};
+pub use dials::{DialMetrics, Dials};
 pub use error::{ClientError, FetchError, Reason};
 pub use http1::{HeadError, ResponseHead, parse_head};
 pub use request::{Page, Request, Response};

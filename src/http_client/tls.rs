@@ -239,6 +239,25 @@ fn versions(min: &str, max: &str) -> Result<Vec<&'static SupportedProtocolVersio
     Ok(all.into_iter().filter(|(n, _)| (min..=max).contains(n)).map(|(_, v)| v).collect())
 }
 
+/// `presented` are the certificate's names, each with its kind: `DnsName("a")`.
+fn not_valid_for(name: &str, presented: &[String]) -> String {
+    let kind = if name.parse::<std::net::IpAddr>().is_ok() { "IpAddress(" } else { "DnsName(" };
+    let names: Vec<&str> = presented
+        .iter()
+        .filter_map(|written| written.strip_prefix(kind)?.strip_suffix(')'))
+        .map(|written| written.trim_matches('"'))
+        .collect();
+    match names.as_slice() {
+        [] if kind == "DnsName(" => {
+            format!("certificate is not valid for any names, but wanted to match {name}")
+        }
+        [] => {
+            format!("cannot validate certificate for {name} because it doesn't contain any IP SANs")
+        }
+        names => format!("certificate is valid for {}, not {name}", names.join(", ")),
+    }
+}
+
 fn handshake_text(error: &std::io::Error, name: &str) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     match tls {
@@ -253,9 +272,11 @@ fn handshake_text(error: &std::io::Error, name: &str) -> String {
                 | CertificateError::NotValidYetContext { .. } => {
                     "certificate has expired or is not yet valid".to_owned()
                 }
-                CertificateError::NotValidForName
-                | CertificateError::NotValidForNameContext { .. } => {
+                CertificateError::NotValidForName => {
                     format!("certificate is not valid for {name}")
+                }
+                CertificateError::NotValidForNameContext { presented, .. } => {
+                    not_valid_for(name, presented)
                 }
                 other => other.to_string(),
             };
@@ -264,7 +285,7 @@ fn handshake_text(error: &std::io::Error, name: &str) -> String {
         Some(Error::InvalidMessage(_)) => {
             "http: server gave HTTP response to HTTPS client".to_owned()
         }
-        Some(Error::AlertReceived(alert)) => format!("remote error: tls: {alert:?}"),
+        Some(Error::AlertReceived(alert)) => super::alert::received(*alert),
         Some(other) => format!("tls: {other}"),
         None if error.kind() == std::io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
         None => super::error::system_text(error),

@@ -37,15 +37,19 @@ pub(super) async fn open(
     unix_socket: Option<&str>,
 ) -> Result<Wire, Reason> {
     if let Some(path) = unix_socket {
-        let stream = UnixStream::connect(path).await.map_err(|source| Reason::Connect {
-            address: path.to_owned(),
-            network: "unix",
-            source,
-        })?;
-        return secured(client, Stream::Unix(stream), url).await;
+        let attempt = client.dials().attempt();
+        let stream = match UnixStream::connect(path).await {
+            Ok(stream) => Stream::Unix(stream, attempt.succeeded()),
+            Err(source) => {
+                let reason = Reason::Connect { address: path.to_owned(), network: "unix", source };
+                attempt.failed(&reason);
+                return Err(reason);
+            }
+        };
+        return secured(client, stream, url).await;
     }
     let Some(proxy) = client.proxies.of(url) else {
-        return secured(client, dial(url).await?, url).await;
+        return secured(client, dial(client, url).await?, url).await;
     };
     let stream = reach(client, proxy).await?;
     if proxy.kind == Kind::Socks5 {
@@ -59,7 +63,7 @@ pub(super) async fn open(
 }
 
 async fn reach(client: &Client, proxy: &Proxy) -> Result<Stream, Reason> {
-    let stream = dial(&proxy.url).await.map_err(|reason| match reason {
+    let stream = dial(client, &proxy.url).await.map_err(|reason| match reason {
         Reason::Connect { .. } | Reason::Resolve { .. } => {
             Reason::Proxy(format!("proxyconnect tcp: {reason}"))
         }
@@ -71,7 +75,18 @@ async fn reach(client: &Client, proxy: &Proxy) -> Result<Stream, Reason> {
     Ok(stream)
 }
 
-async fn dial(url: &Url) -> Result<Stream, Reason> {
+async fn dial(client: &Client, url: &Url) -> Result<Stream, Reason> {
+    let attempt = client.dials().attempt();
+    match connect(url).await {
+        Ok(stream) => Ok(Stream::Tcp(stream, attempt.succeeded())),
+        Err(reason) => {
+            attempt.failed(&reason);
+            Err(reason)
+        }
+    }
+}
+
+async fn connect(url: &Url) -> Result<TcpStream, Reason> {
     let (host, port) = url.host_and_port().map_err(|error| Reason::Url(error.0))?;
     let resolved = tokio::net::lookup_host((host, port)).await;
     let addresses = resolved.map_err(|source| Reason::Resolve { host: host.to_owned(), source })?;
@@ -81,7 +96,7 @@ async fn dial(url: &Url) -> Result<Stream, Reason> {
             Ok(stream) => {
                 // Requests are one small segment; waiting for more would only delay them.
                 let _ = stream.set_nodelay(true);
-                return Ok(Stream::Tcp(stream));
+                return Ok(stream);
             }
             Err(source) => last = Some((address, source)),
         }
@@ -208,6 +223,9 @@ fn render(request: &Request, url: &Url, headers: &HeaderMap, is_absolute: bool) 
 }
 
 fn hyper_text(error: &hyper::Error) -> String {
+    if let Some(text) = super::alert::alert_text(error) {
+        return text;
+    }
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         return "EOF".to_owned();
     }

@@ -10,6 +10,7 @@
 //! A page that fails anywhere is rejected whole: nothing of it is stored, all tracked series end,
 //! and the report says `up 0`.
 
+mod origin;
 mod pass;
 mod report;
 
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use self::origin::Origin;
 use self::pass::Pass;
 pub use self::report::Report;
 use self::report::{PLAIN_REPORTS, REPORTS, append_reports, report_values};
@@ -44,6 +46,8 @@ pub struct IngestOptions {
     pub stores_starts: bool,
     /// A counter begins with a zero at its start timestamp.
     pub injects_zeros: bool,
+    /// Counters whose pages do not say when they began count from their first sample on.
+    pub synthesizes_starts: bool,
     /// What pages say of their families is stored.
     pub stores_metadata: bool,
 }
@@ -106,6 +110,15 @@ enum Slot {
     },
 }
 
+impl Slot {
+    fn series(self) -> Option<SeriesRef> {
+        match self {
+            Self::Series { series, .. } => Some(series),
+            Self::Unresolved | Self::Dropped => None,
+        }
+    }
+}
+
 /// What became of a scrape.
 #[derive(Debug, Default)]
 pub struct Ingested {
@@ -145,6 +158,10 @@ pub struct Ingest {
     metadata_stored: Arc<[FamilyMetadata]>,
     /// Families that left the page, and for how many more scrapes they are told.
     lingering: Vec<(FamilyMetadata, u32)>,
+    /// Whether the last page was rejected.
+    has_failed: bool,
+    /// Where series that count began to, where that is made up.
+    origins: HashMap<SeriesRef, Origin>,
 }
 
 impl Ingest {
@@ -165,6 +182,8 @@ impl Ingest {
             metadata: Arc::default(),
             metadata_stored: Arc::default(),
             lingering: Vec::new(),
+            has_failed: false,
+            origins: HashMap::new(),
         }
     }
 
@@ -219,16 +238,27 @@ impl Ingest {
             return Ok(ingested);
         };
         let mut batch = sink.begin(&self.group)?;
+        let lines = self.cache.lines();
+        batch.reserve(lines + REPORTS.len());
         let mut walk = self.cache.walk(page.body, page.format, self.options.parse);
-        let mut pass = Pass::new(&self.config, self.options, &self.rules, t_ms);
+        let mut pass =
+            Pass::new(&self.config, self.options, &self.rules, (t_ms, &mut self.origins));
+        pass.slots.reserve(lines);
         if let Err(error) = pass.read(&mut walk, &mut *batch, &mut ingested) {
             drop(batch);
             ingested.error = Some(error);
+            if std::mem::replace(&mut self.has_failed, true) {
+                // Its lines count as new only the first time, though nothing is remembered of them.
+                ingested.series_added = 0;
+            }
             self.store_failure(sink, t_ms, &report(), &ingested)?;
             return Ok(ingested);
         }
         let Pass { slots, tracked, exemplar_runs, .. } = pass;
         append_gone(&walk, &mut *batch, t_ms);
+        if !self.origins.is_empty() {
+            forget_origins(&walk, &mut self.origins);
+        }
         let values = report_values(&self.config, &report(), &ingested, true);
         append_reports(&mut self.reports, &self.rules, &values, t_ms, &mut *batch)?;
         let outcome = batch.commit()?;
@@ -237,9 +267,10 @@ impl Ingest {
                 walk.set_payload(slot, Slot::Series { series, is_tracked });
             }
         }
-        let has_unknown = judge(&mut walk, &slots, &outcome, &mut ingested);
+        let has_unknown = judge(&mut walk, &slots, &outcome, &mut ingested, &mut self.origins);
         ingested.exemplars_out_of_order = late_exemplars(&exemplar_runs, &outcome);
         walk.finish();
+        self.has_failed = false;
         self.age_metadata();
         if self.options.stores_metadata {
             self.store_metadata(sink)?;
@@ -306,7 +337,8 @@ impl Ingest {
         self.reports = Default::default();
         let mut batch = sink.begin(&self.group)?;
         let mut walk = self.cache.walk(page.body, page.format, self.options.parse);
-        let mut pass = Pass::new(&self.config, self.options, &self.rules, t_ms);
+        let mut pass =
+            Pass::new(&self.config, self.options, &self.rules, (t_ms, &mut self.origins));
         // The page was read well a moment ago.
         if pass.read_unresolved(&mut walk, &mut *batch).is_err() {
             return Ok(());
@@ -361,16 +393,12 @@ fn append_gone(walk: &Walk<'_, Slot>, batch: &mut dyn Batch, t_ms: i64) {
         Slot::Series { series, is_tracked: true } => Some(series),
         _ => None,
     };
-    let any = |slot: Slot| match slot {
-        Slot::Series { series, .. } => Some(series),
-        _ => None,
-    };
     let gone: Vec<SeriesRef> = walk.gone().into_iter().filter_map(tracked).collect();
     if gone.is_empty() {
         return;
     }
     let mut ended: HashSet<SeriesRef> = gone.iter().copied().collect();
-    for series in walk.met_payloads().filter_map(any) {
+    for series in walk.met_payloads().filter_map(Slot::series) {
         ended.remove(&series);
     }
     for series in gone {
@@ -380,18 +408,32 @@ fn append_gone(walk: &Walk<'_, Slot>, batch: &mut dyn Batch, t_ms: i64) {
     }
 }
 
+/// Forgets when the series began to count that the page lacks.
+fn forget_origins(walk: &Walk<'_, Slot>, origins: &mut HashMap<SeriesRef, Origin>) {
+    if walk.gone().is_empty() {
+        return;
+    }
+    let met: HashSet<SeriesRef> = walk.met_payloads().filter_map(Slot::series).collect();
+    origins.retain(|series, _| met.contains(series));
+}
+
 /// Books the verdicts of a commit; true where series turned out to have left the head.
 fn judge(
     walk: &mut Walk<'_, Slot>,
     slots: &[Option<usize>],
     outcome: &CommitOutcome,
     ingested: &mut Ingested,
+    origins: &mut HashMap<SeriesRef, Origin>,
 ) -> bool {
     let mut has_unknown = false;
     for (at, error) in &outcome.rejected {
         // What comes after the page's samples are markers and reports. That another loop has
         // written later ones is no news; that a series is unknown is.
         let slot = slots.get(*at).copied().flatten();
+        if let Some(origin) = slot.and_then(|slot| origins.get_mut(&walk.payload(slot).series()?)) {
+            // What was counted is not stored: the next sample begins anew.
+            *origin = Origin::default();
+        }
         match error {
             AppendError::UnknownSeries => {
                 has_unknown = true;

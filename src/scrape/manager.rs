@@ -20,18 +20,39 @@ use crate::http_client::BufferPool;
 use crate::model::Labels;
 use crate::relabel::Rule;
 
-/// Least time between two synchronisations with discovery. COMPAT: Prometheus's.
-const SYNC_INTERVAL: Duration = Duration::from_secs(5);
-
 /// What is done beyond the jobs' configurations.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
     /// Start timestamps are read and stored with their samples.
     pub stores_starts: bool,
     /// Counters begin with a zero at their start timestamp.
     pub injects_zeros: bool,
+    /// Counters whose pages do not say when they began count from their first sample on.
+    pub synthesizes_starts: bool,
+    /// Series have their type and unit as labels.
+    pub type_and_unit_labels: bool,
     /// What pages say of their families is stored.
     pub stores_metadata: bool,
+    /// How much later than due, in nanoseconds, a scrape may begin whose samples get the time at
+    /// which it was due; at most a hundredth of the interval, and below 0 they never do.
+    pub tolerance_ns: i64,
+    /// Least milliseconds between two synchronisations with discovery.
+    pub sync_interval_ms: i64,
+}
+
+impl Default for Features {
+    /// COMPAT: Prometheus's.
+    fn default() -> Self {
+        Self {
+            stores_starts: false,
+            injects_zeros: false,
+            synthesizes_starts: false,
+            type_and_unit_labels: false,
+            stores_metadata: false,
+            tolerance_ns: 2_000_000,
+            sync_interval_ms: 5_000,
+        }
+    }
 }
 
 /// Scrapes the targets of all jobs.
@@ -138,6 +159,7 @@ impl Manager {
     /// Follows discovery until the server stops.
     pub async fn run(&self, mut sets: watch::Receiver<Arc<TargetSets>>) {
         let mut stopping = self.shared.stopping.clone();
+        let interval_ms = u64::try_from(self.shared.features.sync_interval_ms).unwrap_or(0);
         loop {
             let current = Arc::clone(&sets.borrow_and_update());
             self.sync(current);
@@ -146,8 +168,7 @@ impl Manager {
                 changed = sets.changed() => if changed.is_err() { return },
             }
             // What comes close together is taken over together.
-            let settle =
-                if self.has_targets() { SYNC_INTERVAL } else { Duration::from_millis(100) };
+            let settle = Duration::from_millis(if self.has_targets() { interval_ms } else { 100 });
             tokio::select! {
                 _ = stopping.wait_for(|stops| *stops) => return,
                 () = tokio::time::sleep(settle) => {}

@@ -1,6 +1,18 @@
 //! What scraping counts about itself; names are Prometheus's.
 
-use crate::telemetry::{Counter, CounterVec, GaugeVec, Registry, SummaryVec};
+use std::time::Duration;
+
+use crate::http_client::DialMetrics;
+use crate::telemetry::{
+    Counter, CounterVec, GaugeVec, Histogram, HistogramVec, Registry, SummaryVec,
+};
+
+/// Quantiles of the lengths of intervals and the like.
+const QUANTILES: &[f64] = &[0.01, 0.05, 0.5, 0.9, 0.99];
+/// Bounds of the same.
+const COARSE_SECONDS: &[f64] = &[0.01, 0.1, 1.0, 10.0];
+/// Bounds of the time that scrapes take.
+const FINE_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Metrics of all pools, in a registry of their own.
 #[derive(Debug)]
@@ -22,8 +34,70 @@ pub(super) struct Metrics {
     pub(super) syncs_failed: CounterVec,
     /// By job.
     pub(super) targets: GaugeVec,
+    pub(super) reloads_failed: Counter,
+    pub(super) scrape_seconds: Histogram,
+    pub(super) times: Times,
+    pub(super) dials: DialMetrics,
+}
+
+/// How long things took, as summaries and as histograms.
+#[derive(Debug)]
+pub(super) struct Times {
     /// By the interval that was asked for.
-    pub(super) interval_seconds: SummaryVec,
+    pub(super) interval: SummaryVec,
+    /// By the interval that was asked for.
+    pub(super) interval_buckets: HistogramVec,
+    /// By job.
+    sync: SummaryVec,
+    /// By job.
+    sync_buckets: HistogramVec,
+    /// By the job's interval.
+    pub(super) reload: SummaryVec,
+}
+
+impl Times {
+    fn new(registry: &Registry) -> Self {
+        let between_scrapes = "Time from the beginning of one scrape to that of the next.";
+        let to_sync = "Time that a job took to take over what discovery found.";
+        Self {
+            interval: registry.summary_vec(
+                "prometheus_target_interval_length_seconds",
+                between_scrapes,
+                &["interval"],
+                QUANTILES,
+            ),
+            interval_buckets: registry.histogram_vec(
+                "prometheus_target_interval_length_histogram_seconds",
+                between_scrapes,
+                &["interval"],
+                COARSE_SECONDS,
+            ),
+            sync: registry.summary_vec(
+                "prometheus_target_sync_length_seconds",
+                to_sync,
+                &["scrape_job"],
+                QUANTILES,
+            ),
+            sync_buckets: registry.histogram_vec(
+                "prometheus_target_sync_length_histogram_seconds",
+                to_sync,
+                &["scrape_job"],
+                COARSE_SECONDS,
+            ),
+            reload: registry.summary_vec(
+                "prometheus_target_reload_length_seconds",
+                "Time that a pool took to take over a changed configuration.",
+                &["interval"],
+                QUANTILES,
+            ),
+        }
+    }
+
+    /// Counts the time that a job took to take over what discovery found.
+    pub(super) fn observe_sync(&self, job: &str, took: Duration) {
+        self.sync.with(&[job]).observe_duration(took);
+        self.sync_buckets.with(&[job]).observe_duration(took);
+    }
 }
 
 /// What is told of each job when metrics are asked for.
@@ -32,6 +106,7 @@ pub(super) struct JobGauges {
     pub(super) metadata_entries: GaugeVec,
     pub(super) metadata_bytes: GaugeVec,
     pub(super) target_limit: GaugeVec,
+    pub(super) symbols: GaugeVec,
 }
 
 impl JobGauges {
@@ -49,6 +124,10 @@ impl JobGauges {
             target_limit: gauge(
                 "prometheus_target_scrape_pool_target_limit",
                 "Targets that a job may have; 0 for any number.",
+            ),
+            symbols: gauge(
+                "prometheus_target_scrape_pool_symboltable_items",
+                "Shapes of pages that the targets of a job share.",
             ),
         }
     }
@@ -94,6 +173,11 @@ impl Exceeded {
 impl Metrics {
     pub(super) fn new() -> Self {
         let registry = Registry::new();
+        // Stays at 0: a page that fails leaves nothing in the cache.
+        let _ = registry.counter(
+            "prometheus_target_scrapes_cache_flush_forced_total",
+            "Caches of lines given up because failing pages made them grow; none ever is.",
+        );
         Self {
             exceeded: Exceeded::new(&registry),
             jobs: JobGauges::new(&registry),
@@ -139,12 +223,17 @@ impl Metrics {
                 "Targets of a job that are scraped.",
                 &["scrape_job"],
             ),
-            interval_seconds: registry.summary_vec(
-                "prometheus_target_interval_length_seconds",
-                "Time from the beginning of one scrape to that of the next.",
-                &["interval"],
-                &[0.01, 0.05, 0.5, 0.9, 0.99],
+            reloads_failed: registry.counter(
+                "prometheus_target_scrape_pool_reloads_failed_total",
+                "Pools that could not take over a changed configuration.",
             ),
+            scrape_seconds: registry.histogram(
+                "prometheus_target_scrape_duration_seconds",
+                "Time of scrapes, from their beginning until all is stored.",
+                FINE_SECONDS,
+            ),
+            times: Times::new(&registry),
+            dials: DialMetrics::new(&registry),
             registry,
         }
     }
@@ -157,5 +246,9 @@ impl Metrics {
         self.jobs.metadata_entries.remove(&[job]);
         self.jobs.metadata_bytes.remove(&[job]);
         self.jobs.target_limit.remove(&[job]);
+        self.jobs.symbols.remove(&[job]);
+        self.times.sync.remove(&[job]);
+        self.times.sync_buckets.remove(&[job]);
+        self.dials.remove(job);
     }
 }

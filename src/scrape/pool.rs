@@ -3,6 +3,7 @@
 //! INVARIANT: each active target has exactly one loop; targets that two groups name are one.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use tokio::sync::mpsc;
@@ -16,7 +17,7 @@ use crate::config::ScrapeConfig;
 use crate::discovery::TargetGroup;
 use crate::exposition::ShapePool;
 use crate::http_client::{Client, ClientError};
-use crate::model::Labels;
+use crate::model::{Labels, format_duration};
 use crate::relabel::Rule;
 
 type TargetId = (Labels, Arc<str>);
@@ -50,7 +51,11 @@ impl Pool {
         seed: u64,
     ) -> Result<Self, ClientError> {
         shared.metrics.pools.inc();
-        let client = Arc::new(Client::new(&config.http_client)?);
+        let client = new_client(&shared, &config)?;
+        let (metrics, job) = (&shared.metrics, &*config.job_name);
+        metrics.syncs.with(&[job]);
+        metrics.syncs_failed.with(&[job]);
+        metrics.targets.with(&[job]);
         Ok(Self {
             client,
             shared,
@@ -72,10 +77,12 @@ impl Pool {
         if *self.config == *config {
             return Ok(());
         }
-        if self.config.http_client != config.http_client {
-            self.client = Arc::new(Client::new(&config.http_client)?);
-        }
+        let began = Instant::now();
         self.shared.metrics.reloads.inc();
+        if self.config.http_client != config.http_client {
+            self.client = new_client(&self.shared, config)
+                .inspect_err(|_| self.shared.metrics.reloads_failed.inc())?;
+        }
         let restarts_all = !is_alike_for_loops(&self.config, config);
         let hands_over = Ingest::survives(&self.config, config);
         self.config = Arc::new(config.clone());
@@ -84,6 +91,9 @@ impl Pool {
             self.shapes = ShapePool::new();
         }
         self.update(restarts_all, hands_over);
+        let interval = format_duration(self.config.scrape_interval_ms);
+        let reload = self.shared.metrics.times.reload.with(&[&interval]);
+        reload.observe_duration(began.elapsed());
         Ok(())
     }
 
@@ -94,9 +104,12 @@ impl Pool {
         {
             return;
         }
+        let began = Instant::now();
         self.groups = groups.to_vec();
-        self.shared.metrics.syncs.with(&[&self.config.job_name]).inc();
         self.update(false, true);
+        let (metrics, job) = (&self.shared.metrics, &*self.config.job_name);
+        metrics.syncs.with(&[job]).inc();
+        metrics.times.observe_sync(job, began.elapsed());
     }
 
     fn update(&mut self, restarts_all: bool, hands_over: bool) {
@@ -228,6 +241,7 @@ impl Pool {
         }
         gauges.metadata_entries.with(&[job]).set(entries as f64);
         gauges.metadata_bytes.with(&[job]).set(bytes as f64);
+        gauges.symbols.with(&[job]).set(self.shapes.usage().0 as f64);
         gauges.target_limit.with(&[job]).set(self.config.target_limit as f64);
     }
 
@@ -260,6 +274,12 @@ impl Pool {
             }
         })
     }
+}
+
+fn new_client(shared: &Shared, config: &ScrapeConfig) -> Result<Arc<Client>, ClientError> {
+    let client = Client::new(&config.http_client)?;
+    client.count_dials(shared.metrics.dials.named(&config.job_name));
+    Ok(Arc::new(client))
 }
 
 /// Whether a loop under one configuration does the same under the other. What makes targets is

@@ -22,28 +22,30 @@ pub(super) fn offset_ns(hash: u64, seed: u64, interval_ns: u64, now_ns: u64) -> 
 }
 
 /// Brings timestamps back to the grid that timers miss by a little: equal distances compress
-/// better. COMPAT: within 2 ms and 1 % of the interval, as Prometheus does.
+/// better. COMPAT: by default within 2 ms and 1 % of the interval, as Prometheus does.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_field_names, reason = "names end in their unit")]
 pub(super) struct Alignment {
     aligned_ns: i64,
     interval_ns: i64,
+    tolerance_ns: i64,
 }
 
-/// The most by which a timestamp is moved.
-const TOLERANCE_NS: i64 = 2_000_000;
-
 impl Alignment {
-    /// A grid of `interval_ns` (above 0) that begins at `first_ns`.
-    pub(super) fn new(first_ns: i64, interval_ns: i64) -> Self {
-        Self { aligned_ns: first_ns, interval_ns: interval_ns.max(1) }
+    /// A grid of `interval_ns` (above 0) that begins at `first_ns`. Timestamps are moved by at most
+    /// `tolerance_ns`, and by none where that is negative.
+    pub(super) fn new(first_ns: i64, interval_ns: i64, tolerance_ns: i64) -> Self {
+        let interval_ns = interval_ns.max(1);
+        let tolerance_ns = tolerance_ns.min(interval_ns / 100);
+        Self { aligned_ns: first_ns, interval_ns, tolerance_ns }
     }
 
     /// The timestamp for a scrape that begins at `now_ns`.
     pub(super) fn align(&mut self, now_ns: i64) -> i64 {
-        let tolerance = (self.interval_ns / 100).min(TOLERANCE_NS);
         let passed = (now_ns - self.aligned_ns) / self.interval_ns;
         self.aligned_ns += passed.max(0) * self.interval_ns;
-        if now_ns - self.aligned_ns <= tolerance { self.aligned_ns } else { now_ns }
+        let is_near = self.tolerance_ns >= 0 && now_ns - self.aligned_ns <= self.tolerance_ns;
+        if is_near { self.aligned_ns } else { now_ns }
     }
 }
 
@@ -69,13 +71,15 @@ mod tests {
     #[test]
     fn small_delays_are_taken_back_and_large_ones_not() {
         let second = SECOND as i64;
-        let mut alignment = Alignment::new(0, second);
+        let mut alignment = Alignment::new(0, second, 2_000_000);
         assert_eq!(alignment.align(second + 1_900_000), second);
         assert_eq!(alignment.align(2 * second + 2_100_000), 2 * second + 2_100_000);
         assert_eq!(alignment.align(7 * second + 1), 7 * second);
         assert_eq!(alignment.align(7 * second - 5), 7 * second, "the clock went back a little");
-        let mut alignment = Alignment::new(0, second / 100);
+        let mut alignment = Alignment::new(0, second / 100, 2_000_000);
         assert_eq!(alignment.align(second + 150_000), second + 150_000, "1 % of 10 ms is 0.1 ms");
+        let mut alignment = Alignment::new(0, second, -1);
+        assert_eq!(alignment.align(second + 1), second + 1, "nothing is moved");
     }
 
     #[test]

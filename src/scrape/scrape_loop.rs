@@ -33,7 +33,7 @@ use crate::http_client::{
     BufferPool, Client, Connection, FetchError, Page, Request, USER_AGENT as AGENT, Url,
 };
 use crate::model::format_duration;
-use crate::telemetry::Summary;
+use crate::telemetry::{Histogram, Summary};
 
 /// Bytes of a page where the job sets no limit.
 pub const BODY_BYTES_MAX: u64 = 64 << 20;
@@ -137,7 +137,9 @@ impl Start {
         };
         let mut ticks = ticks(&self.target, self.seed);
         let interval = format_duration(self.target.interval_ms);
-        let interval_seconds = self.shared.metrics.interval_seconds.with(&[&interval]);
+        let times = &self.shared.metrics.times;
+        let interval_seconds =
+            (times.interval.with(&[&interval]), times.interval_buckets.with(&[&interval]));
         let mut scraper = Scraper {
             shared: self.shared,
             request: request(&self.config, &self.target),
@@ -180,14 +182,16 @@ impl Start {
 
 fn ingest_options(features: Features, target: &Target) -> IngestOptions {
     let HistogramSwitches { convert_classic, keep_classic, native } = target.histograms;
-    let Features { stores_starts, injects_zeros, stores_metadata } = features;
+    let Features { stores_starts, injects_zeros, synthesizes_starts, stores_metadata, .. } =
+        features;
     let parse = ParseOptions {
         reads_starts: stores_starts || injects_zeros,
         native_histograms: native,
         keep_classic,
         convert_classic,
+        type_and_unit_labels: features.type_and_unit_labels,
     };
-    IngestOptions { parse, stores_starts, injects_zeros, stores_metadata }
+    IngestOptions { parse, stores_starts, injects_zeros, synthesizes_starts, stores_metadata }
 }
 
 fn ticks(target: &Target, seed: u64) -> Interval {
@@ -249,18 +253,21 @@ struct Scraper {
     alignment: Option<Alignment>,
     /// When the last scrape began.
     began: Option<Instant>,
-    interval_seconds: Summary,
+    interval_seconds: (Summary, Histogram),
 }
 
 impl Scraper {
     async fn scrape(&mut self) {
         let now_ns = wall_clock_ns();
         let interval_ns = self.target.interval_ms.saturating_mul(1_000_000);
-        let alignment = self.alignment.get_or_insert_with(|| Alignment::new(now_ns, interval_ns));
+        let tolerance_ns = self.shared.features.tolerance_ns;
+        let alignment =
+            self.alignment.get_or_insert_with(|| Alignment::new(now_ns, interval_ns, tolerance_ns));
         let scrape_ns = alignment.align(now_ns);
         let began = Instant::now();
         if let Some(before) = self.began.replace(began) {
-            self.interval_seconds.observe_duration(began - before);
+            self.interval_seconds.0.observe_duration(began - before);
+            self.interval_seconds.1.observe_duration(began - before);
         }
         let fetched = self.fetch().await;
         // The permit is for the work on a processor, which follows without a pause.
@@ -289,6 +296,7 @@ impl Scraper {
         let (ingest, sink) = (&mut self.ingest, &self.shared.sink);
         let t_ms = scrape_ns.div_euclid(1_000_000);
         let stored = unhurried(|| ingest.scrape(&**sink, page, t_ms, report));
+        self.shared.metrics.scrape_seconds.observe_duration(began.elapsed());
         self.book(error, &stored, scrape_ns, began.elapsed());
     }
 

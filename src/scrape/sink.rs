@@ -31,6 +31,11 @@ pub trait Batch {
     /// Has the sample collected last refused where it would be stored late.
     fn set_last_in_order(&mut self);
 
+    /// Makes room for that many samples.
+    fn reserve(&mut self, samples: usize) {
+        let _ = samples;
+    }
+
     /// Collects an exemplar.
     fn append_exemplar(&mut self, series: SeriesRef, exemplar: Exemplar);
 
@@ -66,6 +71,10 @@ impl Batch for Appender {
 
     fn set_last_in_order(&mut self) {
         Appender::set_last_in_order(self);
+    }
+
+    fn reserve(&mut self, samples: usize) {
+        Appender::reserve(self, samples);
     }
 
     fn append_exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {

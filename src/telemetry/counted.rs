@@ -2,7 +2,7 @@
 //!
 //! COMPAT: names, labels and bounds of `prometheus_` families are Prometheus's.
 
-use super::registry::{CounterVec, GaugeVec, HistogramVec, Registry, SummaryVec};
+use super::registry::{CounterVec, GaugeVec, HistogramVec, Registry};
 use super::value::{Counter, Gauge, Histogram, Summary};
 
 const REQUEST_SECONDS: &[f64] = &[0.1, 0.2, 0.4, 1.0, 3.0, 8.0, 20.0, 60.0, 120.0];
@@ -11,7 +11,6 @@ const COARSE_SECONDS: &[f64] = &[0.01, 0.1, 1.0, 10.0];
 const COMPACTION_SECONDS: &[f64] =
     &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0];
 const QUANTILES: &[f64] = &[0.5, 0.9, 0.99];
-const WIDE_QUANTILES: &[f64] = &[0.01, 0.05, 0.5, 0.9, 0.99];
 
 const SLICES: [&str; 4] = ["queue_time", "prepare_time", "inner_eval", "result_sort"];
 
@@ -116,46 +115,6 @@ impl ConfigMetrics {
             success_seconds: r.gauge(
                 "prometheus_config_last_reload_success_timestamp_seconds",
                 "When the configuration in force was loaded.",
-            ),
-        }
-    }
-}
-
-/// When targets are scraped, and how long it takes to find them.
-#[derive(Debug, Clone)]
-pub(super) struct TargetMetrics {
-    pub(super) interval: SummaryVec,
-    pub(super) interval_buckets: HistogramVec,
-    pub(super) sync: SummaryVec,
-    pub(super) sync_buckets: HistogramVec,
-}
-
-impl TargetMetrics {
-    pub(super) fn new(r: &Registry) -> Self {
-        Self {
-            interval: r.summary_vec(
-                "prometheus_target_interval_length_seconds",
-                "Time between two scrapes of a target, by the interval that was asked for.",
-                &["interval"],
-                WIDE_QUANTILES,
-            ),
-            interval_buckets: r.histogram_vec(
-                "prometheus_target_interval_length_histogram_seconds",
-                "Time between two scrapes of a target, by the interval that was asked for.",
-                &["interval"],
-                COARSE_SECONDS,
-            ),
-            sync: r.summary_vec(
-                "prometheus_target_sync_length_seconds",
-                "Time that taking over discovered targets took.",
-                &["scrape_job"],
-                WIDE_QUANTILES,
-            ),
-            sync_buckets: r.histogram_vec(
-                "prometheus_target_sync_length_histogram_seconds",
-                "Time that taking over discovered targets took.",
-                &["scrape_job"],
-                COARSE_SECONDS,
             ),
         }
     }

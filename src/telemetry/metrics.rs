@@ -8,9 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::counted::{
-    ConfigMetrics, HttpMetrics, QueryMetrics, StorageMetrics, TargetMetrics, WriteMetrics,
-};
+use super::counted::{ConfigMetrics, HttpMetrics, QueryMetrics, StorageMetrics, WriteMetrics};
 use super::figures::{Figures, family, label, plain};
 use super::observer::ObserverLog;
 use super::process;
@@ -76,7 +74,6 @@ pub struct Metrics {
     http: HttpMetrics,
     query: QueryMetrics,
     config: ConfigMetrics,
-    target: TargetMetrics,
     write: WriteMetrics,
     storage: StorageMetrics,
 }
@@ -113,7 +110,6 @@ impl Metrics {
             http: HttpMetrics::new(&registry),
             query: QueryMetrics::new(&registry),
             config: ConfigMetrics::new(&registry),
-            target: TargetMetrics::new(&registry),
             write: WriteMetrics::new(&registry),
             storage: StorageMetrics::new(&registry),
             registry,
@@ -220,25 +216,6 @@ impl Metrics {
         if successful {
             self.config.success_seconds.set(seconds_since_epoch(SystemTime::now()));
         }
-    }
-
-    /// Counts the time between two scrapes of a target; `interval` is the configured one as the
-    /// configuration writes it, `15s`.
-    pub fn observe_target_interval(&self, interval: &str, length: Duration) {
-        self.target.interval.with(&[interval]).observe_duration(length);
-        self.target.interval_buckets.with(&[interval]).observe_duration(length);
-    }
-
-    /// Counts the time that a job took to take over discovered targets.
-    pub fn observe_target_sync(&self, job: &str, took: Duration) {
-        self.target.sync.with(&[job]).observe_duration(took);
-        self.target.sync_buckets.with(&[job]).observe_duration(took);
-    }
-
-    /// Takes what is told of a job off the page, once it is no longer configured.
-    pub fn forget_job(&self, job: &str) {
-        self.target.sync.remove(&[job]);
-        self.target.sync_buckets.remove(&[job]);
     }
 
     /// Counts what a remote-write request brought.

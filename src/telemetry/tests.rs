@@ -253,9 +253,6 @@ const SERVER_LINES: &[&str] = &[
     "prometheus_engine_query_duration_seconds{slice=\"inner_eval\",quantile=\"0.9\"} 0.02",
     "prometheus_engine_query_duration_seconds{slice=\"queue_time\",quantile=\"0.99\"} NaN",
     "prometheus_engine_query_duration_seconds_count{slice=\"queue_time\"} 0",
-    "prometheus_target_interval_length_seconds{interval=\"15s\",quantile=\"0.01\"} 15",
-    "prometheus_target_interval_length_seconds_count{interval=\"15s\"} 1",
-    "prometheus_target_sync_length_seconds_sum{scrape_job=\"node\"} 0.001",
     "prometheus_api_remote_write_invalid_labels_samples_total 2",
     "narthex_remote_write_received_samples_total{outcome=\"stored\"} 5",
     "prometheus_tsdb_head_series 12",
@@ -298,8 +295,6 @@ fn the_servers_page_reads_back_sorted_and_whole() {
     let running = metrics.query_begins();
     metrics.observe_query(Duration::from_millis(20));
     metrics.add_query_samples(9);
-    metrics.observe_target_interval("15s", Duration::from_secs(15));
-    metrics.observe_target_sync("node", Duration::from_millis(1));
     let write = ReceivedWrite { samples_written: 5, series_invalid: 2, ..Default::default() };
     metrics.observe_write(write);
     let figures = Figures {

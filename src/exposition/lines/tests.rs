@@ -195,12 +195,13 @@ fn whole_pages_are_told_alike_by_cache_and_parser() {
     let mut pages = foreign_pages();
     pages.push((Format::OpenMetrics, own.to_vec()));
     for (format, page) in pages {
-        for flags in 0..8 {
+        for flags in 0..16 {
             let options = ParseOptions {
                 reads_starts: flags & 1 != 0,
                 native_histograms: false,
                 keep_classic: flags & 2 != 0,
                 convert_classic: flags & 4 != 0,
+                type_and_unit_labels: flags & 8 != 0,
             };
             crate::exposition::check_cache_against_parser(&page, format, options);
         }
@@ -211,11 +212,11 @@ proptest! {
     #[test]
     fn mutants_of_openmetrics_are_told_alike(
         cuts in prop::collection::vec((0_usize..300, "[#a{}\"\\\\ =,\n0-9.]?"), 0..4),
-        flags in 0_u8..8,
+        flags in 0_u8..16,
     ) {
         let mut page = "# TYPE a counter\na_total{x=\"1\"} 1 # {t=\"u\"} 2\na_created{x=\"1\"} 3\n\
             # TYPE h histogram\nh_bucket{le=\"1\"} 2 # {} 1 5\nh_bucket{le=\"+Inf\"} 3 7.5\n\
-            h_count 3\nb 1\nb{x=\"2\"} 1 5\n# EOF\n".to_owned();
+            h_count 3\n# UNIT c_s s\nc_s 1\nb 1\nb{x=\"2\"} 1 5\n# EOF\n".to_owned();
         for (at, text) in cuts {
             let at = at % page.len();
             page.replace_range(at..=at, &text);
@@ -225,6 +226,7 @@ proptest! {
             native_histograms: false,
             keep_classic: flags & 2 != 0,
             convert_classic: flags & 4 != 0,
+                type_and_unit_labels: flags & 8 != 0,
         };
         let page = page.as_bytes();
         crate::exposition::check_cache_against_parser(page, Format::OpenMetrics, options);

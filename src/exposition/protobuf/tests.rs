@@ -267,7 +267,7 @@ proptest! {
     #[test]
     fn no_page_makes_it_panic(
         cuts in prop::collection::vec((0_usize..400, any::<u8>()), 0..6),
-        flags in 0_u8..8,
+        flags in 0_u8..16,
     ) {
         let metric = new().label("a", "b").message(7, histogram(true));
         let mut page = page(&[
@@ -283,6 +283,7 @@ proptest! {
             keep_classic: flags & 2 != 0,
             convert_classic: flags & 4 != 0,
             reads_starts: false,
+            type_and_unit_labels: flags & 8 != 0,
         };
         crate::exposition::check_cache_against_parser(
             &page, crate::exposition::Format::Protobuf, options,

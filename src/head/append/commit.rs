@@ -158,7 +158,9 @@ impl<'a> Commit<'a> {
                     let next = plan.items.len();
                     at = (home.group, *places.entry(home.group).or_insert(next));
                     if at.1 == next {
-                        plan.items.push(Vec::new());
+                        // Samples mostly belong to one group.
+                        let room = if next == 0 { self.samples.len() - call } else { 0 };
+                        plan.items.push(Vec::with_capacity(room));
                     }
                 }
                 let series = sample.series.id.0;

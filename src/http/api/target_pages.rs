@@ -1,4 +1,4 @@
-//! `targets/metadata` and `targets/relabel_steps`.
+//! `targets/metadata`, `targets/relabel_steps` and `scrape_pools/config`.
 //!
 //! COMPAT: error texts and what a limit of 0 means are Prometheus's.
 
@@ -75,26 +75,50 @@ pub(in crate::http) fn metadata(
     success(sink, data, &[], &[])
 }
 
+/// `/api/v1/scrape_pools/config`
+pub(in crate::http) fn pool_config(
+    service: &Service,
+    params: &Params,
+    sink: &mut Sink,
+) -> Result<(), ApiError> {
+    let pool = wanted_pool(params)?;
+    let yaml = service.control.scrape_pool_yaml(pool).ok_or_else(|| no_pool(pool))?;
+    let data = |sink: &mut Sink| {
+        let out = sink.buffer();
+        out.extend_from_slice(b"{\"yaml\":");
+        json::push_str(out, &yaml);
+        out.push(b'}');
+        Ok(())
+    };
+    success(sink, data, &[], &[])
+}
+
+fn wanted_pool(params: &Params) -> Result<&str, ApiError> {
+    match params.text("scrapePool") {
+        "" => Err(ApiError::bad_data("no scrapePool parameter provided")),
+        pool => Ok(pool),
+    }
+}
+
+fn no_pool(pool: &str) -> ApiError {
+    let pool = go_quote(pool);
+    ApiError::bad_data(format!("error retrieving scrape config: scrape pool {pool} not found"))
+}
+
 /// `/api/v1/targets/relabel_steps`
 pub(in crate::http) fn relabel_steps(
     service: &Service,
     params: &Params,
     sink: &mut Sink,
 ) -> Result<(), ApiError> {
-    let pool = params.text("scrapePool");
-    if pool.is_empty() {
-        return Err(ApiError::bad_data("no scrapePool parameter provided"));
-    }
+    let pool = wanted_pool(params)?;
     let text = params.text("labels");
     if text.is_empty() {
         return Err(ApiError::bad_data("no labels parameter provided"));
     }
     let pairs: std::collections::BTreeMap<String, String> = serde_json::from_str(text)
         .map_err(|error| ApiError::bad_data(format!("error parsing labels: {error}")))?;
-    let rules = service.control.relabel_rules(pool).ok_or_else(|| {
-        let pool = go_quote(pool);
-        ApiError::bad_data(format!("error retrieving scrape config: scrape pool {pool} not found"))
-    })?;
+    let rules = service.control.relabel_rules(pool).ok_or_else(|| no_pool(pool))?;
     let mut labels = LabelsBuilder::from_labels(&Labels::from_pairs(&pairs));
     let mut keeps = true;
     let steps = rules.iter().map(|rule| {

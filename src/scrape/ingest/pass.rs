@@ -3,8 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::super::series::SeriesRules;
 use super::super::sink::Batch;
+use super::origin::{self, Counted, Origin};
 use super::{IngestError, IngestOptions, Ingested, Slot};
 use crate::config::ScrapeConfig;
 use crate::exposition::{Line, ParseError, Walk, WalkStep};
@@ -17,6 +20,8 @@ pub(super) struct Pass<'a> {
     options: IngestOptions,
     rules: &'a SeriesRules,
     t_ms: i64,
+    /// When series began to count, where that is made up.
+    origins: &'a mut HashMap<SeriesRef, Origin>,
     /// The finest schema of native histograms.
     schema_max: i32,
     /// The slot of each sample appended, in order; `None`: the zero with which a counter begins.
@@ -40,6 +45,11 @@ struct Sample {
     start_ms: i64,
 }
 
+/// A limit of the configuration, where 0 sets none.
+fn bound(limit: u64) -> usize {
+    if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) }
+}
+
 /// COMPAT: the schema whose buckets grow by at least `factor`.
 fn schema_for(factor: f64) -> i32 {
     let factor = if factor <= 1.0 { 1.002_71 } else { factor };
@@ -51,13 +61,14 @@ impl<'a> Pass<'a> {
         config: &'a ScrapeConfig,
         options: IngestOptions,
         rules: &'a SeriesRules,
-        t_ms: i64,
+        (t_ms, origins): (i64, &'a mut HashMap<SeriesRef, Origin>),
     ) -> Self {
         Self {
             config,
             options,
             rules,
             t_ms,
+            origins,
             schema_max: schema_for(config.native_histogram_min_bucket_factor),
             slots: Vec::new(),
             tracked: Vec::new(),
@@ -73,11 +84,9 @@ impl<'a> Pass<'a> {
         batch: &mut dyn Batch,
         ingested: &mut Ingested,
     ) -> Result<(), IngestError> {
-        let limit = match self.config.sample_limit {
-            0 => usize::MAX,
-            limit => usize::try_from(limit).unwrap_or(usize::MAX),
-        };
+        let limit = bound(self.config.sample_limit);
         let mut ended = Vec::new();
+        self.prepare(walk);
         while let Some(line) = walk.next_line().map_err(IngestError::Parse)? {
             ingested.scraped += 1;
             let own_time = line.timestamp_ms.filter(|_| self.config.honor_timestamps);
@@ -110,14 +119,14 @@ impl<'a> Pass<'a> {
             if !is_within {
                 continue;
             }
-            let (t_ms, value) = (own_time.unwrap_or(self.t_ms), line.value);
-            let start_ms = walk.start_ms();
-            let sample = Sample { series, t_ms, value, histogram, start_ms };
-            self.append(batch, line.slot, sample);
-            if line.has_exemplars {
-                self.append_exemplars(walk, batch, line, (series, t_ms))?;
+            let t_ms = own_time.unwrap_or(self.t_ms);
+            if !self.store(walk, batch, line, (series, t_ms, histogram))? {
+                continue;
             }
-            let tracks = own_time.is_none() || self.config.track_timestamps_staleness;
+            // A series whose start is made up ends in any case, and its start with it.
+            let tracks = own_time.is_none()
+                || self.config.track_timestamps_staleness
+                || self.origins.contains_key(&series);
             if tracks != is_tracked {
                 self.tracked.push((line.slot, tracks));
                 if is_tracked {
@@ -138,6 +147,43 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
+    /// Has the page tell of families, where that is needed to know what counts.
+    fn prepare(&self, walk: &mut Walk<'_, Slot>) {
+        if self.options.synthesizes_starts {
+            walk.keep_families();
+        }
+    }
+
+    /// Appends what a line says of its series; `false` where that is not stored.
+    fn store(
+        &mut self,
+        walk: &mut Walk<'_, Slot>,
+        batch: &mut dyn Batch,
+        line: Line,
+        (series, t_ms, histogram): (SeriesRef, i64, Option<Arc<Histogram>>),
+    ) -> Result<bool, IngestError> {
+        let start_ms = walk.start_ms();
+        let sample = Sample { series, t_ms, value: line.value, histogram, start_ms };
+        let Some(sample) = self.with_start(sample) else { return Ok(false) };
+        self.append(batch, line.slot, sample);
+        if line.has_exemplars {
+            self.append_exemplars(walk, batch, line, (series, t_ms))?;
+        }
+        Ok(true)
+    }
+
+    /// The sample as counted from a start that is made up, where its page says none and it counts;
+    /// `None` for the first of a series, from which the others are counted.
+    fn with_start(&mut self, sample: Sample) -> Option<Sample> {
+        if sample.start_ms != 0 {
+            return Some(sample);
+        }
+        let Some(origin) = self.origins.get_mut(&sample.series) else { return Some(sample) };
+        let counted = origin.count(sample.t_ms, sample.value, sample.histogram.as_ref())?;
+        let Counted { start_ms, value, histogram } = counted;
+        Some(Sample { value, histogram, start_ms, ..sample })
+    }
+
     fn append(&mut self, batch: &mut dyn Batch, slot: usize, sample: Sample) {
         let Sample { series, t_ms, value, histogram, start_ms } = sample;
         if self.options.injects_zeros && start_ms != 0 && start_ms < t_ms {
@@ -152,6 +198,9 @@ impl<'a> Pass<'a> {
         match histogram {
             Some(histogram) => batch.append_histogram(series, t_ms, histogram),
             None => batch.append(series, t_ms, value),
+        }
+        if self.options.synthesizes_starts {
+            batch.set_last_in_order();
         }
         if self.options.stores_starts && start_ms != 0 {
             batch.set_last_start(start_ms);
@@ -170,10 +219,7 @@ impl<'a> Pass<'a> {
         } else {
             histogram
         };
-        let limit = match self.config.native_histogram_bucket_limit {
-            0 => usize::MAX,
-            limit => usize::try_from(limit).unwrap_or(usize::MAX),
-        };
+        let limit = bound(self.config.native_histogram_bucket_limit);
         known.validate().map_err(IngestError::Histogram)?;
         if known.schema() > self.schema_max || known.buckets_len() > limit {
             let fitting = Arc::make_mut(&mut known);
@@ -220,6 +266,7 @@ impl<'a> Pass<'a> {
         walk: &mut Walk<'_, Slot>,
         batch: &mut dyn Batch,
     ) -> Result<(), IngestError> {
+        self.prepare(walk);
         while let Some(line) = walk.next_line().map_err(IngestError::Parse)? {
             if walk.payload(line.slot) != Slot::Unresolved {
                 continue;
@@ -231,7 +278,9 @@ impl<'a> Pass<'a> {
                 let (t_ms, value) = (own_time.unwrap_or(self.t_ms), line.value);
                 let start_ms = walk.start_ms();
                 let sample = Sample { series: *series, t_ms, value, histogram, start_ms };
-                self.append(batch, line.slot, sample);
+                if let Some(sample) = self.with_start(sample) {
+                    self.append(batch, line.slot, sample);
+                }
                 *is_tracked = own_time.is_none() || self.config.track_timestamps_staleness;
             }
             walk.set_payload(line.slot, slot);
@@ -242,7 +291,7 @@ impl<'a> Pass<'a> {
     /// What the last line is. Beyond the sample limit it is checked but not looked up, so that a
     /// page that is too long creates no series for its end.
     fn resolve(
-        &self,
+        &mut self,
         walk: &mut Walk<'_, Slot>,
         batch: &mut dyn Batch,
         is_within: bool,
@@ -254,6 +303,12 @@ impl<'a> Pass<'a> {
             Some(_) if !is_within => Ok(Slot::Unresolved),
             Some(labels) => {
                 let series = batch.series(&labels).map_err(IngestError::Storage)?;
+                if self.options.synthesizes_starts
+                    && series.refusal().is_none()
+                    && origin::counts(labels.metric_name(), walk.about())
+                {
+                    self.origins.entry(series).or_default();
+                }
                 Ok(Slot::Series { series, is_tracked: false })
             }
         }

@@ -98,3 +98,63 @@ fn what_families_say_is_stored_when_it_changes() {
     bench.openmetrics(3000, &page.replace("B.", "C."));
     assert_eq!(bench.sink.take_notes(), ["b|unknown||C."]);
 }
+
+#[test]
+fn starts_are_made_up_where_pages_have_none() {
+    let options =
+        IngestOptions { stores_starts: true, synthesizes_starts: true, ..IngestOptions::default() };
+    let mut bench = bench(options, |_| {});
+    let page = |counter: u32, others: &str| {
+        format!(
+            "# HELP a A.\n# TYPE a counter\na_total {counter}\n# TYPE g gauge\ng 7\n\
+             # TYPE s summary\ns{{quantile=\"0.5\"}} 1\ns_count {counter}\n{others}# EOF\n"
+        )
+    };
+    let ingested = bench.openmetrics(1000, &page(10, ""));
+    assert_eq!((ingested.scraped, ingested.post_relabeling, ingested.series_added), (4, 4, 4));
+    assert_eq!(bench.samples("a_total"), "", "the first sample is what is counted from");
+    assert_eq!(bench.samples("g"), "1000 7");
+    bench.openmetrics(2000, &page(13, ""));
+    assert_eq!(bench.sink.take_notes(), ["since 1000", "since 1000"]);
+    bench.openmetrics(3000, &page(2, "# TYPE h counter\nh 1\n"));
+    assert_eq!(bench.sink.take_notes(), ["since 2999", "since 2999"]);
+    assert_eq!(bench.samples("a_total"), "2000 3, 3000 2");
+    assert_eq!(bench.samples("g"), "1000 7, 2000 7, 3000 7");
+    // A counter that comes back is counted from its first sample again.
+    bench.openmetrics(4000, "# EOF\n");
+    bench.openmetrics(5000, &page(5, ""));
+    bench.openmetrics(6000, &page(6, ""));
+    assert_eq!(bench.samples("a_total"), "2000 3, 3000 2, 4000 stale, 6000 1");
+}
+
+#[test]
+fn made_up_starts_survive_a_scrape_that_fails() {
+    let options = IngestOptions { synthesizes_starts: true, ..IngestOptions::default() };
+    let mut bench = bench(options, |_| {});
+    let page = |counter: u32| format!("# TYPE a counter\na_total {counter}\n# EOF\n");
+    bench.openmetrics(1000, &page(1));
+    bench.openmetrics(2000, &page(2));
+    assert!(bench.openmetrics(3000, "a_total 3\n").error.is_some());
+    bench.openmetrics(4000, &page(4));
+    assert_eq!(bench.samples("a_total"), "2000 1, 3000 stale, 4000 3");
+}
+
+#[test]
+fn types_and_units_become_labels_where_asked_for() {
+    let mut options = IngestOptions::default();
+    options.parse.type_and_unit_labels = true;
+    let mut bench = bench(options, |_| {});
+    let page = "# TYPE a_s counter\n# UNIT a_s s\na_s_total{__type__=\"x\"} 1\n\
+        # TYPE b gauge\nb{__unit__=\"y\"} 1\n# TYPE c unknown\nc 1\n# EOF\n";
+    for t_ms in [1000, 2000] {
+        assert!(bench.openmetrics(t_ms, page).error.is_none());
+    }
+    for series in [
+        "{__name__=\"a_s_total\", __type__=\"counter\", __unit__=\"s\", instance=",
+        "{__name__=\"b\", __type__=\"gauge\", __unit__=\"y\", instance=",
+        "{__name__=\"c\", instance=",
+    ] {
+        let found = bench.sink.names();
+        assert!(found.iter().any(|labels| labels.starts_with(series)), "{series} in {found:?}");
+    }
+}

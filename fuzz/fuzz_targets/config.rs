@@ -1,0 +1,27 @@
+//! Any text as a configuration, and as a file of targets. What is accepted is shown with its
+//! defaults, and that must mean the same.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use narthex::config::{parse, parse_targets};
+
+fuzz_target!(|text: &str| {
+    // Files of jobs are read from the disk.
+    if text.contains("scrape_config_files") {
+        return;
+    }
+    let _ = parse_targets(text, "targets.yml");
+    let Ok(config) = parse(text, "prometheus.yml") else { return };
+    for job in &config.scrape_configs {
+        assert!(config.job_to_yaml(&job.job_name).is_some());
+    }
+    let shown = config.to_yaml();
+    // Masks stand for secrets, and some are no secrets that can be read.
+    if shown.contains("<secret>") {
+        return;
+    }
+    match parse(shown, "prometheus.yml") {
+        Ok(again) => assert_eq!(again.to_yaml(), shown),
+        Err(error) => panic!("{error}\n{shown}"),
+    }
+});
