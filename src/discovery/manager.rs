@@ -109,7 +109,7 @@ impl Discovery {
         let (sets, _) = watch::channel(Arc::default());
         let metrics = Metrics::new();
         for counts in [&metrics.received_updates, &metrics.delayed_updates, &metrics.sent_updates] {
-            counts.with(&[NAME]);
+            counts.with(&[name]);
         }
         let state = State {
             jobs: Vec::new(),
