@@ -1,16 +1,17 @@
 //! Rules as part of the process: read with the configuration, started with the database, their
 //! alerts handed to the notifier.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::process::Process;
 use super::settings::Settings;
 use crate::config::Config;
 use crate::db::Database;
+use crate::http::Service;
 use crate::notifier::{self, Notifier};
 use crate::rules::{
-    AlertSink, GroupSpec, Manager, OutgoingAlert, Settings as RuleSettings, Source,
-    SystemWallClock, load,
+    self, AlertSink, GroupSpec, Manager, OutgoingAlert, QueryWatcher, RuleQuery,
+    Settings as RuleSettings, Source, SystemWallClock, load,
 };
 
 /// Reads the rule files that a configuration names; a fault in one refuses all.
@@ -53,16 +54,33 @@ impl AlertSink for ToNotifier {
     }
 }
 
+/// Tells the service of queries. The service holds the process, which holds this.
+#[derive(Debug)]
+struct ToService(Weak<Service>);
+
+impl QueryWatcher for ToService {
+    fn query_ran(&self, query: &RuleQuery<'_>) {
+        if let Some(service) = self.0.upgrade() {
+            service.note_rule_query(query);
+        }
+    }
+}
+
 impl Process {
     /// Evaluates rules from now on. Must be called within the runtime.
     pub(super) fn start_rules(&self, database: &Database) {
         // No reload in between.
         let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let config = self.config();
+        let watcher = self
+            .service
+            .get()
+            .cloned()
+            .map(|service| -> Arc<dyn QueryWatcher> { Arc::new(ToService(service)) });
         let manager = Manager::new(
             database.clone(),
             self.rule_engine(&config),
-            self.settings.rules(),
+            rules::Options { watcher, ..self.settings.rules() },
             Arc::new(ToNotifier(Arc::clone(&self.notifying.notifier))),
             Arc::new(SystemWallClock),
         );

@@ -249,23 +249,11 @@ impl Settings {
             concurrent_evals: self.has_feature("concurrent-rule-eval"),
             concurrent_evals_max: at_least_one(flags.uint("rules.max-concurrent-evals")),
             backfill_gap_ms: flags.duration_ms("rules.backfill-gap"),
-            external_url: self.own_url(),
+            // A flag that is wrong has ended the start.
+            external_url: self.external_url().map(|url| url.to_string()).unwrap_or_default(),
             parse: self.parse(),
+            watcher: None,
         }
-    }
-
-    /// Where others reach this server, without a slash at the end.
-    ///
-    /// COMPAT: without the flag, the host's name and the port of the first address.
-    fn own_url(&self) -> String {
-        let given = self.flags.text("web.external-url").trim_end_matches('/');
-        if !given.is_empty() {
-            return given.to_owned();
-        }
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let address = self.listen.first().map_or("0.0.0.0:9090", String::as_str);
-        let port = address.rsplit_once(':').map_or("9090", |(_, port)| port);
-        format!("http://{}:{port}", host.trim())
     }
 
     /// How alerts are sent.

@@ -23,6 +23,7 @@ mod passwords;
 pub mod query_log;
 mod reply;
 mod router;
+mod rule_queries;
 mod server;
 mod service;
 mod source;

@@ -143,13 +143,42 @@ impl QueryLog {
 
     /// Writes one line.
     pub(super) fn write(&self, entry: &Entry<'_>) -> io::Result<()> {
-        let line = line(entry, Timestamp::now());
+        self.write_line(&line(entry, Timestamp::now()))
+    }
+
+    /// Writes one line for a query of a group of rules; the origin of `entry` does not count.
+    pub(super) fn write_of_rules(
+        &self,
+        entry: &Entry<'_>,
+        (file, group): (&str, &str),
+    ) -> io::Result<()> {
+        self.write_line(&line_of_rules(entry, (file, group), Timestamp::now()))
+    }
+
+    fn write_line(&self, line: &[u8]) -> io::Result<()> {
         // One write, so that lines of several queries never mix.
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&line)
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line)
     }
 }
 
 fn line(entry: &Entry<'_>, now: Timestamp) -> Vec<u8> {
+    let mut out = without_origin(entry, now);
+    out.extend_from_slice(b",\"httpRequest\":");
+    let Origin { method, path, client_ip } = entry.origin;
+    json::push_object(&mut out, [("clientIP", &**client_ip), ("method", method), ("path", path)]);
+    out.extend_from_slice(b"}\n");
+    out
+}
+
+fn line_of_rules(entry: &Entry<'_>, (file, group): (&str, &str), now: Timestamp) -> Vec<u8> {
+    let mut out = without_origin(entry, now);
+    out.extend_from_slice(b",\"ruleGroup\":");
+    json::push_object(&mut out, [("file", file), ("name", group)]);
+    out.extend_from_slice(b"}\n");
+    out
+}
+
+fn without_origin(entry: &Entry<'_>, now: Timestamp) -> Vec<u8> {
     let mut out = Vec::with_capacity(512 + entry.query.len());
     let time = |t_ms: i64| {
         let time = Timestamp::from_millisecond(t_ms).unwrap_or_default();
@@ -170,10 +199,6 @@ fn line(entry: &Entry<'_>, now: Timestamp) -> Vec<u8> {
     out.extend_from_slice(format!(",\"stats\":{}", entry.stats).as_bytes());
     let (span, trace) = ("0".repeat(16), "0".repeat(32));
     out.extend_from_slice(format!(",\"spanID\":\"{span}\",\"traceID\":\"{trace}\"").as_bytes());
-    out.extend_from_slice(b",\"httpRequest\":");
-    let Origin { method, path, client_ip } = entry.origin;
-    json::push_object(&mut out, [("clientIP", &**client_ip), ("method", method), ("path", path)]);
-    out.extend_from_slice(b"}\n");
     out
 }
 
@@ -206,6 +231,24 @@ mod tests {
             assert!(entry.len() < PLACE_BYTES && entry.len() > PLACE_BYTES - 20);
             assert!(String::from_utf8(entry).is_ok());
         }
+    }
+
+    #[test]
+    fn a_query_of_rules_names_their_group() {
+        let origin = Origin::default();
+        let entry = Entry {
+            query: "up",
+            start_ms: 1000,
+            end_ms: 1000,
+            step_ms: 0,
+            error: None,
+            stats: "{}",
+            origin: &origin,
+        };
+        let line = line_of_rules(&entry, ("r.yml", "g"), Timestamp::UNIX_EPOCH);
+        let line = String::from_utf8(line).unwrap();
+        assert!(line.ends_with("\"ruleGroup\":{\"file\":\"r.yml\",\"name\":\"g\"}}\n"), "{line}");
+        assert!(!line.contains("httpRequest"), "{line}");
     }
 
     #[test]

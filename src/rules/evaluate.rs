@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::alerts::{Found, Holds};
 use super::dependencies::ALERT_NAME;
 use super::file::{RuleKind, RuleSpec};
-use super::manager::{Settings, Shared};
+use super::manager::{RuleQuery, Settings, Shared};
 use super::rule::Rule;
 use crate::head::AppendError;
 use crate::model::{FloatHistogram, Histogram, Labels, LabelsBuilder, METRIC_NAME};
+use crate::promql::ast::Ast;
 use crate::promql::engine::{Engine, Query, QueryError, QueryOptions, VectorSample};
 use crate::promql::parse;
 use crate::select::Cancellation;
@@ -91,6 +93,8 @@ pub(super) struct Moment<'a> {
     pub(super) data_ms: i64,
     pub(super) interval_ns: i64,
     pub(super) limit: i64,
+    /// The group's file and name.
+    pub(super) group: (&'a str, &'a str),
     pub(super) settings: &'a Settings,
     pub(super) engine: &'a Engine,
 }
@@ -107,7 +111,7 @@ pub(super) fn evaluate(
     shared: &Shared,
 ) -> Result<Vec<Output>, RuleError> {
     let spec = rule.spec();
-    let vector = ask(shared, moment.engine, &spec.text, &spec.ast, moment.data_ms)?;
+    let vector = ask(shared, moment, (&spec.text, &spec.ast), moment.data_ms)?;
     match &spec.kind {
         RuleKind::Recording => record(spec, vector, moment.limit),
         RuleKind::Alerting { for_ms, keep_firing_for_ms, annotations } => {
@@ -137,16 +141,21 @@ pub(super) fn evaluate(
 
 fn ask(
     shared: &Shared,
-    engine: &Engine,
-    text: &str,
-    ast: &crate::promql::ast::Ast,
+    moment: &Moment<'_>,
+    (text, ast): (&str, &Ast),
     t_ms: i64,
 ) -> Result<Vec<VectorSample>, RuleError> {
     use crate::promql::engine::Value as Answer;
     let cancellation = Cancellation::new().under(&shared.stop);
     let query = Query { text, ast };
     let options = QueryOptions::default();
-    let answer = engine.instant(&shared.database, query, t_ms, &options, &cancellation);
+    let began = Instant::now();
+    let answer = moment.engine.instant(&shared.database, query, t_ms, &options, &cancellation);
+    if let Some(watcher) = &shared.options.watcher {
+        let outcome = answer.as_ref().map(|answer| &answer.stats);
+        let (file, group) = moment.group;
+        watcher.query_ran(&RuleQuery { file, group, text, t_ms, took: began.elapsed(), outcome });
+    }
     match answer.map_err(RuleError::Query)?.value {
         Answer::Vector(vector) => Ok(vector),
         Answer::Scalar { t_ms, value } => {
@@ -193,7 +202,7 @@ fn find_alerts(
     moment: &Moment<'_>,
     shared: &Shared,
 ) -> Result<BTreeMap<Labels, Found>, RuleError> {
-    let asker = Asker { shared, engine: moment.engine };
+    let asker = Asker { shared, moment };
     let url = &shared.options.external_url;
     let expander =
         Expander::new(whole_ms(moment.t_ns), url, &asker).counted(&shared.metrics.templates);
@@ -240,13 +249,13 @@ fn find_alerts(
 /// Answers the queries of templates.
 struct Asker<'a> {
     shared: &'a Shared,
-    engine: &'a Engine,
+    moment: &'a Moment<'a>,
 }
 
 impl Queries for Asker<'_> {
     fn query(&self, expr: &str, t_ms: i64) -> Result<Vec<Sample>, String> {
         let ast = parse(expr, &self.shared.options.parse).map_err(|error| error.to_string())?;
-        let vector = ask(self.shared, self.engine, expr, &ast, t_ms);
+        let vector = ask(self.shared, self.moment, (expr, &ast), t_ms);
         let vector = vector.map_err(|error| error.to_string())?;
         Ok(vector
             .into_iter()

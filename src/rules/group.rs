@@ -50,8 +50,6 @@ pub(super) struct Running {
     pub(super) previous: Vec<HashSet<SeriesRef>>,
     /// Series of rules that are gone.
     stale: Vec<SeriesRef>,
-    /// Series of the commit under way, by call.
-    pub(super) calls: Vec<SeriesRef>,
     evaluations: u64,
     /// Whether what the process before left out was looked for.
     pub(super) is_gap_filled: bool,
@@ -73,7 +71,6 @@ impl Group {
             schedule: Schedule::new(&spec.file, &spec.name, interval_ms, now_ns),
             previous: vec![HashSet::new(); rules.len()],
             stale: Vec::new(),
-            calls: Vec::new(),
             evaluations: 0,
             is_gap_filled: false,
         };
@@ -241,6 +238,7 @@ impl Group {
             data_ms,
             interval_ns: running.schedule.interval_ns(),
             limit: self.spec.limit,
+            group: (&self.spec.file, &self.spec.name),
             settings: &settings,
             engine: &engine,
         };

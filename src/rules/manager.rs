@@ -16,13 +16,36 @@ use crate::db::Database;
 use crate::exposition::Family;
 use crate::model::Labels;
 use crate::promql::ParseOptions;
-use crate::promql::engine::Engine;
+use crate::promql::engine::{Engine, QueryError, QueryStats};
 use crate::select::Cancellation;
 
 /// Takes the alerts that rules hand on.
 pub trait AlertSink: Send + Sync + fmt::Debug {
     /// Takes alerts that fire or have ended; does not wait.
     fn send(&self, alerts: Vec<OutgoingAlert>);
+}
+
+/// A query that a rule asked.
+#[derive(Debug)]
+pub struct RuleQuery<'a> {
+    /// The file of the group.
+    pub file: &'a str,
+    /// The group.
+    pub group: &'a str,
+    /// The query.
+    pub text: &'a str,
+    /// The time that was asked for.
+    pub t_ms: i64,
+    /// How long it took.
+    pub took: Duration,
+    /// What it cost, or why there is no answer.
+    pub outcome: Result<&'a QueryStats, &'a QueryError>,
+}
+
+/// Is told of every query of rules.
+pub trait QueryWatcher: Send + Sync + fmt::Debug {
+    /// A query ran. It is called on the thread that evaluates.
+    fn query_ran(&self, query: &RuleQuery<'_>);
 }
 
 /// What the flags say of rules.
@@ -46,6 +69,8 @@ pub struct Options {
     pub external_url: String,
     /// What the language offers.
     pub parse: ParseOptions,
+    /// Who is told of queries.
+    pub watcher: Option<Arc<dyn QueryWatcher>>,
 }
 
 impl Default for Options {
@@ -59,6 +84,7 @@ impl Default for Options {
             backfill_gap_ms: 0,
             external_url: String::new(),
             parse: ParseOptions::default(),
+            watcher: None,
         }
     }
 }

@@ -36,7 +36,7 @@ pub use check::{Duplicate, duplicates};
 pub use clock::{SimulatedWallClock, SystemWallClock, WallClock};
 pub use file::{GroupSpec, RuleFileError, RuleKind, RuleSpec, Source, load, load_file, load_text};
 pub use group::Group;
-pub use manager::{AlertSink, Manager, Options, Settings};
+pub use manager::{AlertSink, Manager, Options, QueryWatcher, RuleQuery, Settings};
 pub use rule::{Health, Rule};
 
 #[cfg(test)]

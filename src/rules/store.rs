@@ -43,10 +43,10 @@ pub(super) fn store(
     rules: &[RuleOutputs],
 ) -> Result<Vec<Refusal>, StorageError> {
     let mut appender = shared.database.appender(source)?;
-    let (mut purposes, mut given) = (Vec::new(), Vec::with_capacity(rules.len()));
+    let (mut purposes, mut refs) = (Vec::new(), Vec::new());
+    let mut given = Vec::with_capacity(rules.len());
     for (rule, outputs) in rules {
         let mut series = HashSet::with_capacity(outputs.len());
-        let mut refs = Vec::with_capacity(outputs.len());
         for output in outputs {
             let id = append(&mut appender, output, t_ms)?;
             purposes.push(Purpose::Sample(*rule));
@@ -58,13 +58,9 @@ pub(super) fn store(
             purposes.push(Purpose::Marker);
         }
         given.push((*rule, series));
-        // The calls of a rule follow one another; refused ones are looked up by these.
-        running.calls.extend(refs);
     }
-    let outcome = appender.commit();
-    let calls = std::mem::take(&mut running.calls);
-    let outcome = outcome?;
-    let refusals = sort_out(&outcome, &purposes, &calls, &mut given);
+    let outcome = appender.commit()?;
+    let refusals = sort_out(&outcome, &purposes, &refs, &mut given);
     for (rule, series) in given {
         running.previous[rule] = series;
     }

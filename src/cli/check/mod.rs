@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
+use crate::http::check_web_config;
 use crate::model::{go_quote, parse_duration};
 use crate::promql::ParseOptions;
 use crate::rules::Source;
@@ -49,6 +50,12 @@ enum What {
         /// The server runs in agent mode.
         #[arg(long)]
         agent: bool,
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Check web configuration files, and the files that they name.
+    WebConfig {
         /// The files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
@@ -183,6 +190,12 @@ fn run_with(
             };
             Ok(verdict.exit_code(fatal))
         }
+        What::WebConfig { files } => {
+            if !all_exist(&files, streams)? {
+                return Ok(EXIT_FAILURE);
+            }
+            Ok(check_web_files(&files, streams)?.exit_code(false))
+        }
         What::Config { syntax_only, lint, common, agent, files } => {
             let lint = Lint::parse(&lint, Some(lookback_ms), streams.err)?;
             let (source, fatal) = (source(&common), common.lint_fatal);
@@ -193,6 +206,27 @@ fn run_with(
             Ok(config::check_files(&files, &how, streams)?.exit_code(fatal))
         }
     }
+}
+
+/// COMPAT: all of it is told on standard error.
+fn check_web_files(files: &[PathBuf], streams: &mut Streams<'_>) -> io::Result<Verdict> {
+    let mut all = Verdict::default();
+    for file in files {
+        let name = file.display();
+        match check_web_config(file) {
+            Ok(warnings) => {
+                for warning in warnings {
+                    writeln!(streams.err, "{name} WARNING: {warning}")?;
+                }
+                writeln!(streams.err, "{name} SUCCESS")?;
+            }
+            Err(error) => {
+                writeln!(streams.err, "{name} FAILED: {error}")?;
+                all.is_wrong = true;
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn all_exist(files: &[PathBuf], streams: &mut Streams<'_>) -> io::Result<bool> {

@@ -125,3 +125,23 @@ fn configurations_are_judged_with_what_they_name() {
     assert!(err.contains("field rule_files is not allowed in agent mode"), "{err}");
     assert_eq!(run(&["config"]).0, 1);
 }
+
+#[test]
+fn web_configurations_are_judged() {
+    let good = "http_server_config: {http2: false}\n";
+    let files = [
+        ("good.yml", good),
+        ("bad.yml", "foo: 1\n"),
+        ("half.yml", "tls_server_config: {cert_file: a}\n"),
+    ];
+    let folder = folder(&files);
+    let run = |words: &[&str]| check(folder.path(), words, "");
+    let (code, out, err) = run(&["web-config", "@good.yml"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", "good.yml SUCCESS\n"));
+    let (code, _, err) = run(&["web-config", "@bad.yml", "@good.yml", "@half.yml"]);
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!((code, lines.len()), (1, 3), "{err}");
+    assert!(lines[0].starts_with("bad.yml FAILED: bad.yml:1:1: "), "{err}");
+    assert_eq!(lines[1], "good.yml SUCCESS");
+    assert!(lines[2].contains("missing one of key or key_file"), "{err}");
+}

@@ -170,7 +170,11 @@ struct Times {
 }
 
 /// COMPAT: keys and their order are Prometheus's.
-fn statistics(figures: &QueryStats, queued: Duration, took: Duration) -> String {
+pub(in crate::http) fn statistics(
+    figures: &QueryStats,
+    queued: Duration,
+    took: Duration,
+) -> String {
     let QueryStats { prepare_time, sort_time, .. } = *figures;
     let inner = took.saturating_sub(prepare_time).saturating_sub(sort_time);
     let total = took + queued;

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use super::manager::Changes;
 use super::{
-    AlertSink, Group, Manager, Options, OutgoingAlert, Settings, SimulatedWallClock, Source,
-    WallClock, load_text,
+    AlertSink, Group, Manager, Options, OutgoingAlert, QueryWatcher, RuleQuery, Settings,
+    SimulatedWallClock, Source, WallClock, load_text,
 };
 use crate::db::{self, Database};
 use crate::disk::{SimulatedClock, SimulatedDisk};

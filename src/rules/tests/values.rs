@@ -159,6 +159,33 @@ fn an_alert_names_where_its_expression_can_be_looked_at() {
     assert_eq!(sent[0].ends_at_ns - sent[0].starts_at_ns, 240 * SECOND);
 }
 
+/// Queries that were told: group, text, and whether they failed.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<(String, String, bool)>>);
+
+impl QueryWatcher for Told {
+    fn query_ran(&self, query: &RuleQuery<'_>) {
+        let told = (query.group.to_owned(), query.text.to_owned(), query.outcome.is_err());
+        self.0.lock().unwrap().push(told);
+    }
+}
+
+#[test]
+fn queries_are_told() {
+    let told = Arc::new(Told::default());
+    let mut world = World::new(Options { watcher: Some(told.clone()), ..Options::default() });
+    world.load(
+        "groups: [{name: g, interval: 15s, rules: [{record: a, expr: '1'}, \
+         {record: b, expr: 'up / up'}]}]",
+    );
+    world.push("up{a=\"1\"}", 1.0);
+    world.push("up{a=\"2\"}", 1.0);
+    world.pass(15);
+    let told = std::mem::take(&mut *told.0.lock().unwrap());
+    let entry = |text: &str| ("g".to_owned(), text.to_owned(), false);
+    assert_eq!(told, [entry("1"), entry("up / up")]);
+}
+
 #[test]
 fn slow_evaluations_are_passed_over() {
     let mut world = World::new(Options::default());
