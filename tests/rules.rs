@@ -108,7 +108,7 @@ fn a_bad_file_of_rules_refuses_the_start_and_the_whole_reload() {
     let bad = "groups:\n  - name: x\n    rules:\n      - {record: a, expr: sum(}\n";
     fs::write(&path, bad).expect("a file");
     let (code, text) = outcome(folder.path(), &["--web.listen-address=127.0.0.1:0"]);
-    assert!(code == 2 && text.contains("rules-b.yml: 4:28: group"), "{text}");
+    assert!(code == 2 && text.contains("rules-b.yml: 4:27: group"), "{text}");
     fs::write(&path, FILES[2].1).expect("a file");
     let server = Server::start(folder.path(), &["--web.enable-lifecycle"]);
     let client = Client::new(&server.address);
