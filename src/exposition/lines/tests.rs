@@ -1,5 +1,7 @@
 //! The cache against the plain parser: whatever the pages do, both must tell the same.
 
+use std::io::Write;
+
 use super::*;
 use crate::exposition::ShapePool;
 use proptest::prelude::*;
@@ -184,7 +186,11 @@ fn foreign_pages() -> Vec<(Format, Vec<u8>)> {
         ("alltypes.237mfs.prom.txt", Format::Text),
         ("alltypes.237mfs.nometa.prom.txt", Format::Text),
     ];
-    pages.into_iter().filter_map(read).collect()
+    let found: Vec<_> = pages.into_iter().filter_map(read).collect();
+    let loud = if found.is_empty() { "!!! NO PAGE WAS FOUND" } else { "pages" };
+    // Not through a macro: what those print is held back where the test passes.
+    let _ = writeln!(std::io::stderr(), "textparse: {} {loud} in {dir}", found.len());
+    found
 }
 
 #[test]
