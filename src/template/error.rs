@@ -14,6 +14,13 @@ pub enum TemplateError {
         /// What Go says.
         message: String,
     },
+    /// [`TemplateError::Parse`] of a library that the template of this name may use.
+    ParsingLibraries {
+        /// The template's name.
+        name: String,
+        /// What Go says.
+        message: String,
+    },
     /// Expanding it failed (`template: NAME:LINE:COLUMN: executing …`).
     Executing {
         /// The template's name.
@@ -29,6 +36,9 @@ impl fmt::Display for TemplateError {
             Self::Parse(message) => f.write_str(message),
             Self::Parsing { name, message } => {
                 write!(f, "error parsing template {name}: {message}")
+            }
+            Self::ParsingLibraries { name, message } => {
+                write!(f, "error parsing template files for {name}: {message}")
             }
             Self::Executing { name, message } => {
                 write!(f, "error executing template {name}: {message}")

@@ -8,13 +8,17 @@ use super::parse::{Trees, parse};
 use super::value::Value;
 use super::walk::Machine;
 use super::writer::Writer;
-use super::{AlertData, Data, Sample, TemplateError};
+use super::{AlertData, ConsoleData, Data, Sample, TemplateError};
 use crate::telemetry::{Counter, Registry};
 
 /// What is put before the templates of an alert.
 /// COMPAT: the columns of error texts count it.
 const ALERT_VARIABLES: &str = "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}\
                                {{$externalURL := .ExternalURL}}{{$value := .Value}}";
+
+/// What is put before the text of a console page.
+const CONSOLE_VARIABLES: &str = "{{$rawParams := .RawParams }}{{$params := .Params}}\
+                                 {{$path := .Path}}{{$externalLabels := .ExternalLabels}}";
 
 /// Answers the function `query`.
 pub trait Queries {
@@ -137,19 +141,61 @@ impl<'a> Expander<'a> {
     }
 
     fn expand_text(&self, name: &str, text: &str, data: &Data) -> Result<String, TemplateError> {
+        self.expand_with(name, text, &[], data, false)
+    }
+
+    /// Expands `text` as a page of HTML, values escaped for where they appear. `libraries` are
+    /// names and texts of further templates, of which the text may use what they define.
+    pub fn expand_html(
+        &self,
+        name: &str,
+        text: &str,
+        libraries: &[(String, String)],
+        data: &Data,
+    ) -> Result<String, TemplateError> {
+        self.expand_with(name, text, libraries, data, true)
+    }
+
+    /// Expands a console page, with `$rawParams`, `$params`, `$path` and `$externalLabels` set.
+    pub fn expand_console(
+        &self,
+        path: &str,
+        text: &str,
+        libraries: &[(String, String)],
+        data: &ConsoleData,
+    ) -> Result<String, TemplateError> {
+        let text = format!("{CONSOLE_VARIABLES}{text}");
+        let data = Data::Console(data.clone());
+        self.expand_html(&format!("__console_{path}"), &text, libraries, &data)
+    }
+
+    fn expand_with(
+        &self,
+        name: &str,
+        text: &str,
+        libraries: &[(String, String)],
+        data: &Data,
+        is_html: bool,
+    ) -> Result<String, TemplateError> {
+        let parsing = |message| TemplateError::Parsing { name: name.to_owned(), message };
+        let is_function = |name: &str| function_of(name, is_html).is_some();
         let mut trees = Trees::new();
-        parse(name, text, &|name| function_of(name, false).is_some(), &mut trees)
-            .map_err(|message| TemplateError::Parsing { name: name.to_owned(), message })?;
+        parse(name, text, &is_function, &mut trees).map_err(parsing)?;
+        for (library, text) in libraries {
+            parse(library, text, &is_function, &mut trees).map_err(|message| {
+                TemplateError::ParsingLibraries { name: name.to_owned(), message }
+            })?;
+        }
         let world = World {
             name: name.to_owned(),
             t_ms: self.t_ms,
             external_url: self.external_url,
             queries: self.queries,
             limits: self.limits,
-            is_html: false,
+            is_html,
         };
         let tree = trees.get(name).expect("BUG: the template that was read is there");
-        Machine::new(&world, &trees, tree, Writer::new())
+        Machine::new(&world, &trees, tree, Writer::new(is_html))
             .run(&dot_of(data))
             .map_err(|message| TemplateError::Executing { name: name.to_owned(), message })
     }

@@ -21,6 +21,7 @@ mod functions;
 mod lex;
 mod literal;
 mod member;
+mod page;
 mod parse;
 mod print;
 mod time;

@@ -1,40 +1,53 @@
-//! Where an expansion writes.
+//! Where an expansion writes: plain text, or a page of HTML.
 
+use super::page::Page;
 use super::print::{Room, shown};
 use super::tree::Pipe;
 use super::value::Value;
 
 /// Collects what an expansion writes.
-#[derive(Debug, Default)]
-pub(super) struct Writer {
-    out: String,
+#[derive(Debug)]
+pub(super) enum Writer {
+    Text(String),
+    Page(Box<Page>),
 }
 
 impl Writer {
-    pub(super) fn new() -> Self {
-        Self::default()
+    pub(super) fn new(is_html: bool) -> Self {
+        if is_html { Self::Page(Box::new(Page::new())) } else { Self::Text(String::new()) }
     }
 
     /// One for a page within the page.
-    #[expect(clippy::unused_self, reason = "the page decides how its parts are written")]
     pub(super) fn another(&self) -> Self {
-        Self::new()
+        Self::new(matches!(self, Self::Page(_)))
     }
 
     pub(super) fn text(&mut self, text: &str) {
-        self.out.push_str(text);
+        match self {
+            Self::Text(out) => out.push_str(text),
+            Self::Page(page) => page.text(text),
+        }
     }
 
-    /// Writes the value of an action.
-    pub(super) fn value(&mut self, value: &Value, _pipe: &Pipe, room: Room) {
-        self.out.push_str(&shown(value, room));
+    /// Writes the value that the pipeline gave.
+    pub(super) fn value(&mut self, value: &Value, pipe: &Pipe, room: Room) {
+        match self {
+            Self::Text(out) => out.push_str(&shown(value, room)),
+            Self::Page(page) => page.value(value, pipe, room),
+        }
     }
 
     pub(super) fn length(&self) -> usize {
-        self.out.len()
+        match self {
+            Self::Text(out) => out.len(),
+            Self::Page(page) => page.length(),
+        }
     }
 
     pub(super) fn finish(self) -> String {
-        self.out
+        match self {
+            Self::Text(out) => out,
+            Self::Page(page) => page.finish(),
+        }
     }
 }
