@@ -2,6 +2,7 @@
 //! its parent takes it.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,18 +39,12 @@ pub(super) struct Evaluator<'a> {
     /// Whether a metric's type is a label of its series.
     pub type_and_unit_labels: bool,
     /// What was selected so far: equal selectors over equal times share a selection.
-    selections: Vec<Selection>,
+    selections: HashMap<Vec<u8>, Arc<dyn SeriesSet>>,
     /// How long selecting took so far.
     pub prepare_time: Duration,
     results: Vec<Option<Kept>>,
     /// Charges of operands that the current node has taken: samples, and bytes besides.
     taken: (usize, u64),
-}
-
-struct Selection {
-    selector: Selector,
-    range: TimeRange,
-    set: Arc<dyn SeriesSet>,
 }
 
 /// A result that waits for its parent.
@@ -85,7 +80,7 @@ impl<'a> Evaluator<'a> {
             delayed_name_removal: options.delayed_name_removal,
             use_start_timestamps: options.use_start_timestamps,
             type_and_unit_labels: options.type_and_unit_labels,
-            selections: Vec::new(),
+            selections: HashMap::new(),
             prepare_time: Duration::ZERO,
             results: ast.nodes.iter().map(|_| None).collect(),
             taken: (0, 0),
@@ -199,11 +194,9 @@ impl<'a> Evaluator<'a> {
         selector: &Selector,
         range: TimeRange,
     ) -> Result<Arc<dyn SeriesSet>, QueryError> {
-        let known = self.selections.iter().find(|selection| {
-            selection.range == range && selection.selector.matchers == selector.matchers
-        });
-        if let Some(selection) = known {
-            return Ok(Arc::clone(&selection.set));
+        let key = selection_key(selector, range);
+        if let Some(set) = self.selections.get(&key) {
+            return Ok(Arc::clone(set));
         }
         let cancellation = self.budget.cancellation();
         let began = Instant::now();
@@ -213,8 +206,7 @@ impl<'a> Evaluator<'a> {
         for warning in set.warnings() {
             self.annotations.get_mut().warn_raw(warning);
         }
-        let selector = selector.clone();
-        self.selections.push(Selection { selector, range, set: Arc::clone(&set) });
+        self.selections.insert(key, Arc::clone(&set));
         Ok(set)
     }
 
@@ -321,7 +313,8 @@ impl<'a> Evaluator<'a> {
         };
         if matches!(op, BinaryOp::And | BinaryOp::Unless) {
             let negate = op == BinaryOp::Unless;
-            return Ok(Operand::Vector(set::filter(lhs, &rhs, matching, negate, grid.steps)));
+            let how = (negate, grid.steps);
+            return Ok(Operand::Vector(set::filter(lhs, &rhs, matching, how, &self.budget)?));
         }
         let join = VectorBinary {
             op,
@@ -361,11 +354,11 @@ impl<'a> Evaluator<'a> {
             }
             None => {
                 let vector = self.take_vector(lhs, grid)?;
-                Box::new(Union::new(vector, matching, grid.steps)?)
+                Box::new(Union::new(vector, matching, grid.steps, &self.budget)?)
             }
         };
         let vector = self.take_vector(rhs, grid)?;
-        union.add(vector)?;
+        union.add(vector, &self.budget)?;
         Ok(KeptValue::Union(union))
     }
 
@@ -404,6 +397,21 @@ impl KeptValue {
         let of = |series: &Series| SERIES_BYTES + series.labels.as_bytes().len();
         vector.series.iter().map(of).sum::<usize>() as u64
     }
+}
+
+/// What tells one selection from another: generated queries have thousands.
+fn selection_key(selector: &Selector, range: TimeRange) -> Vec<u8> {
+    let mut key = Vec::with_capacity(64);
+    key.extend_from_slice(&range.min_ms.to_le_bytes());
+    key.extend_from_slice(&range.max_ms.to_le_bytes());
+    for matcher in &selector.matchers {
+        key.push(matcher.op as u8);
+        for text in [&matcher.name, &matcher.value] {
+            key.extend_from_slice(&text.len().to_le_bytes());
+            key.extend_from_slice(text.as_bytes());
+        }
+    }
+    key
 }
 
 pub(super) fn into_vector(operand: Operand) -> Vector {

@@ -38,6 +38,7 @@ fn each(call: &mut Call<'_>, part: impl Fn(i64) -> f64) -> Result<Operand, Query
     }
     let mut vector = call.take_vector(0);
     for series in &mut vector.series {
+        call.check()?;
         series.column.drop_histograms();
         series.column.map(|value| part(seconds(value)));
         series.drop_name(call.delayed_name_removal);

@@ -56,10 +56,11 @@ struct Bucket {
 
 fn histogram_quantile(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     warn_of_quantiles(call, 0);
-    let histograms = histograms(call, 1);
+    let histograms = histograms(call, 1)?;
     let quantiles = call.scalar(0).clone();
     let mut vector = Vector::default();
     for histogram in histograms {
+        call.check()?;
         let series = quantile_series(call, 1, &histogram, &quantiles);
         vector.series.push(series);
     }
@@ -71,11 +72,12 @@ fn histogram_quantiles(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     for argument in 2..call.operands.len() {
         warn_of_quantiles(call, argument);
     }
-    let histograms = histograms(call, 0);
+    let histograms = histograms(call, 0)?;
     let mut vector = Vector::default();
     for argument in 2..call.operands.len() {
         let quantiles = call.scalar(argument).clone();
         for histogram in &histograms {
+            call.check()?;
             let all = quantile_series(call, 0, histogram, &quantiles);
             split_by_quantile(&all, &quantiles, &label, &mut vector.series);
         }
@@ -109,10 +111,11 @@ fn open_metrics_float(value: f64) -> String {
 }
 
 fn histogram_fraction(call: &mut Call<'_>) -> Result<Operand, QueryError> {
-    let histograms = histograms(call, 2);
+    let histograms = histograms(call, 2)?;
     let (lower, upper) = (call.scalar(0).clone(), call.scalar(1).clone());
     let mut vector = Vector::default();
     for histogram in histograms {
+        call.check()?;
         let mut column = Column::empty(call.grid.steps);
         let mut buckets = Vec::new();
         for step in 0..call.grid.steps {
@@ -172,10 +175,11 @@ fn add_name(call: &Call<'_>, labels: &Labels, text: &mut String) {
 }
 
 /// The histograms of argument `index`, native ones first.
-fn histograms(call: &mut Call<'_>, index: usize) -> Vec<Histogram> {
+fn histograms(call: &mut Call<'_>, index: usize) -> Result<Vec<Histogram>, QueryError> {
     let mut vector = call.take_vector(index);
     let mut natives = Vec::new();
     for series in &mut vector.series {
+        call.check()?;
         if series.column.has_histograms() {
             let labels = series.labels.clone();
             let native = Some(series.column.clone());
@@ -184,10 +188,15 @@ fn histograms(call: &mut Call<'_>, index: usize) -> Vec<Histogram> {
         }
     }
     vector.drop_empty();
-    let mut classic = classic_histograms(call, index, vector);
+    let mut classic = classic_histograms(call, index, vector)?;
+    let mut places = HashMap::new();
+    if !natives.is_empty() {
+        places.extend(classic.iter().enumerate().map(|(place, h)| (h.labels.clone(), place)));
+    }
     for native in &mut natives {
-        let same = classic.iter_mut().find(|classic| classic.labels == native.labels);
-        let Some(classic) = same else { continue };
+        call.check()?;
+        let Some(&place) = places.get(&native.labels) else { continue };
+        let classic = &mut classic[place];
         let mut both = Bitmap::none(call.grid.steps);
         classic.buckets.iter().for_each(|(_, column)| both.unite(&column.valid));
         for step in 0..call.grid.steps {
@@ -208,15 +217,20 @@ fn histograms(call: &mut Call<'_>, index: usize) -> Vec<Histogram> {
         }
     }
     natives.append(&mut classic);
-    natives
+    Ok(natives)
 }
 
 /// The series of argument `index` by classic histogram; a series without a bound is warned about.
-fn classic_histograms(call: &mut Call<'_>, index: usize, vector: Vector) -> Vec<Histogram> {
+fn classic_histograms(
+    call: &mut Call<'_>,
+    index: usize,
+    vector: Vector,
+) -> Result<Vec<Histogram>, QueryError> {
     let span = call.argument_span(index);
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut histograms: Vec<Histogram> = Vec::new();
     for series in vector.series {
+        call.check()?;
         let text = series.labels.get(BOUND).unwrap_or("");
         let Some(bound) = bound(text) else {
             let mut message = format!(
@@ -243,7 +257,7 @@ fn classic_histograms(call: &mut Call<'_>, index: usize, vector: Vector) -> Vec<
             .buckets
             .sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
     }
-    histograms
+    Ok(histograms)
 }
 
 /// A bound as Go reads a float, as far as anything is written so.

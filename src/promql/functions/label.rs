@@ -22,7 +22,7 @@ fn label_replace(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     })?;
     check_label(&to, "destination", "label_replace")?;
     let value = |labels: &Labels| regex.expand(labels.get(&from).unwrap_or(""), &template);
-    Ok(relabel(call, &to, value))
+    relabel(call, &to, value)
 }
 
 fn label_join(call: &mut Call<'_>) -> Result<Operand, QueryError> {
@@ -33,10 +33,10 @@ fn label_join(call: &mut Call<'_>) -> Result<Operand, QueryError> {
         check_label(source, "source", "label_join")?;
     }
     check_label(&to, "destination", "label_join")?;
-    Ok(relabel(call, &to, |labels| {
+    relabel(call, &to, |labels| {
         let values: Vec<_> = sources.iter().map(|name| labels.get(name).unwrap_or("")).collect();
         Some(values.join(&separator))
-    }))
+    })
 }
 
 fn check_label(name: &str, role: &str, function: &str) -> Result<(), QueryError> {
@@ -48,9 +48,14 @@ fn check_label(name: &str, role: &str, function: &str) -> Result<(), QueryError>
 }
 
 /// Gives label `to` of each series the value that `value` makes, if it makes one.
-fn relabel(call: &mut Call<'_>, to: &str, value: impl Fn(&Labels) -> Option<String>) -> Operand {
+fn relabel(
+    call: &mut Call<'_>,
+    to: &str,
+    value: impl Fn(&Labels) -> Option<String>,
+) -> Result<Operand, QueryError> {
     let mut vector = call.take_vector(0);
     for series in &mut vector.series {
+        call.check()?;
         if let Some(value) = value(&series.labels) {
             let mut builder = LabelsBuilder::from_labels(&series.labels);
             builder.set(to, &value);
@@ -59,5 +64,5 @@ fn relabel(call: &mut Call<'_>, to: &str, value: impl Fn(&Labels) -> Option<Stri
             series.drop_name &= to != METRIC_NAME;
         }
     }
-    Operand::Vector(vector)
+    Ok(Operand::Vector(vector))
 }

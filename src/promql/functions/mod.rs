@@ -94,6 +94,11 @@ impl Call<'_> {
         self.ast.node(self.node).span
     }
 
+    /// An error once the query should end; cheap enough for once per series.
+    pub fn check(&self) -> Result<(), QueryError> {
+        Ok(self.cancellation.check()?)
+    }
+
     /// Takes the vector out of argument `index`.
     pub fn take_vector(&mut self, index: usize) -> Vector {
         match &mut self.operands[index] {

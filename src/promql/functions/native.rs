@@ -34,6 +34,7 @@ fn each(call: &mut Call<'_>, f: fn(&FloatHistogram) -> f64) -> Result<Operand, Q
     let mut vector = call.take_vector(0);
     vector.series.retain(|series| series.column.has_histograms());
     for series in &mut vector.series {
+        call.check()?;
         let mut column = Column::empty(call.grid.steps);
         for (step, sample) in series.column.samples() {
             if let Sample::Histogram(histogram) = sample {

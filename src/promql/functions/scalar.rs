@@ -23,6 +23,7 @@ fn scalar(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     let mut values = vec![f64::NAN; call.grid.steps];
     let mut seen = vec![0_u8; call.grid.steps];
     for series in call.take_vector(0).series {
+        call.check()?;
         for (step, value) in series.column.iter() {
             values[step] = if seen[step] == 0 { value } else { f64::NAN };
             seen[step] = 1;
@@ -51,6 +52,7 @@ fn timestamp(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     let mut vector = call.take_vector(0);
     let times: Vec<f64> = call.grid.times().map(|t_ms| t_ms as f64 / 1000.0).collect();
     for series in &mut vector.series {
+        call.check()?;
         series.column.values.copy_from_slice(&times);
         series.column.histograms.clear();
         series.drop_name(call.delayed_name_removal);

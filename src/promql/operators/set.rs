@@ -9,27 +9,33 @@ use hashbrown::HashMap;
 use super::signature::Signatures;
 use crate::model::Labels;
 use crate::promql::ast::VectorMatching;
+use crate::promql::budget::Budget;
 use crate::promql::columns::{Bitmap, Column, SameLabelset, Series, Vector};
-use crate::promql::engine::SERIES_BYTES;
+use crate::promql::engine::{QueryError, SERIES_BYTES};
 
 /// `and`, or `unless` if `negate`.
 pub(crate) fn filter(
     mut lhs: Vector,
     rhs: &Vector,
     matching: &VectorMatching,
-    negate: bool,
-    steps: usize,
-) -> Vector {
+    (negate, steps): (bool, usize),
+    budget: &Budget<'_>,
+) -> Result<Vector, QueryError> {
     let mut signatures = Signatures::new(matching);
     let mut present: Vec<Bitmap> = Vec::new();
     for series in &rhs.series {
+        budget.check_time()?;
         let ordinal = signatures.ordinal(&series.labels);
         if ordinal == present.len() {
             present.push(Bitmap::none(steps));
         }
         present[ordinal].unite(&series.column.valid);
     }
+    let mut stopped = Ok(());
     lhs.series.retain_mut(|series| {
+        if stopped.is_ok() {
+            stopped = budget.check_time();
+        }
         let other = present.get(signatures.ordinal(&series.labels));
         match (other, negate) {
             (Some(other), false) => series.column.valid.intersect(other),
@@ -39,7 +45,7 @@ pub(crate) fn filter(
         }
         !series.column.valid.is_none()
     });
-    lhs
+    stopped.map(|()| lhs)
 }
 
 /// The result of `or` so far.
@@ -62,7 +68,8 @@ impl Union {
         vector: Vector,
         matching: &VectorMatching,
         steps: usize,
-    ) -> Result<Self, SameLabelset> {
+        budget: &Budget<'_>,
+    ) -> Result<Self, QueryError> {
         let mut this = Self {
             vector: Vector::default(),
             signatures: Signatures::new(matching),
@@ -72,17 +79,18 @@ impl Union {
             cost: 0,
             label_bytes: 0,
         };
-        this.add(vector)?;
+        this.add(vector, budget)?;
         Ok(this)
     }
 
     /// Adds a right side: its values stay where no series before had their signature.
-    pub(crate) fn add(&mut self, rhs: Vector) -> Result<(), SameLabelset> {
+    pub(crate) fn add(&mut self, rhs: Vector, budget: &Budget<'_>) -> Result<(), QueryError> {
         let ordinals: Vec<usize> =
             rhs.series.iter().map(|series| self.signatures.ordinal(&series.labels)).collect();
         self.present.resize(self.signatures.len(), Bitmap::none(self.steps));
         let mut united = Vec::with_capacity(ordinals.len());
         for (mut series, ordinal) in rhs.series.into_iter().zip(ordinals) {
+            budget.check_time()?;
             if !self.present[ordinal].is_none() {
                 series.column.valid.subtract(&self.present[ordinal]);
                 series.column.valid.compact();
