@@ -10,7 +10,7 @@
 //! its part may take, the older one goes and the younger takes its place.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
@@ -32,7 +32,6 @@ const PAYLOAD_BYTES_MIN: u32 = 48;
 pub struct ReadCache {
     arrays: Vec<Mutex<Generations<ArrayKey, Array>>>,
     rows: Mutex<Generations<RowsKey, Arc<Rows>>>,
-    hasher: RandomState,
 }
 
 /// A block, and matchers as [`ReadCache::key`] has them.
@@ -67,7 +66,6 @@ impl ReadCache {
         Self {
             arrays: (0..SHARDS).map(shard).collect(),
             rows: Mutex::new(Generations::new(for_rows)),
-            hasher: RandomState::new(),
         }
     }
 
@@ -151,7 +149,13 @@ impl ReadCache {
     }
 
     fn shard(&self, key: &ArrayKey) -> &Mutex<Generations<ArrayKey, Array>> {
-        &self.arrays[self.hasher.hash_one(key) as usize % SHARDS]
+        // Offsets lie close together; the upper bits of a product depend on all bits below.
+        let number = match *key {
+            ArrayKey::Values(_, offset) => offset,
+            ArrayKey::Times(_, number) => u64::from(number),
+        };
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.arrays[(mixed >> 32) as usize % SHARDS]
     }
 }
 

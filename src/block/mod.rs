@@ -10,6 +10,7 @@ mod aggregates;
 mod cache;
 mod chain;
 mod columns;
+mod lent;
 mod meta;
 mod notes;
 mod reader;
@@ -26,6 +27,7 @@ mod writer;
 use crate::index::units::Kind;
 
 pub use cache::ReadCache;
+pub use lent::Lent;
 pub use meta::{BLOCK_VERSION, Meta, Unread};
 pub use notes::{Notes, merge_exemplars};
 pub use reader::{Block, Scan, Selection};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use hashbrown::HashMap;
 use roaring::RoaringBitmap;
@@ -213,23 +213,40 @@ impl Block {
         if out.timestamps.last().is_some_and(|last| *last >= times[begin]) {
             return Err(self.chunks.corrupt(chunk.offset, "chunks of a series overlap"));
         }
-        let cache = cache.filter(|_| ReadCache::is_worthwhile(chunk.len));
-        let known_values = cache.and_then(|c| c.values(self.meta.ulid, chunk.offset, end));
-        if let Some(values) = known_values {
+        let kept = self.values((chunk, times), begin..end, known, cache, out)?;
+        if let Some(values) = kept {
             push_floats(out, &times[begin..end], &values[begin..end]);
-            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Values of a chunk of times `times`, at least up to the end of `rows`, where `cache` keeps
+    /// them. Else `None`, and the rows are appended to `out`.
+    fn values(
+        &self,
+        (chunk, times): (ChunkRef, &[i64]),
+        rows: Range<usize>,
+        known: &KnownIntegers,
+        cache: Option<&ReadCache>,
+        out: &mut Samples,
+    ) -> Result<Option<Arc<Vec<f64>>>, StorageError> {
+        let cache = cache.filter(|_| ReadCache::is_worthwhile(chunk.len));
+        let end = rows.end;
+        let known_values = cache.and_then(|c| c.values(self.meta.ulid, chunk.offset, end));
+        if known_values.is_some() {
+            return Ok(known_values);
         }
         let payload = self.chunks.slice(chunk.offset, u64::from(chunk.len))?;
         let Some(cache) = cache.filter(|_| !is_extended(payload)) else {
-            return self.decode((chunk.offset, payload), times, begin..end, known, out);
+            self.decode((chunk.offset, payload), times, rows, known, out)?;
+            return Ok(None);
         };
         let mut fresh = Samples::default();
         fresh.values.reserve_exact(end);
         self.decode((chunk.offset, payload), times, 0..end, known, &mut fresh)?;
         let values = Arc::new(fresh.values);
-        push_floats(out, &times[begin..end], &values[begin..end]);
-        cache.keep_values(self.meta.ulid, chunk.offset, values);
-        Ok(())
+        cache.keep_values(self.meta.ulid, chunk.offset, Arc::clone(&values));
+        Ok(Some(values))
     }
 
     /// Appends the rows `rows` of a chunk of times `times`.
@@ -272,10 +289,18 @@ pub struct Selection {
     kept: Vec<Kept>,
     pub(super) tombstones: Arc<Tombstones>,
     /// Series of one group are often read one after the other.
-    columns: Mutex<HashMap<u32, Arc<[i64]>>>,
+    columns: Mutex<HashMap<u32, KnownColumn>>,
     pub(super) known: KnownIntegers,
     /// What is read is kept for the next one; not by whoever walks over the whole block.
     cache: Option<Arc<ReadCache>>,
+}
+
+/// A column, and the part of it that was asked for last.
+#[derive(Debug, Clone)]
+struct KnownColumn {
+    times: Arc<[i64]>,
+    range: TimeRange,
+    within: Range<usize>,
 }
 
 impl Selection {
@@ -370,20 +395,59 @@ impl Selection {
     }
 
     pub(super) fn column(&self, number: u32) -> Result<Arc<[i64]>, StorageError> {
-        let known = |columns: &Mutex<HashMap<u32, Arc<[i64]>>>| {
-            let columns = columns.lock().unwrap_or_else(PoisonError::into_inner);
-            columns.get(&number).cloned()
-        };
-        if let Some(times) = known(&self.columns) {
-            return Ok(times);
+        if let Some(known) = self.columns().get(&number) {
+            return Ok(Arc::clone(&known.times));
         }
-        let times = self.shared_column(number)?;
-        let mut columns = self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.column_within(number, TimeRange::ALL)?.0)
+    }
+
+    /// The times of a column, and which of them lie within `range`.
+    pub(super) fn column_within(
+        &self,
+        number: u32,
+        range: TimeRange,
+    ) -> Result<(Arc<[i64]>, Range<usize>), StorageError> {
+        let known = match self.columns().get(&number) {
+            Some(known) if known.range == range => {
+                return Ok((Arc::clone(&known.times), known.within.clone()));
+            }
+            Some(known) => Some(Arc::clone(&known.times)),
+            None => None,
+        };
+        let times = known.map_or_else(|| self.shared_column(number), Ok)?;
+        let begin = times.partition_point(|&t| t < range.min_ms);
+        let within = begin..begin + times[begin..].partition_point(|&t| t <= range.max_ms);
+        let mut columns = self.columns();
         if columns.len() >= COLUMNS_KEPT {
             columns.clear();
         }
-        columns.insert(number, Arc::clone(&times));
-        Ok(times)
+        let entry = KnownColumn { times: Arc::clone(&times), range, within: within.clone() };
+        columns.insert(number, entry);
+        Ok((times, within))
+    }
+
+    fn columns(&self) -> MutexGuard<'_, HashMap<u32, KnownColumn>> {
+        self.columns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what is read of a chunk is kept.
+    pub(super) fn keeps(&self, chunk: ChunkRef) -> bool {
+        self.cache.is_some() && ReadCache::is_worthwhile(chunk.len)
+    }
+
+    /// Values of a chunk with these times; see [`Block::values`].
+    pub(super) fn values(
+        &self,
+        chunk: ChunkRef,
+        times: &[i64],
+        rows: Range<usize>,
+        out: &mut Samples,
+    ) -> Result<Option<Arc<Vec<f64>>>, StorageError> {
+        self.block.values((chunk, times), rows, &self.known, self.cache.as_deref(), out)
+    }
+
+    pub(super) fn too_short(&self, chunk: ChunkRef) -> StorageError {
+        self.block.columns.corrupt(format!("column {} is too short", chunk.column))
     }
 
     fn shared_column(&self, number: u32) -> Result<Arc<[i64]>, StorageError> {

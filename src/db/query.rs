@@ -1,7 +1,6 @@
 //! A database as a source of queries.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
@@ -73,15 +72,22 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Adds texts to a set that is charged for.
+/// Adds texts, sorted and without duplicates, to others that are charged for.
 fn add_texts(
-    found: &mut BTreeSet<String>,
+    found: &mut Vec<String>,
     texts: Vec<String>,
     charge: &mut Charge,
 ) -> Result<(), SelectError> {
     let bytes = texts.iter().map(|text| text.len() + size_of::<String>());
     charge.grow(bytes.sum::<usize>() as u64)?;
-    found.extend(texts);
+    if found.is_empty() {
+        *found = texts;
+    } else if !texts.is_empty() {
+        found.extend(texts);
+        // Two ascending runs, which are merged.
+        found.sort();
+        found.dedup();
+    }
     Ok(())
 }
 
@@ -141,7 +147,7 @@ impl Shared {
         let check = || cancellation.check().map_err(SelectError::from);
         check()?;
         let mut charge = cancellation.charge();
-        let mut found = BTreeSet::new();
+        let mut found = Vec::new();
         if self.head_overlaps(range) {
             add_texts(&mut found, head(&self.head.index(), &check)?, &mut charge)?;
         }
@@ -159,7 +165,7 @@ impl Shared {
                 answer => add_texts(&mut found, answer?, &mut charge)?,
             }
         }
-        Ok(found.into_iter().collect())
+        Ok(found)
     }
 }
 

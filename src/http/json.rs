@@ -7,8 +7,25 @@ use crate::model::{FloatStyle, push_float};
 
 /// A string with quotes and escapes.
 pub(super) fn push_str(out: &mut Vec<u8>, text: &str) {
+    push_text_bytes(out, text.as_bytes());
+}
+
+/// The same of the bytes of a text.
+fn push_text_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let is_special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let bytes = text.as_bytes();
+    // Without an early exit the loop takes many bytes at a time, and nearly always says no.
+    if bytes.iter().fold(false, |any, &byte| any | is_special(byte)) {
+        push_escaped(out, bytes);
+    } else {
+        out.extend_from_slice(bytes);
+    }
+    out.push(b'"');
+}
+
+#[cold]
+fn push_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut plain = 0;
     for (i, &byte) in bytes.iter().enumerate() {
         if byte >= 0x20 && byte != b'"' && byte != b'\\' {
@@ -31,7 +48,6 @@ pub(super) fn push_str(out: &mut Vec<u8>, text: &str) {
         }
     }
     out.extend_from_slice(&bytes[plain..]);
-    out.push(b'"');
 }
 
 /// `["a","b"]`
@@ -48,7 +64,8 @@ pub(super) fn push_strings(out: &mut Vec<u8>, texts: &[String]) {
 
 /// `{"name":"value",…}`
 pub fn push_labels(out: &mut Vec<u8>, labels: &Labels) {
-    push_object(out, labels.iter());
+    // The bytes of labels are text.
+    push_pairs(out, labels.iter_bytes());
 }
 
 /// An object of strings.
@@ -56,14 +73,18 @@ pub(super) fn push_object<'a>(
     out: &mut Vec<u8>,
     pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) {
+    push_pairs(out, pairs.into_iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+}
+
+fn push_pairs<'a>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
     out.push(b'{');
-    for (i, (name, value)) in pairs.into_iter().enumerate() {
+    for (i, (name, value)) in pairs.enumerate() {
         if i > 0 {
             out.push(b',');
         }
-        push_str(out, name);
+        push_text_bytes(out, name);
         out.push(b':');
-        push_str(out, value);
+        push_text_bytes(out, value);
     }
     out.push(b'}');
 }

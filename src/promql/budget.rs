@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use super::cores::{Cores, Turn};
 use super::engine::QueryError;
 use super::tally::{Tallies, Tally};
 use crate::select::{Cancellation, Limit, LimitReached, SAMPLE_BYTES};
@@ -27,6 +28,8 @@ pub(super) struct Budget<'a> {
     /// What `work` was when the clock was looked at.
     checked_at: AtomicU64,
     cancellation: &'a Cancellation,
+    /// What it has of the processor, if it has to take turns.
+    turn: Option<Turn<'a>>,
 }
 
 impl<'a> Budget<'a> {
@@ -46,7 +49,14 @@ impl<'a> Budget<'a> {
             calls_left: AtomicU32::new(0),
             checked_at: AtomicU64::new(0),
             cancellation,
+            turn: None,
         }
+    }
+
+    /// The same, of a query that takes turns with others once it turns out to be long.
+    pub(super) fn taking_turns(mut self, cores: &'a Cores) -> Self {
+        self.turn = Some(Turn::new(cores));
+        self
     }
 
     /// Takes `samples` until [`Budget::release`].
@@ -124,7 +134,11 @@ impl<'a> Budget<'a> {
         }
         self.calls_left.store(CALLS - 1, Ordering::Relaxed);
         self.checked_at.store(work, Ordering::Relaxed);
-        Ok(self.cancellation.check()?)
+        self.cancellation.check()?;
+        if let Some(turn) = &self.turn {
+            turn.look(self.cancellation)?;
+        }
+        Ok(())
     }
 
     /// Tells that so many samples were gone over since it was told last.

@@ -42,7 +42,7 @@ impl Evaluator<'_> {
                 stats_only: false,
                 scope,
             },
-            helpers: self.helpers,
+            crew: &self.crew,
             stages: Vec::new(),
             reading_drops_name: matches!(taken, Taken::Time | Taken::Start),
             observed: RefCell::default(),
@@ -144,7 +144,7 @@ impl Evaluator<'_> {
             return Ok(Operand::Vector(Vector::default()));
         };
         let observed = std::mem::take(&mut prepared.observed);
-        let place = (self.lookback_ms, &self.annotations, self.helpers);
+        let place = (self.lookback_ms, &self.annotations, &self.crew);
         let stream = prepared.stream(place, Vec::new(), observed);
         let is_absent = self.function_name(id) == "absent_over_time";
         if prepared.drops_name && !prepared.one_name && !self.delayed_name_removal && !is_absent {
@@ -222,7 +222,7 @@ impl Evaluator<'_> {
                     let size = window.size();
                     self.budget.note_work(size);
                     self.budget.tally(WHOLE).count_at(0, size, size);
-                    if !window.samples().is_empty() {
+                    if !window.is_empty() {
                         matrix.push(MatrixSeries::of_window(set.labels(index).clone(), window));
                     }
                 }
@@ -375,7 +375,7 @@ impl Evaluator<'_> {
         }
         let Some(mut prepared) = self.prepare(source, grid)? else { return Ok(()) };
         let observed = std::mem::take(&mut prepared.observed);
-        let place = (self.lookback_ms, &self.annotations, self.helpers);
+        let place = (self.lookback_ms, &self.annotations, &self.crew);
         let stream = prepared.stream(place, stages, observed);
         let delayed = self.delayed_name_removal;
         let budget = &self.budget;

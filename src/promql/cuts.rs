@@ -4,6 +4,8 @@
 //! again and again; so what was found for some times is kept and found again for equal ones.
 
 use std::cell::OnceCell;
+use std::ops::Range;
+use std::sync::Arc;
 
 use super::extended::Overhang;
 use super::windows::{SampleTimes, WORK_PER_CHECK};
@@ -19,6 +21,8 @@ const CUTS_MAX: usize = 64;
 pub(super) struct Cut {
     /// The times that it was made for.
     timestamps: Vec<i64>,
+    /// The part of a column that they were last, where it is known: it need not be compared.
+    column: Option<(Arc<[i64]>, Range<usize>)>,
     /// First sample and one past the last, for each step. Both never decrease.
     pub(super) bounds: Vec<(u32, u32)>,
     /// Samples of all windows together.
@@ -120,19 +124,26 @@ pub(super) struct Cuts {
 }
 
 impl Cuts {
-    /// Finds or makes the cut for these timestamps, which is the current one from now on.
+    /// Finds or makes the cut for these timestamps, which is the current one from now on. Where
+    /// they are a part of a column that is shared, that is given too.
     pub(super) fn cut(
         &mut self,
-        timestamps: &[i64],
+        (timestamps, column): (&[i64], Option<(&Arc<[i64]>, Range<usize>)>),
         times: &SampleTimes,
         width: (i64, Overhang),
         cancellation: Option<&Cancellation>,
     ) {
         let is_same = |cut: &Cut| {
-            // A look at both ends, before all are compared.
-            cut.timestamps.first() == timestamps.first()
-                && cut.bounds.len() == times.grid.steps
-                && cut.timestamps == timestamps
+            if cut.bounds.len() != times.grid.steps {
+                return false;
+            }
+            if let (Some((known, part)), Some((column, range))) = (&cut.column, &column)
+                && Arc::ptr_eq(known, column)
+            {
+                return part == range;
+            }
+            // A look at one end, before all are compared.
+            cut.timestamps.first() == timestamps.first() && cut.timestamps == timestamps
         };
         let next = self.current + 1;
         let known = if self.kept.get(self.current).is_some_and(is_same) {
@@ -143,11 +154,16 @@ impl Cuts {
         } else {
             self.kept.iter().position(is_same)
         };
+        let column = column.map(|(column, part)| (Arc::clone(column), part));
         if let Some(known) = known {
             self.current = known;
+            let cut = &mut self.kept[known];
+            if column.is_some() && cut.column != column {
+                cut.column = column;
+            }
             return;
         }
-        let cut = Cut::new(timestamps, times, width, cancellation);
+        let cut = Cut { column, ..Cut::new(timestamps, times, width, cancellation) };
         let bytes = cut.bytes();
         let has_room = self.kept.len() < CUTS_MAX && self.bytes + bytes <= BYTES_MAX;
         if has_room || self.kept.is_empty() {
@@ -176,6 +192,32 @@ impl Cuts {
     }
 }
 
+/// Pools kept at most: each may hold [`BYTES_MAX`].
+const POOLS_MAX: usize = 4;
+
+/// Cuts of the selectors of one query that have ended, for those that begin: numerator and
+/// denominator of a quotient look at the same times.
+#[derive(Debug, Default)]
+pub(super) struct CutPool {
+    kept: Vec<(SampleTimes, (i64, Overhang), Cuts)>,
+}
+
+impl CutPool {
+    /// Cuts for these times and windows, where there are some; else none yet.
+    pub(super) fn take(&mut self, times: &SampleTimes, width: (i64, Overhang)) -> Cuts {
+        let known = self.kept.iter().position(|kept| kept.0 == *times && kept.1 == width);
+        known.map_or_else(Cuts::default, |at| self.kept.swap_remove(at).2)
+    }
+
+    /// Keeps cuts for others.
+    pub(super) fn put(&mut self, times: SampleTimes, width: (i64, Overhang), cuts: Cuts) {
+        if self.kept.len() == POOLS_MAX {
+            self.kept.remove(0);
+        }
+        self.kept.push((times, width, cuts));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +239,7 @@ mod tests {
             (0..80).map(|phase| (0..50).map(|i| i * 10 + phase).collect()).collect();
         for round in 0..3 {
             for (phase, timestamps) in vectors.iter().enumerate() {
-                cuts.cut(timestamps, &times(50), width(30), None);
+                cuts.cut((timestamps, None), &times(50), width(30), None);
                 let fresh = Cut::new(timestamps, &times(50), width(30), None);
                 assert_eq!(cuts.current().bounds, fresh.bounds, "{phase} in round {round}");
                 assert_eq!(cuts.current().held, fresh.held);
@@ -212,10 +254,45 @@ mod tests {
         let mut cuts = Cuts::default();
         for phase in 0..40 {
             let timestamps: Vec<i64> = (0..10).map(|i| i * 10 + phase).collect();
-            cuts.cut(&timestamps, &times(11_000), width(30), None);
+            cuts.cut((&timestamps, None), &times(11_000), width(30), None);
             assert!(cuts.bytes <= BYTES_MAX || cuts.kept.len() == 1);
         }
         assert!(cuts.kept.len() > 1);
+    }
+
+    #[test]
+    fn cuts_serve_those_who_look_at_the_same_times() {
+        let mut pool = CutPool::default();
+        let mut cuts = pool.take(&times(5), width(30));
+        cuts.cut((&[0, 10], None), &times(5), width(30), None);
+        pool.put(times(5), width(30), cuts);
+        assert!(pool.take(&times(5), width(31)).kept.is_empty());
+        assert!(pool.take(&times(6), width(30)).kept.is_empty());
+        let cuts = pool.take(&times(5), width(30));
+        assert_eq!(cuts.kept.len(), 1);
+        assert!(pool.take(&times(5), width(30)).kept.is_empty(), "they serve one at a time");
+        pool.put(times(5), width(30), cuts);
+        for other in 0..POOLS_MAX {
+            pool.put(times(7), width(other as i64), Cuts::default());
+        }
+        assert!(pool.take(&times(5), width(30)).kept.is_empty(), "only a few are kept");
+    }
+
+    #[test]
+    fn a_part_of_a_shared_column_is_known_without_a_look_at_it() {
+        let column: Arc<[i64]> = (0..50).map(|i| i * 10).collect();
+        let mut cuts = Cuts::default();
+        for part in [0..20, 3..25, 0..20] {
+            let given = (&column[part.clone()], Some((&column, part.clone())));
+            cuts.cut(given, &times(30), width(30), None);
+            let fresh = Cut::new(&column[part], &times(30), width(30), None);
+            assert_eq!(cuts.current().bounds, fresh.bounds);
+        }
+        assert_eq!(cuts.kept.len(), 2);
+        // Equal times of another column are the same.
+        let other: Arc<[i64]> = column.iter().copied().collect();
+        cuts.cut((&other[3..25], Some((&other, 3..25))), &times(30), width(30), None);
+        assert_eq!((cuts.kept.len(), cuts.current), (2, 1));
     }
 
     #[test]

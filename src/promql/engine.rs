@@ -4,12 +4,14 @@
 //! operator takes and gives whole columns; see [`super::columns`].
 
 use std::fmt;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ast::{Ast, ValueType};
 use super::budget::Budget;
 use super::columns::{Column, Grid, Operand, SameLabelset, Sample, Series, Vector};
+use super::cores::Cores;
 use super::evaluator::Evaluator;
 use super::plan::Plan;
 use super::spread::Helpers;
@@ -328,6 +330,7 @@ impl From<SelectError> for QueryError {
 pub struct Engine {
     options: EngineOptions,
     helpers: Arc<Helpers>,
+    cores: Arc<Cores>,
 }
 
 impl Default for Engine {
@@ -340,7 +343,8 @@ impl Engine {
     /// An engine.
     pub fn new(options: EngineOptions) -> Self {
         let helpers = Arc::new(Helpers::new(options.helpers_max));
-        Self { options, helpers }
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { options, helpers, cores: Arc::new(Cores::new(cores)) }
     }
 
     /// The options it was made with.
@@ -472,7 +476,7 @@ impl Engine {
             ast,
             plan,
             source,
-            Budget::new(self.options.max_samples, tallies, cancellation),
+            Budget::new(self.options.max_samples, tallies, cancellation).taking_turns(&self.cores),
             lookback_ms,
             (&self.options, &self.helpers),
         )

@@ -17,7 +17,7 @@ use super::operators::binary::VectorBinary;
 use super::operators::set::{self, Union};
 use super::operators::{aggregate::Aggregation, arithmetic};
 use super::plan::{Plan, is_comparison};
-use super::spread::Helpers;
+use super::spread::{Crew, Helpers};
 use super::stream::{ScalarStage, Stage};
 use super::windows::SampleTimes;
 use crate::model::TimeRange;
@@ -30,8 +30,8 @@ pub(super) struct Evaluator<'a> {
     pub storage: &'a dyn Queryable,
     pub budget: Budget<'a>,
     pub annotations: RefCell<Annotations>,
-    /// Threads that may help.
-    pub helpers: &'a Helpers,
+    /// What series are computed with.
+    pub crew: Crew<'a>,
     pub lookback_ms: i64,
     pub delayed_name_removal: bool,
     /// Whether functions of counters look at when counters began.
@@ -75,7 +75,7 @@ impl<'a> Evaluator<'a> {
             storage,
             budget,
             annotations: RefCell::default(),
-            helpers,
+            crew: Crew::new(helpers),
             lookback_ms,
             delayed_name_removal: options.delayed_name_removal,
             use_start_timestamps: options.use_start_timestamps,

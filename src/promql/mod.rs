@@ -6,6 +6,7 @@ mod budget;
 mod calls;
 pub mod columns;
 pub mod compensated;
+mod cores;
 mod cuts;
 pub mod duration_expr;
 pub mod engine;

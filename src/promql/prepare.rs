@@ -19,7 +19,7 @@ use super::functions::window::{
 };
 use super::plan::window_argument;
 use super::reading::{Reader, Reading, Source};
-use super::spread::Helpers;
+use super::spread::Crew;
 use super::stream::{Observed, Stage, Stream};
 use super::windows::{SampleTimes, Taken};
 use crate::model::{METRIC_NAME, MatchOp};
@@ -76,7 +76,7 @@ impl Observed {
 impl Prepared {
     pub(super) fn stream<'s>(
         &'s self,
-        (lookback_ms, annotations, helpers): (i64, &'s RefCell<Annotations>, &'s Helpers),
+        (lookback_ms, annotations, crew): (i64, &'s RefCell<Annotations>, &'s Crew<'s>),
         stages: Vec<Stage>,
         observed: Observed,
     ) -> Stream<'s> {
@@ -99,7 +99,7 @@ impl Prepared {
         let Self { times, stats_only, scope, .. } = *self;
         Stream {
             reader: Reader { source, reading, times, read: None, stats_only, scope },
-            helpers,
+            crew,
             stages,
             reading_drops_name: self.drops_name,
             observed: RefCell::new(observed),

@@ -60,16 +60,23 @@ impl Reader<'_> {
         if self.read.is_some() {
             return self.read;
         }
-        let (width_ms, overhang) = match self.reading {
+        let (width_ms, overhang) = self.width();
+        let before_ms = match self.reading {
+            Reading::LookBack { .. } => 0,
+            Reading::Window { before_ms, .. } => before_ms,
+        };
+        self.times.touched(width_ms.saturating_add(before_ms), overhang)
+    }
+
+    /// How wide windows are in milliseconds, and what they reach beyond that.
+    pub(super) fn width(&self) -> (i64, Overhang) {
+        match self.reading {
             Reading::LookBack { lookback_ms, taken: Taken::Smoothed } => {
                 (lookback_ms, Overhang::of_instant(Some(Extension::Smoothed), lookback_ms))
             }
             Reading::LookBack { lookback_ms, .. } => (lookback_ms, Overhang::default()),
-            Reading::Window { range_ms, overhang, before_ms, .. } => {
-                (range_ms.saturating_add(before_ms), overhang)
-            }
-        };
-        self.times.touched(width_ms, overhang)
+            Reading::Window { range_ms, overhang, .. } => (range_ms, overhang),
+        }
     }
 
     /// Number of series.
@@ -100,7 +107,10 @@ impl Reader<'_> {
     ) -> Result<(), QueryError> {
         out.clear();
         match &self.source {
-            Source::Storage(set) => set.read(index, range, out.samples_mut())?,
+            Source::Storage(set) => {
+                let lent = set.read_or_lend(index, range, out.samples_mut())?;
+                out.lend(lent);
+            }
             Source::Subquery(vector, grid) => {
                 for (step, sample) in vector.series[index].column.samples() {
                     let t_ms = grid.time_ms(step);
@@ -174,7 +184,7 @@ impl Reader<'_> {
                 budget.tally(self.scope).count_windows(&input, is_stored);
                 if windows.has_histograms() {
                     let mut floats = windows.floats();
-                    if !floats.samples().is_empty() {
+                    if !floats.is_empty() {
                         floats.cut(&self.times, *range_ms, *overhang);
                         function(&floats.input(&self.times, *range_ms, scalars), column);
                     }

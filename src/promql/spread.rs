@@ -5,6 +5,7 @@
 //! are few in the whole process ([`Helpers`]), are borrowed only for work that pays for it, and go
 //! when it is done.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::budget::Budget;
 use super::columns::Column;
+use super::cuts::CutPool;
 use super::engine::QueryError;
 use super::functions::window::WindowNotes;
 use super::reading::Reader;
@@ -48,6 +50,20 @@ impl Helpers {
     }
 }
 
+/// What all series of one query are computed with.
+#[derive(Debug)]
+pub(super) struct Crew<'a> {
+    helpers: &'a Helpers,
+    cuts: RefCell<CutPool>,
+}
+
+impl<'a> Crew<'a> {
+    /// A query's, who may ask these for help.
+    pub(super) fn new(helpers: &'a Helpers) -> Self {
+        Self { helpers, cuts: RefCell::default() }
+    }
+}
+
 /// Threads that are given back.
 struct Borrowed<'a> {
     helpers: &'a Helpers,
@@ -74,7 +90,7 @@ type Sink<'s> = dyn FnMut(Computed, &mut Column) -> Result<(), QueryError> + 's;
 /// Computes all series of `reader` that have a sample and gives them to `sink`, in order.
 pub(super) fn run(
     reader: &Reader<'_>,
-    helpers: &Helpers,
+    crew: &Crew<'_>,
     budget: &Budget<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<(), QueryError> {
@@ -84,25 +100,26 @@ pub(super) fn run(
     // The column, and which samples each window has.
     let walk_bytes = (steps as u64).saturating_mul(SAMPLE_BYTES);
     budget.charge_bytes(walk_bytes)?;
-    let done = run_charged((reader, helpers, range), budget, sink);
+    let done = run_charged((reader, crew, range), budget, sink);
     budget.release_bytes(walk_bytes);
     done
 }
 
 fn run_charged(
-    (reader, helpers, range): (&Reader<'_>, &Helpers, TimeRange),
+    (reader, crew, range): (&Reader<'_>, &Crew<'_>, TimeRange),
     budget: &Budget<'_>,
     sink: &mut Sink<'_>,
 ) -> Result<(), QueryError> {
     let steps = reader.times.grid.steps;
-    let mut windows = windows_of(reader, budget);
+    let cuts = crew.cuts.borrow_mut().take(&reader.times, reader.width());
+    let mut windows = windows_of(reader, budget).with_cuts(cuts);
     let mut column = Column::empty(steps);
     let (len, mut work) = (reader.len(), 0_usize);
     for index in 0..len {
         if index > 0 && index.is_multiple_of(BATCH) && len - index >= 2 * BATCH {
             let left = (work / index).saturating_mul(len - index);
             let wanted = (left / WORK_MIN).min((len - index) / BATCH - 1);
-            let borrowed = helpers.borrow(wanted);
+            let borrowed = crew.helpers.borrow(wanted);
             if borrowed.count > 0 {
                 let spread = Spread::new(reader, budget, range, index..len);
                 return spread.run(borrowed.count, windows, sink);
@@ -110,8 +127,8 @@ fn run_charged(
         }
         budget.check_time()?;
         reader.read(index, range, &mut windows)?;
-        work = work.saturating_add(windows.samples().len() + steps);
-        if windows.samples().is_empty() {
+        work = work.saturating_add(windows.len() + steps);
+        if windows.is_empty() {
             continue;
         }
         let held = windows.cost();
@@ -120,6 +137,7 @@ fn run_charged(
         budget.release(held);
         sink(Computed { index, notes }, &mut column)?;
     }
+    crew.cuts.borrow_mut().put(reader.times, reader.width(), windows.into_cuts());
     Ok(())
 }
 
@@ -292,7 +310,7 @@ impl<'a> Spread<'a> {
         for index in begin..(begin + BATCH).min(series.end) {
             budget.check_time()?;
             reader.read(index, *range, windows)?;
-            if windows.samples().is_empty() {
+            if windows.is_empty() {
                 continue;
             }
             // What a thread holds for a moment is not charged, only looked at: how many samples a

@@ -17,7 +17,7 @@ use super::functions::MapFunction;
 use super::functions::window::WindowNotes;
 use super::operators::scalar_operand;
 use super::reading::{Reader, Reading};
-use super::spread::{self, Helpers};
+use super::spread::{self, Crew};
 use crate::model::Labels;
 
 /// One map of a column.
@@ -74,8 +74,8 @@ impl Stage {
 pub(super) struct Stream<'a> {
     pub reader: Reader<'a>,
     pub stages: Vec<Stage>,
-    /// Who may help.
-    pub helpers: &'a Helpers,
+    /// What series are computed with.
+    pub crew: &'a Crew<'a>,
     /// Whether the reading itself takes the name away.
     pub reading_drops_name: bool,
     /// What the reading found out on the way.
@@ -169,7 +169,7 @@ impl Stream<'_> {
         sink: &mut dyn FnMut(Passing<'_>) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         let drops_name = self.drops_name();
-        spread::run(&self.reader, self.helpers, budget, &mut |computed, column| {
+        spread::run(&self.reader, self.crew, budget, &mut |computed, column| {
             let (labels, inherited) = self.reader.labels(computed.index);
             self.observed.borrow_mut().note(labels, column);
             let notes = computed.notes;

@@ -14,7 +14,7 @@ pub use super::cuts::Reach;
 use super::cuts::{Cut, Cuts};
 use super::extended::Overhang;
 use crate::model::{FloatHistogram, Histogram, ResetHint, Samples, TimeRange, is_stale};
-use crate::select::Cancellation;
+use crate::select::{Cancellation, Lent};
 
 /// Samples of windows, or steps, after which a walk over them looks whether to go on. One that
 /// does not leaves its work as it is; the caller, who asks once more after so much work, fails.
@@ -76,15 +76,15 @@ pub fn look_back(
 ) {
     let steps = times.grid.steps;
     column.reset(steps);
-    let Windows { samples, histograms, cuts, cancellation, .. } = windows;
-    let width = (lookback_ms, Overhang::default());
-    cuts.cut(&samples.timestamps, times, width, cancellation.as_ref());
+    windows.find_cut(times, (lookback_ms, Overhang::default()));
+    let (timestamps, values) = (windows.timestamps(), windows.values());
+    let Windows { samples, histograms, cuts, .. } = &*windows;
     let cut = cuts.current();
     let has_floats_only = samples.is_float_only() && histograms.is_empty();
-    if has_floats_only && taken == Taken::Value && cut.is_full && !has_stale(&samples.values) {
+    if has_floats_only && taken == Taken::Value && cut.is_full && !has_stale(values) {
         column.valid = Bitmap::all(steps);
         for (slot, (_, high)) in column.values.iter_mut().zip(&cut.bounds) {
-            *slot = samples.values[*high as usize - 1];
+            *slot = values[*high as usize - 1];
         }
         return;
     }
@@ -94,7 +94,7 @@ pub fn look_back(
             continue;
         }
         let found = high as usize - 1;
-        let (sample_ms, value) = (samples.timestamps[found], samples.values[found]);
+        let (sample_ms, value) = (timestamps[found], values[found]);
         if !is_stale(value) {
             let value = match taken {
                 Taken::Smoothed => value,
@@ -128,6 +128,8 @@ pub fn look_back(
 #[derive(Debug, Default)]
 pub struct Windows {
     samples: Samples,
+    /// The samples, where they are somebody else's; `samples` is empty then.
+    lent: Option<Lent>,
     /// Those of the samples that are histograms: as many slots as samples, or none.
     histograms: Vec<Option<Arc<FloatHistogram>>>,
     /// Whether all that is asked of histograms is their count and sum.
@@ -145,6 +147,17 @@ impl Windows {
         Self { stats_only, ..Self::default() }
     }
 
+    /// Looks among these cuts first.
+    #[must_use]
+    pub(super) fn with_cuts(self, cuts: Cuts) -> Self {
+        Self { cuts, ..self }
+    }
+
+    /// Its cuts, for others.
+    pub(super) fn into_cuts(self) -> Cuts {
+        self.cuts
+    }
+
     /// Has long walks over it end with `cancellation`.
     #[must_use]
     pub fn watching(self, cancellation: &Cancellation) -> Self {
@@ -158,16 +171,51 @@ impl Windows {
 
     /// The samples to fill in before [`Windows::cut`].
     pub fn samples_mut(&mut self) -> &mut Samples {
+        self.take_over();
         &mut self.samples
     }
 
-    /// The samples filled in.
-    pub fn samples(&self) -> &Samples {
+    /// The samples filled in, which are its own from now on.
+    pub fn samples(&mut self) -> &Samples {
+        self.take_over();
         &self.samples
+    }
+
+    /// Uses these samples where they lie; there are no others.
+    pub fn lend(&mut self, lent: Option<Lent>) {
+        self.lent = lent;
+    }
+
+    /// Copies what was lent.
+    fn take_over(&mut self) {
+        if let Some(lent) = self.lent.take() {
+            lent.copy_to(&mut self.samples);
+        }
+    }
+
+    /// Times of the samples.
+    fn timestamps(&self) -> &[i64] {
+        self.lent.as_ref().map_or(&self.samples.timestamps, Lent::timestamps)
+    }
+
+    /// Values of the samples.
+    fn values(&self) -> &[f64] {
+        self.lent.as_ref().map_or(&self.samples.values, Lent::values)
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.timestamps().len()
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.timestamps().is_empty()
     }
 
     /// Empties it for the samples of another series.
     pub fn clear(&mut self) {
+        self.lent = None;
         self.samples.clear();
         self.histograms.clear();
     }
@@ -230,9 +278,12 @@ impl Windows {
     /// Drops the samples up to `t_ms`. Of the first one behind them it is known whether it is a
     /// reset; what that is, a store does not tell of the first sample that is read.
     pub fn drop_until(&mut self, t_ms: i64) {
-        let count = self.samples.timestamps.partition_point(|&at| at <= t_ms);
+        let count = self.timestamps().partition_point(|&at| at <= t_ms);
         if count == 0 {
             return;
+        }
+        if let Some(lent) = &mut self.lent {
+            return lent.drop_first(count);
         }
         self.samples.retain(|at| at > t_ms);
         if !self.histograms.is_empty() {
@@ -268,13 +319,13 @@ impl Windows {
     pub fn cost(&self) -> usize {
         let stored = self.samples.histograms.iter().map(|(_, histogram)| histogram.samples());
         let taken_in = self.histograms.iter().flatten().map(|histogram| histogram.samples());
-        self.samples.len() + stored.chain(taken_in).sum::<usize>()
+        self.len() + stored.chain(taken_in).sum::<usize>()
     }
 
     /// How many samples it counts as, the histograms that were taken in by their size.
     pub fn size(&self) -> u64 {
         let sizes = self.histograms.iter().flatten().map(|histogram| histogram.samples() as u64);
-        let floats = self.samples.len() - self.histograms.iter().flatten().count();
+        let floats = self.len() - self.histograms.iter().flatten().count();
         floats as u64 + sizes.sum::<u64>()
     }
 
@@ -283,8 +334,14 @@ impl Windows {
     pub fn cut(&mut self, times: &SampleTimes, range_ms: i64, overhang: Overhang) {
         self.take_in_histograms();
         self.drop_stale();
-        let width = (range_ms, overhang);
-        self.cuts.cut(&self.samples.timestamps, times, width, self.cancellation.as_ref());
+        self.find_cut(times, (range_ms, overhang));
+    }
+
+    fn find_cut(&mut self, times: &SampleTimes, width: (i64, Overhang)) {
+        let Self { samples, lent, cuts, cancellation, .. } = self;
+        let column = lent.as_ref().map(Lent::column);
+        let timestamps = lent.as_ref().map_or(&samples.timestamps[..], Lent::timestamps);
+        cuts.cut((timestamps, column), times, width, cancellation.as_ref());
     }
 
     /// What a window function is given.
@@ -296,8 +353,8 @@ impl Windows {
     ) -> WindowInput<'a> {
         let cut = self.cuts.current();
         WindowInput {
-            timestamps: &self.samples.timestamps,
-            values: &self.samples.values,
+            timestamps: self.timestamps(),
+            values: self.values(),
             histograms: &self.histograms,
             starts_ms: &self.samples.starts_ms,
             bounds: &cut.bounds,
@@ -367,8 +424,25 @@ impl<'a> WindowInput<'a> {
     /// The reach of each window with two samples or more, ascending by step.
     pub fn reaches(&self) -> &'a [Reach] {
         self.cut.reaches.get_or_init(|| {
-            let wide = self.filled().filter(|(_, low, high)| high - low > 1);
-            wide.map(|(step, low, high)| self.reach(step, low, high)).collect()
+            let mut reaches: Vec<Reach> = Vec::with_capacity(self.bounds.len());
+            // Where scrapes are regular, windows differ in nothing that counts.
+            let mut last_shape = None;
+            for (step, low, high) in self.filled().filter(|(_, low, high)| high - low > 1) {
+                let (left_ms, right_ms) = self.edges(step);
+                let (first_ms, last_ms) = (self.timestamps[low], self.timestamps[high - 1]);
+                let shape =
+                    (first_ms - left_ms, last_ms - first_ms, right_ms - last_ms, high - low);
+                let reach = match reaches.last() {
+                    Some(last) if last_shape == Some(shape) => {
+                        let (first, last_sample) = (low as u32, high as u32 - 1);
+                        Reach { step: step as u32, first, last: last_sample, ..*last }
+                    }
+                    _ => self.reach(step, low, high),
+                };
+                last_shape = Some(shape);
+                reaches.push(reach);
+            }
+            reaches
         })
     }
 
@@ -419,9 +493,10 @@ impl<'a> WindowInput<'a> {
 impl Windows {
     /// Takes staleness markers out; [`Windows::cut`] does it too.
     pub fn drop_stale(&mut self) {
-        if !has_stale(&self.samples.values) {
+        if !has_stale(self.values()) {
             return;
         }
+        self.take_over();
         let first = self.samples.values.iter().position(|value| is_stale(*value)).unwrap_or(0);
         let mut kept = first;
         for index in first..self.samples.len() {
@@ -466,70 +541,4 @@ fn to_float(histogram: &Arc<Histogram>) -> Arc<FloatHistogram> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::stale_nan;
-
-    fn samples(points: &[(i64, f64)]) -> Samples {
-        let mut samples = Samples::default();
-        for (t_ms, value) in points {
-            samples.push(*t_ms, *value);
-        }
-        samples
-    }
-
-    fn times(start_ms: i64, step_ms: i64, steps: usize) -> SampleTimes {
-        SampleTimes { grid: Grid { start_ms, step_ms, steps }, offset_ms: 0, fixed_ms: None }
-    }
-
-    #[test]
-    fn lookback_is_left_open_and_a_marker_hides() {
-        let mut windows = Windows::default();
-        *windows.samples_mut() = samples(&[(0, 1.0), (50, 2.0), (60, stale_nan()), (100, 3.0)]);
-        let mut column = Column::empty(0);
-        look_back(&mut windows, &times(0, 10, 13), 20, Taken::Value, &mut column);
-        let found: Vec<_> = column.iter().collect();
-        assert_eq!(found, [(0, 1.0), (1, 1.0), (5, 2.0), (10, 3.0), (11, 3.0)]);
-    }
-
-    #[test]
-    fn what_was_read_before_tells_whether_the_first_is_a_reset() {
-        let hint_after = |before: f64| {
-            let mut windows = Windows::new(true);
-            for (t_ms, count) in [(10, before), (20, 4.0), (30, 1.0)] {
-                let histogram = FloatHistogram { count, ..FloatHistogram::default() };
-                let histogram = Arc::new(Histogram::Float(histogram));
-                windows.samples_mut().push_histogram(t_ms, histogram);
-            }
-            windows.take_in_histograms();
-            windows.drop_until(10);
-            assert_eq!(windows.samples().timestamps, [20, 30]);
-            let hints = windows.histograms.iter().flatten().map(|h| h.reset_hint);
-            hints.collect::<Vec<_>>()
-        };
-        assert_eq!(hint_after(3.0), [ResetHint::NotReset, ResetHint::Reset]);
-        assert_eq!(hint_after(5.0), [ResetHint::Unknown, ResetHint::Reset]);
-    }
-
-    #[test]
-    fn windows_are_left_open_and_without_markers() {
-        let mut windows = Windows::default();
-        *windows.samples_mut() = samples(&[(0, 1.0), (10, 2.0), (15, stale_nan()), (20, 3.0)]);
-        let times = times(0, 10, 4);
-        windows.cut(&times, 10, Overhang::default());
-        assert_eq!(windows.input(&times, 10, &[]).bounds, [(0, 1), (1, 2), (2, 3), (3, 3)]);
-        let input = windows.input(&times, 10, &[]);
-        assert_eq!(input.values, [1.0, 2.0, 3.0]);
-        assert_eq!(input.edges(1), (0, 10));
-    }
-
-    #[test]
-    fn a_pinned_time_is_the_same_at_every_step() {
-        let times = SampleTimes { fixed_ms: Some(50), offset_ms: 10, ..times(0, 10, 3) };
-        assert_eq!((times.at(0), times.at(2)), (40, 40));
-        assert_eq!(
-            times.touched(5, Overhang::default()),
-            Some(TimeRange { min_ms: 36, max_ms: 40 })
-        );
-    }
-}
+mod tests;

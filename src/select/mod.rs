@@ -14,7 +14,7 @@ use std::fmt;
 use crate::disk::StorageError;
 use crate::model::{Labels, Matcher, Samples, SeriesExemplars, TimeRange};
 
-pub use crate::block::Stretch;
+pub use crate::block::{Lent, Stretch};
 pub use cancellation::{Cancellation, Stopped};
 pub use memory::{Account, Charge, Limit, LimitReached, MemoryPool, SAMPLE_BYTES};
 pub use merge::{BlockSeries, DamageObserver, MergedSeries, merge_samples};
@@ -89,6 +89,17 @@ pub trait SeriesSet: Send + Sync + fmt::Debug {
     /// Replaces the content of `out` by the samples of series `index` within `range` (which lies
     /// within the range selected), times strictly ascending, staleness markers included.
     fn read(&self, index: usize, range: TimeRange, out: &mut Samples) -> Result<(), SelectError>;
+
+    /// Like [`SeriesSet::read`], but lends the samples where somebody keeps them anyway; `out` is
+    /// empty then.
+    fn read_or_lend(
+        &self,
+        index: usize,
+        range: TimeRange,
+        out: &mut Samples,
+    ) -> Result<Option<Lent>, SelectError> {
+        self.read(index, range, out).map(|()| None)
+    }
 
     /// Gives the samples of series `index` within `range` to `visit`, in the order of time: chunks
     /// that lie whole within it by what their values come to, where that is known, and the samples

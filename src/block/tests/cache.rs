@@ -7,6 +7,27 @@ use proptest::prelude::*;
 use super::*;
 use crate::block::{ReadCache, Tombstones};
 
+/// What a selection reads where it may lend, and how many series it lent.
+fn read_lent(selection: &Selection, range: TimeRange) -> (Model, usize) {
+    let (mut found, mut count) = (Model::new(), 0);
+    let mut samples = Samples::default();
+    for i in 0..selection.len() {
+        let damaged = &mut |error| panic!("{error}");
+        let lent = selection.read_or_lend(i, range, &mut samples, damaged).unwrap();
+        if let Some(lent) = lent {
+            assert!(samples.is_empty());
+            let (column, part) = lent.column();
+            assert_eq!(&column[part], lent.timestamps());
+            lent.copy_to(&mut samples);
+            count += 1;
+        }
+        if !samples.is_empty() {
+            found.insert(selection.labels(i).clone(), pairs(&samples));
+        }
+    }
+    (found, count)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
@@ -40,6 +61,8 @@ proptest! {
                 };
                 prop_assert_eq!(labels(&known), labels(&fresh));
                 prop_assert_eq!(read(&known, range).unwrap(), read(&fresh, range).unwrap());
+                prop_assert_eq!(read_lent(&known, range).0, read(&fresh, range).unwrap());
+                prop_assert_eq!(read_lent(&fresh, range), (read(&fresh, range).unwrap(), 0));
                 let ordinals = plain.ordinals(&matchers, range).unwrap();
                 prop_assert_eq!(cached.ordinals(&matchers, range).unwrap(), ordinals);
             }
@@ -62,6 +85,7 @@ fn a_second_look_reads_nothing_anew() {
     let part = TimeRange { min_ms: NOW, max_ms: NOW + 1_500_000 };
     assert_eq!(read(&selection, part).unwrap(), within(&model, part));
     assert!(!cache.is_empty());
+    assert_eq!(read_lent(&selection, part), (within(&model, part), 1));
     for _ in 0..2 {
         assert_eq!(read(&selection, TimeRange::ALL).unwrap(), model);
     }

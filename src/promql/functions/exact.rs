@@ -70,6 +70,11 @@ impl ExactSums {
         self.spread
     }
 
+    /// The greatest biased exponent.
+    pub(super) fn most(&self) -> u32 {
+        self.exponent + self.spread
+    }
+
     /// The sum of the numbers in `range`, rounded once.
     #[inline]
     pub(super) fn total(&self, range: Range<usize>) -> f64 {

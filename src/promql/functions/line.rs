@@ -18,6 +18,8 @@ const MS_MAX: i64 = 1 << 31;
 const SAMPLES_MAX: usize = 4000;
 /// Products summed side by side.
 const LANES: usize = 8;
+/// Times looked at together.
+const PART: usize = 16;
 
 /// Sums over the samples of a window; times in seconds.
 #[derive(Debug, Clone, Copy)]
@@ -73,8 +75,8 @@ impl<'a> Lines<'a> {
 
     /// The sums over samples `low..high`, two or more, times relative to `zero_ms`.
     pub(super) fn totals(&mut self, low: usize, high: usize, zero_ms: i64) -> Option<Totals> {
-        let spread_max = spread_max(high - low + 2 * LANES)?;
-        let spread = self.spread_of_times(low, high, zero_ms)?;
+        let spread_max = spread_max(high - low)?;
+        let (spread, most) = self.exponents_of_times(low, high, zero_ms)?;
         // Products and squares carry.
         if 2 * spread + 1 > spread_max || spread + self.y.spread() + 1 > spread_max {
             return None;
@@ -83,14 +85,14 @@ impl<'a> Lines<'a> {
         Some(Totals {
             x: rounded(self.x, TIME_EXPONENT),
             y: self.y.total(low..high),
-            xy: sum_of_products(&self.seconds, &self.values[low..high]),
+            xy: sum_of_products(&self.seconds, &self.values[low..high], most + self.y.most()),
             x2: rounded(self.x2, SQUARE_EXPONENT),
         })
     }
 
-    /// By how much the exponents of the times, zeros aside, differ; `None` where they are on both
-    /// sides of zero, or too long.
-    fn spread_of_times(&self, low: usize, high: usize, zero_ms: i64) -> Option<u32> {
+    /// By how much the exponents of the times, zeros aside, differ, and the greatest; `None` where
+    /// times are on both sides of zero, or too long.
+    fn exponents_of_times(&self, low: usize, high: usize, zero_ms: i64) -> Option<(u32, u32)> {
         let at = |index: usize| self.timestamps[index].checked_sub(zero_ms);
         let (first, last) = (at(low)?, at(high - 1)?);
         let (least, most) = if first >= 0 {
@@ -103,7 +105,8 @@ impl<'a> Lines<'a> {
         if most.abs() >= MS_MAX || high - low > SAMPLES_MAX {
             return None;
         }
-        Some(exponent_of(seconds(most)) - exponent_of(seconds(least)))
+        let most = exponent_of(seconds(most));
+        Some((most - exponent_of(seconds(least)), most))
     }
 
     /// Makes times and their sums those of a window.
@@ -116,12 +119,20 @@ impl<'a> Lines<'a> {
             self.seconds.resize(timestamps.len(), 0.0);
             (self.x, self.x2) = (0, 0);
         }
-        let differences = timestamps.iter().zip(&self.ms);
-        // Without an early exit this runs several times at a time.
-        if differences.fold(0, |any, (t_ms, ms)| any | (t_ms.wrapping_sub(zero_ms) ^ ms)) == 0 {
-            return;
+        for (part, times) in timestamps.chunks(PART).enumerate() {
+            let begin = part * PART;
+            let differences = times.iter().zip(&self.ms[begin..]);
+            // Without an early exit this runs several times at a time, and mostly finds none.
+            let differs = |any, (t_ms, ms): (&i64, &i64)| any | (t_ms.wrapping_sub(zero_ms) ^ ms);
+            if differences.fold(0, differs) != 0 {
+                self.change(begin, times, zero_ms);
+            }
         }
-        for (index, t_ms) in timestamps.iter().enumerate() {
+    }
+
+    /// Makes the times from `begin` on those of `timestamps`.
+    fn change(&mut self, begin: usize, timestamps: &[i64], zero_ms: i64) {
+        for (index, t_ms) in (begin..).zip(timestamps) {
             let ms = t_ms - zero_ms;
             if ms != self.ms[index] {
                 let (before, now) = (self.seconds[index], seconds(ms));
@@ -139,36 +150,38 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1e3
 }
 
-/// The true sum of the rounded products, rounded: that of the sums and losses of all lanes, each
-/// of which is exact.
-fn sum_of_products(xs: &[f64], ys: &[f64]) -> f64 {
-    let (mut sums, mut lost) = ([0.0; LANES], [0.0; LANES]);
+/// The true sum of the rounded products, rounded. `exponents` is the sum of the greatest biased
+/// exponents of either side.
+///
+/// Each product is cut in two at one and the same bit, by adding a large number and taking it
+/// away; both halves then add up without a loss, in any order. With *n* numbers, *b* the bits of
+/// *n*, and products between `2^l` and `2^m`: the cut is at `2^(m+b-52)`, so that the upper halves
+/// stay below `2^53` of it; the lower ones stay below `2^(m+2b-53)`, which is no more than `2^53`
+/// of their units, `2^(l-52)`, where `m - l ≤ 54 - 2b`, as [`Lines::totals`] has seen to.
+/// Source: Rump, Ogita, Oishi, *Accurate floating-point summation*, part I, section 3.
+fn sum_of_products(xs: &[f64], ys: &[f64], exponents: u32) -> f64 {
+    let bits = usize::BITS - xs.len().leading_zeros();
+    // A number is below twice the power of its exponent; exponents are biased by 1023 each.
+    let exponent = exponents + 2 + bits - 1023;
+    let carrier = f64::from_bits(u64::from(exponent) << 52 | 1 << 51);
+    let (mut uppers, mut lowers) = ([0.0; LANES], [0.0; LANES]);
     let ((xs, xs_rest), (ys, ys_rest)) = (xs.as_chunks::<LANES>(), ys.as_chunks::<LANES>());
     for (x, y) in xs.iter().zip(ys) {
         for lane in 0..LANES {
-            let (sum, error) = two_sum(sums[lane], x[lane] * y[lane]);
-            sums[lane] = sum;
-            lost[lane] += error;
+            let product = x[lane] * y[lane];
+            let upper = (product + carrier) - carrier;
+            uppers[lane] += upper;
+            lowers[lane] += product - upper;
         }
     }
-    let (mut total, mut all_lost) = (0.0, 0.0);
-    let rest = xs_rest.iter().zip(ys_rest).map(|(x, y)| x * y);
-    for part in sums.into_iter().chain(rest) {
-        let (sum, error) = two_sum(total, part);
-        total = sum;
-        all_lost += error;
+    for (lane, (x, y)) in xs_rest.iter().zip(ys_rest).enumerate() {
+        let product = x * y;
+        let upper = (product + carrier) - carrier;
+        uppers[lane] += upper;
+        lowers[lane] += product - upper;
     }
-    total + lost.into_iter().fold(all_lost, |sum, lost| sum + lost)
-}
-
-/// A sum and what its rounding lost, exactly. Source: Knuth, *The Art of Computer Programming*,
-/// volume 2, 4.2.2, theorem B.
-#[inline]
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    let sum = a + b;
-    let b_part = sum - a;
-    let a_part = sum - b_part;
-    (sum, (a - a_part) + (b - b_part))
+    let sum = |lanes: [f64; LANES]| lanes.into_iter().fold(0.0, |sum, part| sum + part);
+    sum(uppers) + sum(lowers)
 }
 
 #[cfg(test)]
