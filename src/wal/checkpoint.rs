@@ -142,12 +142,34 @@ pub fn read_newest(
     disk: &Arc<dyn Disk>,
     dir: &Path,
 ) -> Result<(Option<CheckpointReader>, Vec<Damage>), StorageError> {
+    read_up_to(disk, dir, u64::MAX)
+}
+
+/// The positions of the checkpoints in a directory, oldest first, those left out whose header
+/// cannot be read.
+pub fn positions(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<Position>, StorageError> {
+    if !disk.exists(dir) {
+        return Ok(Vec::new());
+    }
+    let (found, _) = list(&**disk, dir)?;
+    Ok(found.iter().filter_map(|(_, path)| read_position(disk, path).ok()).collect())
+}
+
+/// [`read_newest`] among those whose position has at most this sequence.
+pub fn read_up_to(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    sequence: u64,
+) -> Result<(Option<CheckpointReader>, Vec<Damage>), StorageError> {
     let mut damages = Vec::new();
     if !disk.exists(dir) {
         return Ok((None, damages));
     }
     let (found, _) = list(&**disk, dir)?;
     for (_, path) in found.iter().rev() {
+        if read_position(disk, path).is_ok_and(|position| position.sequence > sequence) {
+            continue;
+        }
         let checked = CheckpointReader::open(disk, path).and_then(CheckpointReader::check);
         match checked {
             Ok(reader) => return Ok((Some(reader), damages)),

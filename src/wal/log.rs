@@ -87,6 +87,15 @@ pub struct LogStats {
     pub is_disk_full: bool,
 }
 
+/// What who follows the log wants to know of it.
+#[derive(Debug)]
+pub(super) struct KnownSegments {
+    /// Records below this are on the medium.
+    pub(super) synced: u64,
+    /// Number, first sequence, bytes; oldest first.
+    pub(super) segments: Vec<(u64, Option<u64>, u64)>,
+}
+
 /// The log, open for appending. All methods may be called from any thread.
 pub struct Log {
     disk: Arc<dyn Disk>,
@@ -279,6 +288,56 @@ impl Log {
             bytes: segment.bytes,
         };
         state.segments.iter().map(info).collect()
+    }
+
+    /// Bytes of the segments that [`Log::drop_before`] would keep.
+    pub fn bytes_from(&self, sequence: u64) -> u64 {
+        let state = self.lock();
+        let droppable = state.droppable(sequence);
+        let kept = state.segments.iter().filter(|(number, _)| !droppable.contains(number));
+        kept.map(|(_, segment)| segment.bytes).sum()
+    }
+
+    /// The lowest sequence from which on the log takes at most `bytes`, or nothing but the newest
+    /// segment is left.
+    pub fn sequence_within(&self, bytes: u64) -> u64 {
+        let state = self.lock();
+        let mut kept = 0;
+        let mut lowest = state.next_sequence;
+        for segment in state.segments.values().rev() {
+            kept += segment.bytes;
+            if kept > bytes && lowest < state.next_sequence {
+                break;
+            }
+            lowest = lowest.min(segment.first_sequence.unwrap_or(lowest));
+        }
+        lowest
+    }
+
+    /// Waits, at most so long, until a record with this number or a later one is on the medium;
+    /// whether one is.
+    pub(super) fn wait_synced_beyond(&self, sequence: u64, timeout: Duration) -> bool {
+        let is_waiting = |state: &mut State| state.synced <= sequence && !state.closed;
+        let waited = self.changed.wait_timeout_while(self.lock(), timeout, is_waiting);
+        waited.unwrap_or_else(PoisonError::into_inner).0.synced > sequence
+    }
+
+    pub(super) fn known_segments(&self) -> KnownSegments {
+        let state = self.lock();
+        let segments = state.segments.iter().map(|(&n, s)| (n, s.first_sequence, s.bytes));
+        KnownSegments { synced: state.synced, segments: segments.collect() }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(super) fn salt(&self) -> u32 {
+        self.salt
     }
 
     /// Figures.

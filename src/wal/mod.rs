@@ -29,6 +29,7 @@ pub mod record;
 mod replay;
 mod reread;
 mod segment;
+mod tail;
 mod walk;
 mod wild;
 mod window;
@@ -42,10 +43,11 @@ use std::path::PathBuf;
 #[cfg(doc)]
 use crate::disk::StorageError;
 
-pub use checkpoint::{CheckpointReader, CheckpointWriter, read_newest};
+pub use checkpoint::{CheckpointReader, CheckpointWriter, positions, read_newest, read_up_to};
 pub use log::{Log, LogOptions, LogStats, SegmentInfo, Syncer};
 pub use replay::{Item, Replay};
 pub use reread::Reread;
+pub use tail::Tail;
 pub use wild::replay_bytes;
 
 /// The greatest kind that the owner of the log may use; 0 and those above are the container's.

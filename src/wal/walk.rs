@@ -85,6 +85,13 @@ impl Walk {
         Self { window, salt, offset, expected, limit, is_newest, covered, markers_known, ended }
     }
 
+    /// The file has grown to `len` bytes; the limits are others now. See [`Bounds`].
+    pub(super) fn go_on(&mut self, len: u64, limit: Option<u64>, covered: u64) {
+        self.window.grow(len);
+        self.limit = limit;
+        self.covered = self.covered.max(covered);
+    }
+
     /// Goes on at `offset` with the record `expected`, if a record stands there or could.
     pub(super) fn skip_to(&mut self, offset: u64, expected: u64) {
         if offset > self.offset

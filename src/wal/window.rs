@@ -29,6 +29,11 @@ impl Window {
         self.len
     }
 
+    /// The file has grown to `len` bytes.
+    pub(super) fn grow(&mut self, len: u64) {
+        self.len = self.len.max(len);
+    }
+
     /// The `n` bytes at `offset`; `None` where the file does not hold as many.
     pub(super) fn at(&mut self, offset: u64, n: usize) -> Option<&[u8]> {
         let left = self.len.checked_sub(offset)?;
