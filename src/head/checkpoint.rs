@@ -262,7 +262,9 @@ impl Head {
         state.checkpoint_took = state.checkpointed_at.saturating_sub(began);
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.counters.checkpoint_bytes.store(bytes, Ordering::Relaxed);
-        self.log.drop_before(droppable.sequence.min(position.sequence))?;
+        state.needed_from = droppable.sequence.min(position.sequence);
+        let followed_from = self.log_kept_from.load(Ordering::Acquire);
+        self.log.drop_before(state.needed_from.min(followed_from))?;
         let first_segment = self.log.segments().first().map_or(0, |segment| segment.number);
         self.drop_unused_files()?;
         let first_file = self.files().by_number.keys().next().copied().unwrap_or(u64::MAX);

@@ -136,7 +136,8 @@ impl Head {
         let age = self.options.clock.monotonic().saturating_sub(state.checkpointed_at);
         let pause = CHECKPOINT_PAUSE.max(state.checkpoint_took * CHECKPOINT_SHARE);
         let worth = LOG_BYTES_MAX.max(self.checkpoint_bytes() * LOG_TO_CHECKPOINT);
-        let is_long = age >= pause && self.log.stats().bytes >= worth;
+        // What is kept for those who follow the log does not grow less by a checkpoint.
+        let is_long = age >= pause && self.log.bytes_from(state.needed_from) >= worth;
         state.is_checkpoint_due && (is_long || age >= CHECKPOINT_EVERY)
     }
 

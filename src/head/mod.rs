@@ -22,6 +22,7 @@ mod ended;
 mod extra;
 mod flush;
 mod folded;
+mod follow;
 mod gate;
 mod group;
 mod index;
@@ -44,7 +45,7 @@ mod tile;
 mod values;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::append::OpenAppenders;
@@ -65,6 +66,7 @@ use crate::wal::{Log, Syncer};
 pub use append::Appender;
 pub use capture::Captured;
 pub use changes::{Changes, Version};
+pub use follow::{FollowSink, FollowedSample, FollowedSeries, Follower, LogPoint};
 pub use index::HeadIndex;
 pub use limits::{Limit, LimitReached, SeriesLimits};
 pub use notes::{ExemplarOutcome, ExemplarStats};
@@ -221,6 +223,8 @@ pub struct Head {
     /// Keeps everyone from what is not replayed yet.
     gate: Gate,
     changes: Changes,
+    /// The log is kept from this record on, for those who follow it.
+    log_kept_from: AtomicU64,
     is_closed: AtomicBool,
 }
 

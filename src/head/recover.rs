@@ -140,6 +140,7 @@ impl Head {
             counters: Counters::default(),
             limit_counts: LimitCounts::default(),
             changes: super::Changes::default(),
+            log_kept_from: AtomicU64::new(u64::MAX),
             deletions: RwLock::new(Deletions::default()),
             exemplars: Mutex::new(exemplars),
             metadata: Mutex::default(),

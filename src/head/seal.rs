@@ -67,6 +67,8 @@ pub(super) struct Maintenance {
     pub log_bytes_sealed: u64,
     /// Wall clock of the last look at every slot for series that have ended.
     pub ended_looked_ms: Option<i64>,
+    /// The head needs the log from this record on.
+    pub needed_from: u64,
     /// When memory is to be measured next.
     pub measured_next: Duration,
 }
@@ -120,7 +122,7 @@ impl Head {
         let since = |at_ms: i64| now_ms.saturating_sub(at_ms);
         let is_tight = self.is_memory_tight();
         let pause_ms = if is_tight { SEAL_PAUSE_MS / 10 } else { SEAL_PAUSE_MS };
-        let log_bytes = self.log.stats().bytes;
+        let log_bytes = self.log.bytes_from(state.needed_from);
         state.log_bytes_sealed = state.log_bytes_sealed.min(log_bytes);
         let is_large = log_bytes - state.log_bytes_sealed >= SEAL_LOG_BYTES;
         let rests = state.sealed_at_ms.is_some_and(|at_ms| (0..pause_ms).contains(&since(at_ms)));
