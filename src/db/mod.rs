@@ -13,6 +13,7 @@ mod blocks;
 mod compaction;
 mod deletions;
 mod events;
+mod forward;
 mod maintenance;
 mod options;
 mod quarantine;
@@ -34,6 +35,7 @@ use std::thread::JoinHandle;
 
 use self::blocks::BlockStore;
 use self::events::HeadEvents;
+use self::forward::Forwards;
 use self::reserve::Reserve;
 use self::takeover::Takeover;
 use crate::block::ReadCache;
@@ -44,6 +46,7 @@ use crate::head::{
 use crate::model::{Exemplar, Histogram, Labels, Metadata};
 
 pub use deletions::Cleaned;
+pub use forward::{Forward, Progress, ShardProgress};
 pub use options::{Event, Observer, Options, Silent};
 pub use query::QueryTextError;
 pub use results::{DataVersion, ResultCache, ResultCacheStats};
@@ -81,6 +84,8 @@ struct Shared {
     blocks: BlockStore,
     /// Data of Prometheus at the same path.
     takeover: Takeover,
+    /// Who passes on what is stored.
+    forwards: Arc<Forwards>,
     reserve: Reserve,
     /// Whether a step of maintenance met a full disk.
     met_full_disk: AtomicBool,
@@ -178,21 +183,10 @@ impl Database {
         let takeover = Takeover::open(&disk, path.as_ref(), &root, true, &observer)?;
         let cache = Arc::new(ReadCache::new(options.read_cache_bytes));
         let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer), cache)?;
-        let mut head_options = HeadOptions::new(
-            Arc::clone(&disk),
-            Arc::clone(&clock),
-            Arc::new(HeadEvents(Arc::clone(&observer))),
-            root,
-        );
-        head_options.out_of_order_window_ms = options.out_of_order_window_ms;
-        head_options.exemplars_max = options.exemplars_max;
-        head_options.future_limit_ms = options.future_limit_ms;
-        head_options.sync_interval = options.sync_interval;
-        head_options.replay_threads = options.replay_threads;
-        head_options.window_ms = options.block_duration_min_ms;
-        head_options.limits = options.limits;
+        let head_options = head_options(&disk, &clock, &root, &options);
         let reserve = take_reserve(&disk, &head_options.dir, &options);
         let head = Head::open(head_options)?;
+        let forwards = Arc::new(Forwards::open(&disk, &root, &head));
         observer.event(&Event::Opened {
             series: head.series_count(),
             blocks: blocks.list().len() + takeover.list().len(),
@@ -207,6 +201,7 @@ impl Database {
             head,
             blocks,
             takeover,
+            forwards,
             reserve,
             met_full_disk: AtomicBool::new(false),
             head_damage: Mutex::default(),
@@ -373,6 +368,26 @@ impl Database {
     pub fn close(&self) -> Result<(), StorageError> {
         self.inner.close()
     }
+}
+
+/// What a head is set up with.
+fn head_options(
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    root: &Path,
+    options: &Options,
+) -> HeadOptions {
+    let observer = Arc::new(HeadEvents(Arc::clone(&options.observer)));
+    let (disk, clock) = (Arc::clone(disk), Arc::clone(clock));
+    let mut head_options = HeadOptions::new(disk, clock, observer, root.to_owned());
+    head_options.out_of_order_window_ms = options.out_of_order_window_ms;
+    head_options.exemplars_max = options.exemplars_max;
+    head_options.future_limit_ms = options.future_limit_ms;
+    head_options.sync_interval = options.sync_interval;
+    head_options.replay_threads = options.replay_threads;
+    head_options.window_ms = options.block_duration_min_ms;
+    head_options.limits = options.limits;
+    head_options
 }
 
 /// The reserve; a disk that refuses it leaves the database without one.

@@ -64,6 +64,9 @@ pub struct Options {
     /// Whether each window that takes no late samples any more is also written to the data path
     /// as a block of Prometheus, for a Thanos sidecar to ship.
     pub export_windows: bool,
+    /// Whether stored samples are for [`super::Database::forward`] alone: windows of the head are
+    /// let go without being written as blocks.
+    pub forwards_only: bool,
     /// Told about everything that an operator may want to know.
     pub observer: Arc<dyn Observer>,
 }
@@ -88,6 +91,7 @@ impl Default for Options {
             background: true,
             maintenance_interval: Duration::from_secs(1),
             export_windows: false,
+            forwards_only: false,
             observer: Arc::new(Silent),
         }
     }

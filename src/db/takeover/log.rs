@@ -65,7 +65,9 @@ impl Shared {
             let text = format!("{error}; what is left of an export stays");
             self.options.observer.event(&Event::Warning(text));
         }
-        if HEAD_DIRS.iter().any(|dir| self.disk.exists(&self.path.join(dir))) {
+        // What an agent of Prometheus left has been forwarded by it.
+        let is_wanted = !self.options.forwards_only;
+        if is_wanted && HEAD_DIRS.iter().any(|dir| self.disk.exists(&self.path.join(dir))) {
             match self.import_log(&self.path, AT_DATA_PATH, &mut |_, _| {}) {
                 Ok(_) => self.takeover.is_log_read.store(true, Ordering::Release),
                 Err(error) => {
