@@ -15,7 +15,8 @@ use super::schema::Kind;
 use super::sections::{CONFIG, SCRAPE_CONFIG_FILE};
 use super::yaml;
 use super::{
-    AlertingConfig, GlobalConfig, RemoteReadConfig, ScrapeConfig, StaticTargets, StorageConfig,
+    AlertingConfig, GlobalConfig, RemoteReadConfig, RemoteWriteConfig, ScrapeConfig, StaticTargets,
+    StorageConfig,
 };
 use crate::model::{Labels, go_quote};
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub scrape_configs: Vec<ScrapeConfig>,
     /// Where alerts are sent.
     pub alerting: AlertingConfig,
+    /// Receivers of what is stored.
+    pub remote_write_configs: Vec<RemoteWriteConfig>,
     /// What may be set of storage while the server runs.
     pub storage: StorageConfig,
     /// Patterns of files with further jobs.
@@ -155,6 +158,11 @@ fn build(text: &str, file: &str, folder: &Path, defaults: Defaults) -> Result<Co
         global: GlobalConfig::of(&global),
         scrape_configs: jobs.iter().map(ScrapeConfig::of).collect(),
         alerting: AlertingConfig::of(config.record("alerting")),
+        remote_write_configs: config
+            .records("remote_write")
+            .iter()
+            .map(RemoteWriteConfig::of)
+            .collect(),
         storage: StorageConfig::of(config.record("storage")),
         scrape_config_files: config.texts("scrape_config_files").to_vec(),
         rule_files: config.texts("rule_files").to_vec(),
@@ -258,8 +266,7 @@ pub(super) fn static_targets(group: &Record) -> StaticTargets {
 
 /// What is valid and not acted on yet.
 fn inactive_sections(config: &Record) -> Vec<String> {
-    let sections =
-        [("tracing", "traces are not sent yet"), ("remote_write", "samples are not forwarded yet")];
+    let sections = [("tracing", "traces are not sent yet")];
     let mut lines: Vec<String> = sections
         .into_iter()
         .filter(|(key, _)| config.is_set(key))

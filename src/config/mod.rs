@@ -24,6 +24,7 @@ mod load;
 mod otlp;
 mod record;
 mod remote_read;
+mod remote_write;
 mod render;
 mod rule_file;
 mod scalar;
@@ -56,6 +57,9 @@ pub use otlp::{OtlpConfig, TranslationStrategy};
 pub use remote_read::RemoteReadConfig;
 pub use rule_file::{
     Place, PlacedText, RuleConfig, RuleFileConfig, RuleGroupConfig, parse_rule_file,
+};
+pub use remote_write::{
+    MetadataConfig, QueueConfig, RemoteWriteConfig, RemoteWriteMessage, Sigv4Config,
 };
 pub use scrape::{ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;

@@ -202,7 +202,7 @@ fn what_is_not_built_in_is_named_and_the_rest_runs() {
     assert_eq!(why, [Some("gce_sd_configs: this discovery mechanism is not built in"), None]);
     let config = ok(include_str!("../../testdata/config/full.yml"));
     let inactive = config.inactive().join("\n");
-    for section in ["tracing", "remote_write", "runtime"] {
+    for section in ["tracing", "runtime"] {
         assert!(inactive.contains(&format!("{section}: ")), "{section} in {inactive}");
     }
     assert!(ok("").inactive().is_empty());

@@ -2,11 +2,13 @@
 
 mod credentials;
 mod metadata;
+mod push;
 mod shared_files;
 mod sigv4;
 mod xml;
 
 pub(super) use credentials::{Account, Chain};
+pub use push::PushSigner;
 pub(super) use xml::Element;
 
 use std::time::{SystemTime, UNIX_EPOCH};

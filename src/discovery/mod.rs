@@ -8,7 +8,7 @@
 //! the asked services are bounded and their fields optional, as far as labels can do without.
 
 mod api;
-mod aws;
+pub mod aws;
 mod consul;
 mod dns;
 mod docker;

@@ -88,7 +88,7 @@ impl Account {
         read(&client.send(&request).await.map_err(|error| error.to_string())?)
     }
 
-    async fn credentials(&mut self, client: &Client) -> Result<Credentials, String> {
+    pub(super) async fn credentials(&mut self, client: &Client) -> Result<Credentials, String> {
         let holds = |credentials: &&Credentials| {
             credentials.expires_s.is_none_or(|expires| now_s() + EXPIRY_MARGIN_S < expires)
         };

@@ -28,14 +28,31 @@ pub(super) fn sign(
     scope: Scope<'_>,
     now_s: i64,
 ) -> Result<Request, String> {
+    let headers = signed_headers(&url, Some(FORM), form.as_bytes(), credentials, scope, now_s)?;
+    Ok(Request {
+        method: Method::POST,
+        headers: Arc::from(headers),
+        body: Bytes::from(form),
+        ..Request::get(url)
+    })
+}
+
+/// The headers that sign a `POST` of `body`, the type of content among them where it is given.
+pub(super) fn signed_headers(
+    url: &Url,
+    content_type: Option<&str>,
+    body: &[u8],
+    credentials: &Credentials,
+    scope: Scope<'_>,
+    now_s: i64,
+) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
     let at = jiff::Timestamp::from_second(now_s).map_err(|error| error.to_string())?;
     let time = at.strftime("%Y%m%dT%H%M%SZ").to_string();
     let day = &time[..8];
-    let mut headers = vec![
-        ("content-type", FORM.to_owned()),
-        ("host", url.authority().to_owned()),
-        ("x-amz-date", time.clone()),
-    ];
+    let mut headers = Vec::with_capacity(5);
+    headers.extend(content_type.map(|text| ("content-type", text.to_owned())));
+    headers.push(("host", url.authority().to_owned()));
+    headers.push(("x-amz-date", time.clone()));
     let token = credentials.session_token.reveal();
     if !token.is_empty() {
         headers.push(("x-amz-security-token", token.to_owned()));
@@ -47,7 +64,7 @@ pub(super) fn sign(
         writeln!(lines, "{name}:{}", value.trim()).expect("BUG: a String takes all text");
     }
     let (path, query) = url.target().split_once('?').unwrap_or((url.target(), ""));
-    let canonical = format!("POST\n{path}\n{query}\n{lines}\n{names}\n{}", hash(form.as_bytes()));
+    let canonical = format!("POST\n{path}\n{query}\n{lines}\n{names}\n{}", hash(body));
     let Scope { region, service } = scope;
     let within = format!("{day}/{region}/{service}/aws4_request");
     let text = format!("AWS4-HMAC-SHA256\n{time}\n{within}\n{}", hash(canonical.as_bytes()));
@@ -70,13 +87,7 @@ pub(super) fn sign(
         Ok((HeaderName::from_static(name), value))
     };
     let sent = headers.iter().filter(|(name, _)| *name != header::HOST);
-    let headers: Result<Vec<_>, String> = sent.map(header).collect();
-    Ok(Request {
-        method: Method::POST,
-        headers: Arc::from(headers?),
-        body: Bytes::from(form),
-        ..Request::get(url)
-    })
+    sent.map(header).collect()
 }
 
 fn hash(bytes: &[u8]) -> String {
