@@ -36,6 +36,10 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
 }
 
+/// How the names of flags begin that mean nothing where samples are only forwarded.
+const SERVER_ONLY: [&str; 6] =
+    ["storage.tsdb.", "storage.remote.read-", "rules.", "alertmanager.", "query.", "web.search."];
+
 /// In which of Prometheus's two modes a flag means something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -119,17 +123,27 @@ impl Flags {
         Ok(flags)
     }
 
+    /// Whether the server only scrapes and forwards, by the flag or by its older name.
+    pub fn is_agent(&self) -> bool {
+        let features = self.texts("enable-feature").iter().flat_map(|list| list.split(','));
+        self.is_on("agent") || features.into_iter().any(|name| name == "agent")
+    }
+
     fn refuse_other_mode(&self) -> Result<(), FlagsError> {
-        let given = self.values.iter().filter(|(flag, _, is_given)| {
-            *is_given && flag.mode == Mode::Agent && !self.is_on("agent")
-        });
+        let is_agent = self.is_agent();
+        let is_other = |flag: &Flag| match flag.mode {
+            Mode::Agent => !is_agent,
+            Mode::Both => is_agent && SERVER_ONLY.iter().any(|begin| flag.name.starts_with(begin)),
+        };
+        let given = self.values.iter().filter(|(flag, _, given)| *given && is_other(flag));
         let names: Vec<String> = given.map(|(flag, ..)| format!("--{}", flag.name)).collect();
         if names.is_empty() {
             return Ok(());
         }
         let list = names.join(" ");
+        let may = if is_agent { "not" } else { "only" };
         Err(FlagsError {
-            text: format!("The following flag(s) can only be used in agent mode: [{list}]\n"),
+            text: format!("The following flag(s) can {may} be used in agent mode: [{list}]\n"),
             exit_code: EXIT_MODE,
         })
     }
@@ -356,6 +370,12 @@ mod tests {
     #[test]
     fn other_outcomes() {
         assert_eq!(parse(&["--storage.agent.path=x"]).unwrap_err().exit_code, 3);
+        let agent = parse(&["--agent", "--storage.agent.path=x"]).unwrap();
+        assert!(agent.is_agent() && parse(&["--enable-feature=a,agent"]).unwrap().is_agent());
+        let error = parse(&["--agent", "--query.timeout=1m"]).unwrap_err();
+        assert_eq!(error.exit_code, 3);
+        let text = "can not be used in agent mode: [--query.timeout]";
+        assert!(error.text.contains(text), "{}", error.text);
         let version = parse(&["--version"]).unwrap_err();
         assert!(version.is_answer() && version.to_string().contains("3.14.0"));
         let help = parse(&["--help"]).unwrap_err();

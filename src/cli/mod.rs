@@ -13,6 +13,7 @@ mod memory;
 mod notifying;
 mod process;
 mod rules;
+mod sending;
 mod serve;
 pub mod settings;
 mod table;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::notifying::Notifying;
 use super::rules::load_rules;
@@ -20,9 +20,9 @@ use crate::discovery::Discovery;
 use crate::exposition::{Family, FamilyMetadata, MetricType, SampleLine};
 use crate::http::query_log::QueryLog;
 use crate::http::{Control, DroppedTarget, Lifecycle, MetricMetadata, Service, TargetStatus};
-use crate::model::{Labels, format_duration};
-
+use crate::model::{Labels, Metadata, format_duration};
 use crate::relabel::Rule;
+use crate::remote::send::{self, Senders};
 use crate::remote::{OtlpOptions, RemoteSources};
 use crate::rules::{self, Group, GroupSpec};
 use crate::scrape::Manager;
@@ -58,6 +58,7 @@ pub(super) struct Process {
     /// Groups that were read and do not run yet.
     loaded_rules: Mutex<Vec<GroupSpec>>,
     pub(super) notifying: Notifying,
+    pub(super) senders: OnceLock<Senders>,
     pub(super) service: OnceLock<Weak<Service>>,
 }
 
@@ -122,6 +123,7 @@ impl Process {
             rules: OnceLock::new(),
             loaded_rules: Mutex::new(Vec::new()),
             notifying,
+            senders: OnceLock::new(),
             service: OnceLock::new(),
         }
     }
@@ -152,6 +154,30 @@ impl Process {
         let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         self.notifying.apply(self.notifying.prepare(&self.config())?);
         Ok(())
+    }
+
+    /// Hands the configuration in force to those who forward samples; the answer comes when all
+    /// of them have begun.
+    pub(super) fn apply_to_senders(&self) -> Option<oneshot::Receiver<()>> {
+        let config = self.config();
+        let senders = self.senders.get()?;
+        Some(senders.apply(&config.remote_write_configs, &config.global.external_labels))
+    }
+
+    /// All metrics of which something is known, from storage and from targets.
+    pub(super) fn known_metadata(&self) -> Vec<(String, Metadata)> {
+        let service = self.service();
+        let stored = service.as_ref().and_then(|service| service.database());
+        let mut known = stored.map(crate::db::Database::metadata).unwrap_or_default();
+        let mut seen: BTreeSet<String> = known.iter().map(|(name, _)| name.clone()).collect();
+        let targets = self.scraping.get().map(|scraping| scraping.manager.metadata());
+        for family in targets.into_iter().flatten().flat_map(|target| target.families) {
+            if seen.insert(family.name.clone()) {
+                let FamilyMetadata { name, metric_type, unit, help } = family;
+                known.push((name, Metadata { metric_type, unit, help }));
+            }
+        }
+        known
     }
 
     fn note_reload(&self, is_successful: bool) {
@@ -194,6 +220,12 @@ impl Process {
                 return Err(error);
             }
         };
+        let refusal = self.settings.refusal(&config);
+        if let Err(error) = refusal.map_or_else(|| send::check(&config.remote_write_configs), Err) {
+            self.note_reload(false);
+            tracing::error!(err = %error, "Reloading the configuration failed");
+            return Err(error);
+        }
         log_remarks(&config);
         if let Some(service) = self.service() {
             service.set_engine(self.settings.engine(&config));
@@ -202,6 +234,8 @@ impl Process {
         }
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.apply_to_database();
+        // Whoever waited for it would wait for queues that end.
+        drop(self.apply_to_senders());
         self.apply_to_scraping();
         // Before that, whoever starts it applies what is then in force.
         if self.notifying.is_started() {
@@ -261,6 +295,9 @@ impl Process {
         if let Some(scraping) = self.scraping.get() {
             figures.families.extend(scraping.manager.families());
             figures.families.extend(scraping.discovery.families());
+            if let Some(senders) = self.senders.get() {
+                figures.families.extend(senders.families());
+            }
             let sets = scraping.discovery.subscribe();
             let sets = Arc::clone(&sets.borrow());
             figures.discovered.extend(sets.iter().map(|(job, groups)| DiscoveredTargets {

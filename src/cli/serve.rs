@@ -33,6 +33,7 @@ use crate::discovery::Discovery;
 use crate::disk::StorageError;
 use crate::http::query_log::ActiveQueries;
 use crate::http::{self, Service};
+use crate::remote::send::{self, Senders};
 use crate::scrape::Manager;
 use crate::telemetry::log;
 
@@ -49,6 +50,8 @@ const SCRAPING_GRACE: Duration = Duration::from_millis(300);
 const RULES_GRACE: Duration = Duration::from_millis(300);
 /// How long alerts that wait may take to be sent.
 const NOTIFYING_GRACE: Duration = Duration::from_millis(700);
+/// How long scraping waits for remote write to begin.
+const SENDING_GRACE: Duration = Duration::from_secs(5);
 /// How long the HTTP server may take to end its connections.
 const HTTP_GRACE: Duration = Duration::from_millis(700);
 /// How long the runtime waits for what is left.
@@ -78,10 +81,6 @@ pub fn run<I: IntoIterator<Item = OsString>>(line: I) -> ExitCode {
     if let Err(error) = install_log(&flags) {
         let _ = writeln!(std::io::stderr(), "error: {error}");
         return ExitCode::from(EXIT_USAGE);
-    }
-    if flags.is_on("agent") {
-        tracing::error!("Agent mode is not built in yet");
-        return ExitCode::from(EXIT_FAILURE);
     }
     let settings = Settings::new(flags);
     if let Err(error) = settings.external_url() {
@@ -118,6 +117,11 @@ fn run_with(settings: &Settings) -> u8 {
         tracing::info!(file = %path.display(), "Configuration loaded");
     } else {
         tracing::info!("No prometheus.yml here: scraping this server itself");
+    }
+    let refusal = settings.refusal(&config);
+    if let Err(error) = refusal.map_or_else(|| send::check(&config.remote_write_configs), Err) {
+        tracing::error!(err = %error, "Loading the configuration failed");
+        return EXIT_USAGE;
     }
     log_remarks(&config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -230,6 +234,7 @@ async fn serve(
     service.set_ready(database.clone());
     process.database_is_open();
     tracing::info!("Ready to answer queries");
+    start_sending(settings, process, &database).await;
     let following = start_scraping(settings, process, &database);
     process.start_rules(&database);
     told_to_stop(process, &mut signals, &mut inbox).await;
@@ -256,6 +261,21 @@ fn open(settings: &Settings, process: &Arc<Process>) -> JoinHandle<Result<Databa
     options.observer = process.metrics.observer();
     let data = settings.data.clone();
     spawn_blocking(move || Database::open(data, options))
+}
+
+/// Begins to forward samples, before the first of them are stored.
+async fn start_sending(settings: &Settings, process: &Arc<Process>, database: &Database) {
+    let options = settings.sending(database);
+    let known = Arc::downgrade(process);
+    let metadata = move || known.upgrade().map(|p| p.known_metadata()).unwrap_or_default();
+    let senders = Senders::new(database.clone(), options, Arc::new(metadata));
+    // Set once, here.
+    let _ = process.senders.set(senders);
+    if let Some(begun) = process.apply_to_senders()
+        && tokio::time::timeout(SENDING_GRACE, begun).await.is_err()
+    {
+        tracing::warn!("Remote write begins later: the log is still being read");
+    }
 }
 
 fn start_scraping(
@@ -333,6 +353,14 @@ async fn stop_all(
     process.notifying.stop(NOTIFYING_GRACE).await;
     if tokio::time::timeout(HTTP_GRACE, server).await.is_err() {
         tracing::warn!("Some connections did not end in time and are broken off");
+    }
+    if let Some(senders) = process.senders.get() {
+        // What was stored to the last is forwarded, as far as receivers take it now.
+        let synced = database.clone();
+        if let Ok(Err(error)) = spawn_blocking(move || synced.sync()).await {
+            tracing::warn!(err = %error, "The last samples are not on the disk");
+        }
+        senders.shutdown().await;
     }
     // Whatever is still under way finds the database closed.
     let closed = spawn_blocking(move || database.close()).await;

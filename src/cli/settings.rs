@@ -36,6 +36,8 @@ pub struct Settings {
     pub config_file: Option<PathBuf>,
     /// Folder of the data.
     pub data: PathBuf,
+    /// Samples are only scraped and forwarded.
+    pub is_agent: bool,
     /// Addresses to listen on.
     pub listen: Vec<String>,
     /// Names given by `--enable-feature`.
@@ -87,11 +89,17 @@ impl Settings {
     pub fn new(flags: Flags) -> Self {
         let config_file = PathBuf::from(flags.text("config.file"));
         let is_embedded = !flags.is_given("config.file") && !config_file.exists();
+        let is_agent = flags.is_agent();
         let features = flags.texts("enable-feature").iter().flat_map(|list| list.split(','));
         let features = features.filter(|name| !name.is_empty()).map(str::to_owned).collect();
         Self {
             config_file: (!is_embedded).then_some(config_file),
-            data: PathBuf::from(flags.text("storage.tsdb.path")),
+            data: PathBuf::from(flags.text(if is_agent {
+                "storage.agent.path"
+            } else {
+                "storage.tsdb.path"
+            })),
+            is_agent,
             listen: flags.texts("web.listen-address").to_vec(),
             features,
             query_memory: Arc::new(MemoryPool::new(total_memory(&flags))),
@@ -107,7 +115,7 @@ impl Settings {
     pub fn remarks(&self) -> Vec<String> {
         let mut lines = self.flags.idle();
         for name in &self.features {
-            if ACTIVE_FEATURES.contains(&name.as_str()) {
+            if ACTIVE_FEATURES.contains(&name.as_str()) || name == "agent" {
                 continue;
             }
             lines.push(if IDLE_FEATURES.contains(&name.as_str()) {
@@ -295,6 +303,7 @@ impl Settings {
             lifecycle: flags.is_on("web.enable-lifecycle"),
             admin: flags.is_on("web.enable-admin-api"),
             remote_write: flags.is_on("web.enable-remote-write-receiver"),
+            is_agent: self.is_agent,
             cors_origin: Regex::new(flags.text("web.cors.origin")).ok(),
             queries_max: at_least_one(flags.uint("query.max-concurrency")),
             result_cache_bytes: self.bytes("query.result-cache-size"),
@@ -368,6 +377,10 @@ impl Settings {
 
     /// How many exemplars are kept under this configuration.
     pub fn exemplars_max(&self, config: &Config) -> usize {
+        if self.is_agent {
+            // They need only stand in the log.
+            return EXEMPLARS_MAX as usize;
+        }
         if !self.has_feature("exemplar-storage") {
             return 0;
         }
@@ -388,7 +401,8 @@ impl Settings {
             exemplars_max: self.exemplars_max(config),
             block_duration_min_ms: shortest,
             // As Prometheus is run beside a Thanos sidecar.
-            export_windows: longest == shortest,
+            export_windows: longest == shortest && !self.is_agent,
+            forwards_only: self.is_agent,
             block_duration_max_ms: (longest > 0).then_some(longest),
             limits: self.limits(),
             sync_interval: duration(self.flags.duration_ms("storage.wal.sync-interval")),
@@ -440,7 +454,7 @@ fn at_least_one(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX).clamp(1, tokio::sync::Semaphore::MAX_PERMITS)
 }
 
-fn duration(ms: i64) -> Duration {
+pub(super) fn duration(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 

@@ -2,7 +2,7 @@
 
 use super::flags::{Flag, Kind, Mode};
 
-const AGENT: &str = "agent mode is not built in yet";
+const AGENT: &str = "the log decides this by itself";
 const GO: &str = "it tunes the runtime of Go, and there is none";
 const FORMAT: &str = "the storage format decides this by itself";
 const UI: &str = "the web interface is not built in yet";
@@ -183,14 +183,43 @@ pub(super) const FLAGS: &[Flag] = &[
     idle_switch!("storage.tsdb.no-lockfile", "false", "the data folder is always locked"),
     idle("storage.tsdb.head-chunks-write-queue-size", Kind::Uint, "0", FORMAT),
     idle("storage.tsdb.delay-compact-file.path", Kind::Text, "", "blocks are not uploaded yet"),
-    agent(idle("storage.agent.path", Kind::Text, "data-agent/", AGENT)),
+    agent(active(
+        "storage.agent.path",
+        Kind::Text,
+        "data-agent/",
+        "Folder for what is to be forwarded.",
+    )),
     agent(idle_switch!("storage.agent.wal-compression", "true", AGENT)),
-    agent(idle("storage.agent.retention.min-time", Kind::Duration, "0s", AGENT)),
-    agent(idle("storage.agent.retention.max-time", Kind::Duration, "0s", AGENT)),
-    agent(idle_switch!("storage.agent.no-lockfile", "false", AGENT)),
+    agent(active(
+        "storage.agent.retention.min-time",
+        Kind::Duration,
+        "0s",
+        "Samples younger than this are held for receivers whatever the other limit says; 5m where \
+         this is 0.",
+    )),
+    agent(active(
+        "storage.agent.retention.max-time",
+        Kind::Duration,
+        "0s",
+        "How long samples are held for receivers that are away; 4h where this is 0.",
+    )),
+    agent(idle_switch!("storage.agent.no-lockfile", "false", "the data folder is always locked")),
     agent(idle_switch!("storage.agent.checkpoint-from-in-memory-series", "false", AGENT)),
     agent(idle("storage.agent.checkpoint-batch-size", Kind::Uint, "1000", AGENT)),
-    idle("storage.remote.flush-deadline", Kind::Duration, "1m", "samples are not forwarded yet"),
+    active(
+        "storage.remote.flush-deadline",
+        Kind::Duration,
+        "1m",
+        "How long samples that wait to be forwarded may take at the end or a reload; what is left \
+         is forwarded after the next start.",
+    ),
+    active(
+        "remote.hold",
+        Kind::Duration,
+        "6h",
+        "How long samples are held for a remote-write receiver that is away, while they take less \
+         than a tenth of the disk; 0 sets no limit of time.",
+    ),
     active(
         "storage.remote.read-sample-limit",
         Kind::Uint,
@@ -308,7 +337,7 @@ pub(super) const FLAGS: &[Flag] = &[
          promql-experimental-functions, promql-delayed-name-removal, \
          promql-extended-range-selectors, promql-binop-fill-modifiers, use-start-timestamps.",
     ),
-    switch!("agent", "false", "Only scrape and forward. Not built in yet."),
+    switch!("agent", "false", "Only scrape and forward, and answer no queries."),
     active(
         "log.level",
         Kind::OneOf(&["debug", "info", "warn", "error"]),

@@ -55,11 +55,14 @@ pub use http_options::{
 pub use load::{Config, Defaults, embedded_default, load, load_with, parse, parse_targets};
 pub use otlp::{OtlpConfig, TranslationStrategy};
 pub use remote_read::RemoteReadConfig;
+pub use remote_write::{
+    MetadataConfig, QueueConfig, RemoteWriteConfig, RemoteWriteMessage, Sigv4Config,
+};
 pub use rule_file::{
     Place, PlacedText, RuleConfig, RuleFileConfig, RuleGroupConfig, parse_rule_file,
 };
-pub use remote_write::{
-    MetadataConfig, QueueConfig, RemoteWriteConfig, RemoteWriteMessage, Sigv4Config,
+pub use rule_file::{
+    Place, PlacedText, RuleConfig, RuleFileConfig, RuleGroupConfig, parse_rule_file,
 };
 pub use scrape::{ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;

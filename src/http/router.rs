@@ -33,10 +33,13 @@ type Routes = Router<Arc<Service>>;
 /// The whole tree of paths.
 pub(super) fn router(service: Arc<Service>) -> Router {
     let ready = from_fn_with_state(Arc::clone(&service), when_ready);
+    let agent = from_fn_with_state(Arc::clone(&service), refuse_as_agent);
+    // What is added last is asked first.
     let api = read()
         .merge(read_all())
         .merge(push())
         .merge(manage())
+        .route_layer(agent)
         .route_layer(ready.clone())
         .merge(standing());
     let federation = needs(Router::new().route("/federate", get(federation)), Need::Read);
@@ -229,6 +232,40 @@ async fn when_ready(State(service): Shared, request: Request, next: Next) -> Res
         Lifecycle::Ready => next.run(request).await,
         _ => health::unavailable(&service),
     }
+}
+
+/// What an agent does not have: the beginnings of paths below `/api/v1`.
+///
+/// COMPAT: Prometheus's list, and its text.
+const NOT_OF_AGENTS: [&str; 13] = [
+    "/query",
+    "/query_range",
+    "/query_exemplars",
+    "/format_query",
+    "/parse_query",
+    "/labels",
+    "/label/",
+    "/series",
+    "/alertmanagers",
+    "/alerts",
+    "/rules",
+    "/status/tsdb",
+    "/admin/",
+];
+
+/// The API of an agent, which scrapes and forwards and answers no queries.
+async fn refuse_as_agent(State(service): Shared, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    let is_below = |begin: &&str| match path.strip_prefix(*begin) {
+        Some(rest) => begin.ends_with('/') || rest.is_empty() || rest.starts_with('/'),
+        None => false,
+    };
+    if service.settings.is_agent && NOT_OF_AGENTS.iter().any(|begin| is_below(&begin)) {
+        let why = "unavailable with Prometheus Agent";
+        return reply::error(&ApiError::new(ErrorKind::Execution, why));
+    }
+    next.run(request).await
 }
 
 /// Has every answer counted, and adds the headers that every answer carries.

@@ -37,6 +37,8 @@ pub struct Settings {
     pub admin: bool,
     /// `--web.enable-remote-write-receiver`
     pub remote_write: bool,
+    /// `--agent`: what asks for stored samples, rules or alerts is refused.
+    pub is_agent: bool,
     /// `--web.cors.origin`
     pub cors_origin: Option<Regex>,
     /// `--query.max-concurrency`

@@ -11,6 +11,7 @@ mod otlp;
 mod read;
 mod read_frames;
 mod receive;
+pub mod send;
 mod sources;
 
 pub use known::KnownSeries;
