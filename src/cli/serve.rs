@@ -1,9 +1,11 @@
 //! Start and stop of the server.
 //!
 //! Start: flags, log, configuration, listeners (health answers from here on), database, then
-//! scraping and rules. Stop, on SIGTERM, SIGINT or `/-/quit`: `/-/ready` says no, rules and
-//! scraping end, requests under way get a moment, the database syncs and lets its folder go. Each
-//! step of the stop has a limit, so that all of it takes less than two seconds.
+//! remote write, scraping and rules. Stop, on SIGTERM, SIGINT or `/-/quit`: `/-/ready` says no,
+//! rules and scraping end, requests under way get a moment, receivers of remote write take what
+//! waits for them, the database syncs and lets its folder go. Each step of the stop has a limit,
+//! so that all of it takes less than two seconds, unless a receiver is slow: it has the time of
+//! `--storage.remote.flush-deadline`, and one that refuses is not waited for.
 //!
 //! Exit status, as Prometheus has it: 0 after a stop, 1 when something fails at run time, 2 for
 //! a command line or a configuration that is wrong, 3 for a flag of the other mode.

@@ -39,6 +39,7 @@ pub struct LogPoint {
 
 impl LogPoint {
     /// The place behind the sample that begins here.
+    #[must_use]
     pub fn next(self) -> Self {
         Self { index: self.index.saturating_add(1), ..self }
     }

@@ -178,7 +178,9 @@ fn write_anew(disk: &dyn Disk, path: &Path, state: &mut State) -> Result<(), Sto
 fn body_of_all(shards: &[ShardProgress]) -> Vec<u8> {
     let mut body = vec![ALL];
     write_uvarint(&mut body, shards.len() as u64);
-    shards.iter().for_each(|shard| write_progress(&mut body, *shard));
+    for shard in shards {
+        write_progress(&mut body, *shard);
+    }
     body
 }
 

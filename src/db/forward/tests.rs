@@ -1,3 +1,5 @@
+//! Forwards over restarts, on the simulated disk.
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -20,6 +20,9 @@ const HAS_START: u8 = 2;
 /// How far beyond the series known a series may be numbered: ids are dense.
 const IDS_AHEAD_MAX: usize = 1 << 26;
 
+/// Takes records: kind and body.
+pub(super) type TakeRecord<'a> = &'a mut dyn FnMut(u8, &[u8]) -> Result<(), StorageError>;
+
 /// A slot of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
@@ -235,10 +238,7 @@ impl Tables {
     }
 
     /// Hands over the records that [`Tables::read`] takes.
-    pub(super) fn write(
-        &self,
-        take: &mut dyn FnMut(u8, &[u8]) -> Result<(), StorageError>,
-    ) -> Result<(), StorageError> {
+    pub(super) fn write(&self, take: TakeRecord<'_>) -> Result<(), StorageError> {
         let mut writer = SeriesWriter::default();
         for series in self.series.iter().flatten() {
             let FollowedSeries { id, generation, labels } = series;

@@ -1,3 +1,5 @@
+//! Followers beside a head that seals, flushes and restarts.
+
 use std::path::PathBuf;
 
 use super::*;

@@ -48,7 +48,7 @@ impl Relabeling {
             return (!labels.is_empty()).then(|| labels.clone());
         }
         let mut builder = LabelsBuilder::from_labels(labels);
-        for (name, value) in self.external.iter() {
+        for (name, value) in &self.external {
             if labels.get(name).is_none() {
                 builder.set(name, value);
             }

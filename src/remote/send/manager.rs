@@ -181,14 +181,12 @@ impl Actor {
             let command = if self.missing.is_empty() {
                 inbox.recv().await
             } else {
-                match tokio::time::timeout(RETRY_EVERY, inbox.recv()).await {
-                    Ok(command) => command,
-                    Err(_) => {
-                        let missing = std::mem::take(&mut self.missing);
-                        self.start(missing).await;
-                        continue;
-                    }
-                }
+                let Ok(command) = tokio::time::timeout(RETRY_EVERY, inbox.recv()).await else {
+                    let missing = std::mem::take(&mut self.missing);
+                    self.start(missing).await;
+                    continue;
+                };
+                command
             };
             match command {
                 Some(Command::Apply { wanted, external_labels, done }) => {

@@ -48,7 +48,7 @@ pub(super) fn version_1(entries: &[Entry]) -> Vec<u8> {
 }
 
 fn write_labels(labels: &Labels, out: &mut Vec<u8>, part: &mut Vec<u8>) {
-    for (name, value) in labels.iter() {
+    for (name, value) in labels {
         part.clear();
         write_bytes(1, name.as_bytes(), part);
         write_bytes(2, value.as_bytes(), part);
@@ -99,7 +99,7 @@ impl<'a> Symbols<'a> {
     /// Appends references to names and values, packed.
     fn write_references(&mut self, labels: &'a Labels, out: &mut Vec<u8>) {
         let mut packed = Vec::with_capacity(labels.len() * 4);
-        for (name, value) in labels.iter() {
+        for (name, value) in labels {
             let (name, value) = (self.number(name), self.number(value));
             write_varint(name, &mut packed);
             write_varint(value, &mut packed);

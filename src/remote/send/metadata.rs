@@ -62,8 +62,8 @@ impl Descriptions {
 
 fn find<'a>(known: &'a HashMap<String, Metadata>, metric: &str) -> Option<&'a Metadata> {
     known.get(metric).or_else(|| {
-        let families = ENDINGS.iter().filter_map(|ending| metric.strip_suffix(ending));
-        families.filter_map(|family| known.get(family)).next()
+        let mut families = ENDINGS.iter().filter_map(|ending| metric.strip_suffix(ending));
+        families.find_map(|family| known.get(family))
     })
 }
 

@@ -4,7 +4,8 @@ use super::entry::Counts;
 use crate::telemetry::{Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec, Registry};
 
 const LABELS: &[&str] = &["remote_name", "url"];
-const DROPPED_LABELS: &[&str] = &["remote_name", "url", "reason"];
+/// In the order of names, as all labels.
+const DROPPED_LABELS: &[&str] = &["reason", "remote_name", "url"];
 const BATCH_BOUNDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0];
 
@@ -243,7 +244,7 @@ impl Metrics {
     /// Those of one receiver.
     pub(super) fn of(&self, name: &str, url: &str) -> QueueMetrics {
         let labels: &[&str] = &[name, url];
-        let dropped = |reason: Reason| self.dropped.with(&[name, url, reason.as_str()]);
+        let dropped = |reason: Reason| self.dropped.with(&[reason.as_str(), name, url]);
         let gauge = |n: usize| self.gauges[n].with(labels);
         QueueMetrics {
             sent: self.sent.with(labels),
@@ -278,7 +279,7 @@ impl Metrics {
             vecs.remove(labels);
         }
         for reason in Reason::ALL {
-            self.dropped.remove(&[name, url, reason.as_str()]);
+            self.dropped.remove(&[reason.as_str(), name, url]);
         }
         self.metadata.iter().chain(&self.counters).for_each(|vec| vec.remove(labels));
         self.gauges.iter().for_each(|vec| vec.remove(labels));

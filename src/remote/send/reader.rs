@@ -65,7 +65,20 @@ impl Reader {
         runtime: Handle,
         external_labels: Labels,
     ) -> Self {
-        let progress = queue.progress.shards();
+        let mut progress = queue.progress.shards();
+        let limits = &queue.config.queue;
+        let count = progress.len().clamp(limits.min_shards, limits.max_shards);
+        if let Some(&first) = progress.first()
+            && count != progress.len()
+            && progress.iter().all(|shard| *shard == first && shard.sending == shard.done)
+        {
+            // Nothing stands between the shards, so there may be another number of them.
+            progress = vec![first; count];
+            if let Err(error) = queue.progress.note_all(&progress) {
+                let name = &queue.name;
+                tracing::error!(remote_name = %name, err = %error, "Progress cannot be noted");
+            }
+        }
         let rules = queue.config.write_relabel_configs.clone();
         let end = queue.database.log_end();
         let mut reader = Self {
@@ -194,8 +207,9 @@ impl Reader {
             self.queue.metrics.shards_desired.set(exact);
         }
         let waits = self.waiting.iter().any(|waiting| !waiting.is_empty());
-        if wanted.shards != self.shards.len() && !waits && self.queue.is_sending() {
-            self.reshard(wanted.shards);
+        let wanted = wanted.shards.clamp(limits.min_shards, limits.max_shards);
+        if wanted != self.shards.len() && !waits && self.queue.is_sending() {
+            self.reshard(wanted);
         }
     }
 

@@ -21,7 +21,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub(super) struct Receiver {
     client: Client,
-    url: Url,
+    /// Or why it cannot be used: what is for it is held, as for any that cannot be reached.
+    url: Result<Url, String>,
     /// The URL without its password.
     pub(super) shown: String,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -54,7 +55,7 @@ pub(super) struct Refusal {
 impl Receiver {
     /// What the configuration says, or why that cannot be used.
     pub(super) fn new(config: &RemoteWriteConfig) -> Result<Self, String> {
-        let url = Url::parse(config.url.reveal()).map_err(|error| error.to_string())?;
+        let url = Url::parse(config.url.reveal()).map_err(|error| error.to_string());
         let shown = redacted(config.url.reveal());
         if let Some(field) = config.unsupported {
             return Err(format!(
@@ -104,13 +105,14 @@ impl Receiver {
     pub(super) async fn send(&self, body: Bytes, attempt: u32) -> Result<Option<Written>, Refusal> {
         let recoverable =
             |why: String| Refusal { why, may_recover: true, retry_after: None, written: None };
+        let url = self.url.as_ref().map_err(|why| recoverable(why.clone()))?;
         let mut headers = self.headers.clone();
         if attempt > 0 {
             let name = HeaderName::from_static("retry-attempt");
             headers.push((name, HeaderValue::from(attempt)));
         }
         if let Some(signer) = &self.signer {
-            let signed = signer.headers(&self.client, &self.url, &body).await;
+            let signed = signer.headers(&self.client, url, &body).await;
             headers.extend(signed.map_err(recoverable)?);
         }
         let request = Request {
@@ -119,7 +121,7 @@ impl Receiver {
             body,
             timeout: self.timeout,
             body_bytes_max: BODY_BYTES_MAX,
-            ..Request::get(self.url.clone())
+            ..Request::get(url.clone())
         };
         let response = self.client.send(&request).await;
         let response = response.map_err(|error| recoverable(error.to_string()))?;
@@ -204,6 +206,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_refused_by_name() {
+        let text = "remote_write: [{url: 'other://a:1'}]";
+        let config = crate::config::parse(text, "t.yml").unwrap();
+        let receiver = Receiver::new(&config.remote_write_configs[0]).unwrap();
+        assert!(receiver.url.unwrap_err().contains("unsupported protocol scheme"));
         let text = "remote_write: [{url: 'http://u:p@a', azuread: {sdk: {tenant_id: x}}}]";
         let config = crate::config::parse(text, "t.yml").unwrap();
         let error = Receiver::new(&config.remote_write_configs[0]).unwrap_err();

@@ -77,10 +77,11 @@ async fn serve(received: Arc<Received>) -> u16 {
                     let status = received.take(&request, &body);
                     let mut answer = hyper::Response::new(Empty::<hyper::body::Bytes>::new());
                     *answer.status_mut() = status;
-                    let written = http::HeaderValue::from_static("1");
-                    answer
-                        .headers_mut()
-                        .insert("x-prometheus-remote-write-samples-written", written);
+                    if status == StatusCode::OK {
+                        let written = http::HeaderValue::from_static("1000");
+                        let name = "x-prometheus-remote-write-samples-written";
+                        answer.headers_mut().insert(name, written);
+                    }
                     Ok::<_, std::convert::Infallible>(answer)
                 }
             });
