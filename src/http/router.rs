@@ -261,7 +261,7 @@ async fn refuse_as_agent(State(service): Shared, request: Request, next: Next) -
         Some(rest) => begin.ends_with('/') || rest.is_empty() || rest.starts_with('/'),
         None => false,
     };
-    if service.settings.is_agent && NOT_OF_AGENTS.iter().any(|begin| is_below(begin)) {
+    if service.settings.is_agent && NOT_OF_AGENTS.iter().any(is_below) {
         let why = "unavailable with Prometheus Agent";
         return reply::error(&ApiError::new(ErrorKind::Execution, why));
     }
