@@ -305,7 +305,11 @@ mod tests {
         group.slots[2].is_known = true;
         group.set_start_ms(2, -5);
         let mut again = Tables::default();
-        tables.write(&mut |kind, body| Ok(again.read(kind, body).unwrap())).unwrap();
+        let mut take = |kind, body: &[u8]| {
+            again.read(kind, body).unwrap();
+            Ok(())
+        };
+        tables.write(&mut take).unwrap();
         assert_eq!(again.groups, tables.groups);
         assert_eq!(again.series[9].as_ref().unwrap().labels, labels(9));
         assert!(again.series[1].is_none());

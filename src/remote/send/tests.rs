@@ -133,7 +133,7 @@ async fn start(database: &Database, config: &Config) -> Senders {
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(60), "waited in vain for: {what}");
+        assert!(began.elapsed() < Duration::from_mins(1), "waited in vain for: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
