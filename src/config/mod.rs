@@ -61,9 +61,6 @@ pub use remote_write::{
 pub use rule_file::{
     Place, PlacedText, RuleConfig, RuleFileConfig, RuleGroupConfig, parse_rule_file,
 };
-pub use rule_file::{
-    Place, PlacedText, RuleConfig, RuleFileConfig, RuleGroupConfig, parse_rule_file,
-};
 pub use scrape::{ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;
 pub use storage::StorageConfig;
