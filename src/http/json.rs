@@ -12,11 +12,12 @@ pub(super) fn push_str(out: &mut Vec<u8>, text: &str) {
 
 /// The same of the bytes of a text.
 fn push_text_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    let is_special = |byte: u8| (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    let special =
+        |&byte: &u8| u8::from(byte < 0x20) | u8::from(byte == b'"') | u8::from(byte == b'\\');
     out.reserve(bytes.len() + 2);
     out.push(b'"');
     // Without an early exit the loop takes many bytes at a time, and nearly always says no.
-    if bytes.iter().fold(false, |any, &byte| any | is_special(byte)) {
+    if bytes.iter().fold(0, |any, byte| any | special(byte)) != 0 {
         push_escaped(out, bytes);
     } else {
         out.extend_from_slice(bytes);

@@ -111,6 +111,9 @@ impl Cut {
     }
 }
 
+/// A part of a column that is shared.
+type PartOf<'a> = (&'a Arc<[i64]>, Range<usize>);
+
 /// Cuts of one selector: its times, the width of its windows and their overhang are always the
 /// same.
 #[derive(Debug, Default)]
@@ -128,7 +131,7 @@ impl Cuts {
     /// they are a part of a column that is shared, that is given too.
     pub(super) fn cut(
         &mut self,
-        (timestamps, column): (&[i64], Option<(&Arc<[i64]>, Range<usize>)>),
+        (timestamps, column): (&[i64], Option<PartOf<'_>>),
         times: &SampleTimes,
         width: (i64, Overhang),
         cancellation: Option<&Cancellation>,
