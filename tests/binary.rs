@@ -22,8 +22,8 @@ fn mistakes_end_the_start_with_their_status() {
     std::fs::write(folder.path().join("prometheus.yml"), CONFIG).expect("a file");
     let (code, text) = outcome(folder.path(), &["--web.listen-address=256.0.0.1:1"]);
     assert!(code == 1 && text.contains("256.0.0.1:1"), "{text}");
-    let (code, _) = outcome(folder.path(), &["--agent"]);
-    assert_eq!(code, 1);
+    let (code, text) = outcome(folder.path(), &["--agent", "--storage.tsdb.path=x"]);
+    assert!(code == 3 && text.contains("--storage.tsdb.path"), "{code} {text}");
 }
 
 #[test]
