@@ -1,5 +1,5 @@
-//! Any text as a configuration, and as a file of targets; what is accepted is shown with its
-//! defaults, and that is read again.
+//! Any text as a configuration, and as a file of targets. What is accepted is shown with its
+//! defaults, and that must mean the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -15,6 +15,14 @@ fuzz_target!(|text: &str| {
     for job in &config.scrape_configs {
         assert!(config.job_to_yaml(&job.job_name).is_some());
     }
-    // Read again it may mean something else: `$$` of an external label is shown as `$`.
-    let _ = parse(config.to_yaml(), "prometheus.yml");
+    let shown = config.to_yaml();
+    // Masks stand for secrets, and some are no secrets that can be read. What the environment gives
+    // to external labels is shown as it came out: `$$` as `$`, which is asked for again.
+    if shown.contains("<secret>") || text.contains('$') && shown.contains("external_labels") {
+        return;
+    }
+    match parse(shown, "prometheus.yml") {
+        Ok(again) => assert_eq!(again.to_yaml(), shown),
+        Err(error) => panic!("{error}\n{shown}"),
+    }
 });

@@ -66,7 +66,7 @@ pub(super) struct Process {
 pub(super) fn read_config(settings: &Settings) -> Result<Config, ConfigError> {
     match &settings.config_file {
         Some(path) => config::load_with(path, settings.config_defaults()),
-        None => Ok(config::embedded_default(&settings.own_address())),
+        None => Ok(config::embedded_default(&settings.own_address(), settings.config_defaults())),
     }
 }
 
@@ -254,7 +254,7 @@ impl Process {
             return;
         };
         let config = self.config();
-        database.set_retention(self.settings.retention(&config));
+        database.set_retention(config.storage.retention);
         database.set_exemplars_max(self.settings.exemplars_max(&config));
         database.set_out_of_order_window_ms(config.storage.out_of_order_window_ms);
     }
@@ -268,7 +268,7 @@ impl Process {
     fn figures(&self) -> Figures {
         let service = self.service();
         let config = self.config();
-        let retention = self.settings.retention(&config);
+        let retention = config.storage.retention;
         let stats = service.as_ref().and_then(|s| s.database()).map(crate::db::Database::stats);
         let mut figures = Figures {
             ready: service.as_ref().is_some_and(|s| s.lifecycle() == Lifecycle::Ready),
@@ -352,7 +352,7 @@ impl Control for Process {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Handle::try_current();
         let tasks = runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks());
-        let retention = retention_text(self.settings.retention(&self.config()));
+        let retention = retention_text(self.config().storage.retention);
         vec![
             ("startTime", json_time(self.started)),
             ("CWD", json_text(&folder.unwrap_or_default())),

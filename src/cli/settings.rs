@@ -21,8 +21,6 @@ use crate::scrape;
 use crate::select::{Limit, MemoryPool};
 use crate::telemetry::Metrics;
 
-/// How long samples are kept when nobody says.
-const RETENTION_MS: i64 = 15 * 24 * 60 * 60 * 1000;
 /// How many exemplars are kept when nobody says.
 const EXEMPLARS_MAX: i64 = 100_000;
 
@@ -178,7 +176,14 @@ impl Settings {
 
     /// What configurations say where they leave it open.
     pub fn config_defaults(&self) -> config::Defaults {
+        let retention_ms = self.flags.duration_ms("storage.tsdb.retention.time");
+        let retention_bytes = self.flags.bytes("storage.tsdb.retention.size");
+        let usual = config::Defaults::default();
+        let says_nothing = retention_ms == 0 && retention_bytes == 0;
         config::Defaults {
+            // COMPAT: each flag stands for both, and a section in the file for both flags.
+            retention_ms: if says_nothing { usual.retention_ms } else { retention_ms },
+            retention_bytes: i64::try_from(retention_bytes).unwrap_or(i64::MAX),
             extra_scrape_metrics: self.has_feature("extra-scrape-metrics"),
             protobuf_first: self.has_feature("st-storage")
                 || self.has_feature("created-timestamp-zero-ingestion"),
@@ -356,25 +361,6 @@ impl Settings {
         metrics.watch_query_memory(Arc::clone(&self.query_memory));
     }
 
-    /// How much is kept under this configuration.
-    ///
-    /// COMPAT: a section in the configuration stands for both flags, and without any of them
-    /// samples are kept for 15 days.
-    pub fn retention(&self, config: &Config) -> db::Retention {
-        let written = &config.storage;
-        if written.has_retention {
-            return db::Retention {
-                time_ms: written.retention_ms,
-                bytes: written.retention_bytes,
-                percentage: written.retention_percentage,
-            };
-        }
-        let time_ms = self.flags.duration_ms("storage.tsdb.retention.time");
-        let bytes = self.flags.bytes("storage.tsdb.retention.size");
-        let time_ms = if time_ms == 0 && bytes == 0 { RETENTION_MS } else { time_ms };
-        db::Retention { time_ms, bytes, percentage: 0.0 }
-    }
-
     /// How many exemplars are kept under this configuration.
     pub fn exemplars_max(&self, config: &Config) -> usize {
         if self.is_agent {
@@ -390,7 +376,7 @@ impl Settings {
 
     /// What the database takes under this configuration; the observer is the caller's.
     pub fn database(&self, config: &Config) -> db::Options {
-        let retention = self.retention(config);
+        let retention = config.storage.retention;
         let longest = self.flags.duration_ms("storage.tsdb.max-block-duration");
         let shortest = self.flags.duration_ms("storage.tsdb.min-block-duration").max(1);
         db::Options {
@@ -472,20 +458,24 @@ mod tests {
 
     #[test]
     fn retention_comes_from_the_configuration_then_the_flag() {
-        let empty = config::parse("", "t.yml").unwrap();
-        let written = |text: &str| {
-            config::parse(&format!("storage: {{tsdb: {{retention: {text}}}}}"), "t.yml").unwrap()
+        let retention = |line: &[&str], text: &str| {
+            let defaults = settings(line).config_defaults();
+            config::parse_with(text, "t.yml", defaults).unwrap().storage.retention
         };
         let day_ms = 86_400_000;
         let kept = |time_ms, bytes, percentage| db::Retention { time_ms, bytes, percentage };
-        assert_eq!(settings(&[]).retention(&empty), kept(15 * day_ms, 0, 0.0));
-        let flagged = settings(&["--storage.tsdb.retention.time=30d"]);
-        assert_eq!(flagged.retention(&empty), kept(30 * day_ms, 0, 0.0));
-        assert_eq!(flagged.retention(&written("{time: 3d}")), kept(3 * day_ms, 0, 0.0));
-        assert_eq!(flagged.retention(&written("{size: 1KB}")), kept(0, 1024, 0.0));
-        assert_eq!(flagged.retention(&written("{percentage: 12.5}")), kept(0, 0, 12.5));
-        let sized = settings(&["--storage.tsdb.retention.size=512MB"]);
-        assert_eq!(sized.retention(&empty), kept(0, 512 << 20, 0.0));
+        assert_eq!(retention(&[], ""), kept(15 * day_ms, 0, 0.0));
+        assert_eq!(retention(&[], "storage:"), kept(15 * day_ms, 0, 0.0));
+        let flag = ["--storage.tsdb.retention.time=30d"];
+        assert_eq!(retention(&flag, "storage: {tsdb: null}"), kept(30 * day_ms, 0, 0.0));
+        let written = |text| format!("storage: {{tsdb: {{retention: {text}}}}}");
+        assert_eq!(retention(&flag, &written("null")), kept(30 * day_ms, 0, 0.0));
+        assert_eq!(retention(&flag, &written("{}")), kept(0, 0, 0.0));
+        assert_eq!(retention(&flag, &written("{time: 3d}")), kept(3 * day_ms, 0, 0.0));
+        assert_eq!(retention(&flag, &written("{size: 1KB}")), kept(0, 1024, 0.0));
+        assert_eq!(retention(&flag, &written("{percentage: 12.5}")), kept(0, 0, 12.5));
+        let sized = ["--storage.tsdb.retention.size=512MB"];
+        assert_eq!(retention(&sized, ""), kept(0, 512 << 20, 0.0));
     }
 
     #[test]

@@ -7,15 +7,12 @@ use super::error::Complaint;
 use super::load::Defaults;
 use super::record::{Record, Value};
 use super::scrape::ScrapeProtocol;
-use super::sections::{check_protocol, check_protocols, escaping_scheme};
+use super::sections::{RETENTION, RUNTIME, check_protocol, check_protocols, escaping_scheme};
 use crate::model::{EscapingScheme, NameScheme, go_quote};
 
 /// Completes and checks the whole file. Gives warnings that do not keep it from being used.
 pub(super) fn complete(config: &mut Record) -> Result<Vec<String>, Complaint> {
-    let mut global = match config.value("global") {
-        Value::Record(global) => (**global).clone(),
-        _ => unreachable!("BUG: global is a section"),
-    };
+    let mut global = section_mut(config, "global").clone();
     let place = (global.line, global.column);
     complete_global(&mut global).map_err(|message| Complaint::new(place.0, place.1, message))?;
     check_patterns(config)?;
@@ -44,10 +41,7 @@ pub(super) fn complete(config: &mut Record) -> Result<Vec<String>, Complaint> {
 
 /// Fills in what the flags of the process make the default.
 pub(super) fn set_defaults(config: &mut Record, defaults: Defaults) {
-    let mut global = match config.value("global") {
-        Value::Record(global) => (**global).clone(),
-        _ => unreachable!("BUG: global is a section"),
-    };
+    let global = section_mut(config, "global");
     if defaults.extra_scrape_metrics && !global.is_set_at_all("extra_scrape_metrics") {
         global.set("extra_scrape_metrics", Value::Bool(true));
     }
@@ -55,7 +49,24 @@ pub(super) fn set_defaults(config: &mut Record, defaults: Defaults) {
         let names = PROTOBUF_FIRST.iter().map(|protocol| protocol.as_str().to_owned());
         global.set("scrape_protocols", Value::Texts(Some(names.collect())));
     }
-    config.set("global", Value::Record(Box::new(global)));
+    let tsdb = section_mut(section_mut(config, "storage"), "tsdb");
+    if !tsdb.is_set_at_all("retention") {
+        let mut retention = Record::zero(&RETENTION);
+        retention.set("time", Value::DurationMs(defaults.retention_ms));
+        retention.set("size", Value::Bytes(defaults.retention_bytes));
+        tsdb.set("retention", Value::Record(Box::new(retention)));
+    }
+    // An empty section is none.
+    if !config.is_set("runtime") {
+        config.set("runtime", Value::Record(Box::new(Record::filled(&RUNTIME))));
+    }
+}
+
+fn section_mut<'a>(record: &'a mut Record, key: &str) -> &'a mut Record {
+    match record.value_mut(key) {
+        Value::Record(section) => section,
+        _ => unreachable!("BUG: {key} is a section"),
+    }
 }
 
 /// The first record whose name an earlier one has; empty names do not count.

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::model::{Labels, go_quote};
 
+/// How long samples are kept when nobody says.
+const RETENTION_MS: i64 = 15 * 24 * 60 * 60 * 1000;
+
 /// A configuration that has been read, completed and checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -83,13 +86,28 @@ impl Config {
     }
 }
 
-/// What `global` says where the file leaves it open, beyond the usual.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What holds where the file leaves it open, as the flags of the process say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Defaults {
+    /// How long samples are kept; 0 sets no limit.
+    pub retention_ms: i64,
+    /// Bytes that stored data may take; 0 sets no limit.
+    pub retention_bytes: i64,
     /// `extra_scrape_metrics` is on.
     pub extra_scrape_metrics: bool,
     /// Targets are asked for protobuf first.
     pub protobuf_first: bool,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            retention_ms: RETENTION_MS,
+            retention_bytes: 0,
+            extra_scrape_metrics: false,
+            protobuf_first: false,
+        }
+    }
 }
 
 /// Reads the file at `path`; paths in it are relative to its folder.
@@ -107,8 +125,13 @@ pub fn load_with(path: &Path, defaults: Defaults) -> Result<Config, ConfigError>
 
 /// Reads `text` as if it stood in `file`.
 pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
+    parse_with(text, file, Defaults::default())
+}
+
+/// [`parse`] with other defaults.
+pub fn parse_with(text: &str, file: &str, defaults: Defaults) -> Result<Config, ConfigError> {
     let folder = Path::new(file).parent().unwrap_or(Path::new("")).to_owned();
-    build(text, file, &folder, Defaults::default())
+    build(text, file, &folder, defaults)
 }
 
 /// Reads a file of target groups, as file discovery does: YAML or JSON, a list of mappings with
@@ -122,13 +145,14 @@ pub fn parse_targets(text: &str, file: &str) -> Result<Vec<StaticTargets>, Confi
 }
 
 /// The configuration of a server that has none: it scrapes itself at `address` (`host:port`).
-pub fn embedded_default(address: &str) -> Config {
+pub fn embedded_default(address: &str, defaults: Defaults) -> Config {
     let text = format!(
         "global:\n  scrape_interval: 15s\nscrape_configs:\n  - job_name: narthex\n    \
          static_configs:\n      - targets: [{}]\n",
         go_quote(address)
     );
-    parse(&text, "embedded default").expect("BUG: the embedded configuration is valid")
+    parse_with(&text, "embedded default", defaults)
+        .expect("BUG: the embedded configuration is valid")
 }
 
 pub(super) fn read(path: &Path, name: &str) -> Result<String, ConfigError> {

@@ -52,7 +52,9 @@ pub use http_options::{
     Authorization, BasicAuth, HttpClientConfig, HttpHeader, JwtAssertion, OAuth2, ProxyOptions,
     SecretSource, TlsOptions,
 };
-pub use load::{Config, Defaults, embedded_default, load, load_with, parse, parse_targets};
+pub use load::{
+    Config, Defaults, embedded_default, load, load_with, parse, parse_targets, parse_with,
+};
 pub use otlp::{OtlpConfig, TranslationStrategy};
 pub use remote_read::RemoteReadConfig;
 pub use remote_write::{

@@ -66,7 +66,7 @@ pub(super) static GLOBAL: Section = Section {
     check: no_check,
 };
 
-static RUNTIME: Section =
+pub(super) static RUNTIME: Section =
     Section { name: "runtime", fields: &[int_or("gogc", 75)], check: no_check };
 
 pub(super) static SCRAPE: Section = Section {
@@ -150,7 +150,7 @@ static TSDB: Section = Section {
 static CHUNK_ENCODING: Section =
     Section { name: "chunk_encoding", fields: &[text("floats")], check: no_check };
 
-static RETENTION: Section = Section {
+pub(super) static RETENTION: Section = Section {
     name: "retention",
     fields: &[duration("time"), field("size", Kind::Bytes), field("percentage", Kind::Float)],
     check: |retention| {

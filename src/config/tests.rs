@@ -254,7 +254,19 @@ fn target_files_are_read() {
 
 #[test]
 fn the_embedded_configuration_scrapes_the_server() {
-    let config = embedded_default("localhost:9090");
+    let config = embedded_default("localhost:9090", Defaults::default());
     assert_eq!(config.scrape_configs[0].static_configs[0].targets, ["localhost:9090"]);
     assert_eq!(config.scrape_configs[0].unsupported, None);
+}
+
+#[test]
+fn sections_that_are_empty_are_shown_as_they_hold() {
+    let shown = |text: &str| parse(text, "t.yml").unwrap().to_yaml().to_owned();
+    let kept = "storage:\n  tsdb:\n    outofordertimewindow: 0\n    retention:\n      time: 15d\n";
+    for text in ["", "runtime:\nstorage:\n", "runtime: {}\nstorage: {tsdb: null}\n"] {
+        let yaml = shown(text);
+        assert!(yaml.contains("runtime:\n  gogc: 75\n"), "{text:?}: {yaml}");
+        assert!(yaml.contains(kept), "{text:?}: {yaml}");
+        assert_eq!(shown(&yaml), yaml);
+    }
 }
