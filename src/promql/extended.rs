@@ -85,8 +85,8 @@ pub(crate) struct Edges {
     pub inside: (usize, usize),
 }
 
-/// The edges of a window of which samples `low..high` are within reach; `None` where nothing is
-/// in the window.
+/// The edges of a window of which samples `low..high` are within reach; `None` where none of them
+/// lies behind the left edge.
 pub(crate) fn edges(
     timestamps: &[i64],
     values: &[f64],
@@ -103,7 +103,7 @@ pub(crate) fn edges(
     if is_smoothed {
         last = low + others.partition_point(|&t_ms| t_ms < right_ms);
     }
-    if timestamps[last] <= left_ms || (is_smoothed && timestamps[first] > right_ms) {
+    if timestamps[last] <= left_ms {
         return None;
     }
     let left = if is_smoothed && timestamps[first] < left_ms {
@@ -125,6 +125,9 @@ pub(crate) fn edges(
 
 /// The samples of an extended range selector that is a query's whole answer: those inside, and one
 /// at each edge. They are floats without staleness markers.
+///
+/// COMPAT: unlike a function's window, a smoothed one that ends before the series begins has the
+/// series' first value at both edges.
 pub(crate) fn with_edges(
     samples: &Samples,
     (left_ms, right_ms): (i64, i64),
@@ -181,7 +184,7 @@ mod tests {
         let reset = at((15, 25), Extension::Smoothed, true).unwrap();
         assert_eq!((reset.left, reset.right, reset.inside), (1.0, 5.0, (2, 3)));
         assert_eq!(at((30, 40), Extension::Anchored, true), None);
-        assert_eq!(at((-20, -10), Extension::Smoothed, true), None);
+        assert_eq!(at((40, 50), Extension::Smoothed, true), None);
     }
 
     #[test]
@@ -189,6 +192,8 @@ mod tests {
         let samples = samples(&[(0, 1.0), (10, 2.0), (20, 4.0)]);
         let out = with_edges(&samples, (5, 15), Extension::Smoothed);
         assert_eq!((out.timestamps, out.values), (vec![5, 10, 15], vec![1.5, 2.0, 3.0]));
+        let out = with_edges(&samples, (-20, -10), Extension::Smoothed);
+        assert_eq!((out.timestamps, out.values), (vec![-20, -10], vec![1.0, 1.0]));
         let out = with_edges(&Samples::default(), (5, 15), Extension::Anchored);
         assert!(out.is_empty());
     }

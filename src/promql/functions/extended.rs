@@ -51,6 +51,9 @@ fn rate<const ANCHORED: bool, const COUNTER: bool, const PER_SECOND: bool>(
     let range_s = input.range_ms as f64 / 1000.0;
     for (step, low, high) in input.filled() {
         let bounds = input.edges(step);
+        if !ANCHORED && input.timestamps[low] > bounds.1 {
+            continue;
+        }
         let found = edges(input.timestamps, input.values, (low, high), bounds, extension, COUNTER);
         let Some(found) = found else { continue };
         let mut change = found.right - found.left;
