@@ -112,7 +112,9 @@ pub(super) fn listed(settings: &Settings) -> Vec<Category> {
                 ("query_stats", true),
                 ("query_warnings", true),
                 ("remote_write_receiver", http.remote_write),
-                ("search", false),
+                ("search", has("search-api")),
+                ("search_fuzz_alg_jarowinkler", true),
+                ("search_fuzz_alg_subsequence", true),
                 ("time_range_labels", true),
                 ("time_range_series", true),
             ],
@@ -120,11 +122,18 @@ pub(super) fn listed(settings: &Settings) -> Vec<Category> {
         category(
             "otlp_receiver",
             &[
-                ("delta_conversion", false),
+                ("delta_conversion", has("otlp-deltatocumulative")),
                 ("native_delta_ingestion", has("otlp-native-delta-ingestion")),
             ],
         ),
-        category("prometheus", &[("agent_mode", false), ("server_mode", true)]),
+        category(
+            "prometheus",
+            &[
+                ("agent_mode", settings.is_agent),
+                ("auto_reload_config", settings.reloads_by_itself()),
+                ("server_mode", !settings.is_agent),
+            ],
+        ),
         category("promql", &language(settings)),
         category("promql_functions", &all),
         category("promql_operators", &operators),

@@ -6,6 +6,7 @@
 //! for work on files beside the server (`tool/`), `narthex check` says whether files are in order
 //! (`check/`).
 
+mod auto_reload;
 mod check;
 mod features;
 pub mod flags;

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
+use super::auto_reload::AutoReload;
 use super::notifying::Notifying;
 use super::rules::load_rules;
 use super::settings::Settings;
@@ -60,6 +61,7 @@ pub(super) struct Process {
     pub(super) notifying: Notifying,
     pub(super) senders: OnceLock<Senders>,
     pub(super) service: OnceLock<Weak<Service>>,
+    pub(super) auto_reload: Option<AutoReload>,
 }
 
 /// Reads the configuration that the settings name.
@@ -106,6 +108,7 @@ impl Process {
         settings: Settings,
         config: Config,
         requests: mpsc::UnboundedSender<Request>,
+        auto_reload: Option<AutoReload>,
     ) -> Self {
         let metrics = Metrics::new();
         metrics.reloaded(true);
@@ -125,6 +128,7 @@ impl Process {
             notifying,
             senders: OnceLock::new(),
             service: OnceLock::new(),
+            auto_reload,
         }
     }
 
@@ -192,40 +196,30 @@ impl Process {
     /// Reads the configuration anew and applies it.
     pub(super) fn reload_config(&self) -> Result<(), String> {
         let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = match read_config(&self.settings) {
-            Ok(config) => config,
-            Err(error) => {
-                self.note_reload(false);
-                tracing::error!(err = %error, "Reloading the configuration failed");
-                return Err(error.to_string());
+        // Before they are read: what changes meanwhile is seen at the next look.
+        let seen = self.auto_reload.as_ref().and_then(|auto_reload| auto_reload.look().ok());
+        let outcome = self.read_and_apply();
+        self.note_reload(outcome.is_ok());
+        match &outcome {
+            Ok(()) => {
+                if let Some(auto_reload) = &self.auto_reload {
+                    auto_reload.take(seen);
+                }
+                tracing::info!("Configuration reloaded");
             }
-        };
-        let parts = open_query_log(&config).and_then(|log| {
-            let rules = load_rules(&self.settings, &config)?;
-            Ok((log, rules, self.notifying.prepare(&config)?))
-        });
-        let (query_log, rules, notifications) = match parts {
-            Ok(parts) => parts,
-            Err(error) => {
-                self.note_reload(false);
-                tracing::error!(err = %error, "Reloading the configuration failed");
-                return Err(error);
-            }
-        };
-        let remote_sources = match remote_sources(&config) {
-            Ok(sources) => sources,
-            Err(error) => {
-                self.note_reload(false);
-                tracing::error!(err = %error, "Reloading the configuration failed");
-                return Err(error);
-            }
-        };
-        let refusal = self.settings.refusal(&config);
-        if let Err(error) = refusal.map_or_else(|| send::check(&config.remote_write_configs), Err) {
-            self.note_reload(false);
-            tracing::error!(err = %error, "Reloading the configuration failed");
-            return Err(error);
+            Err(error) => tracing::error!(err = %error, "Reloading the configuration failed"),
         }
+        outcome
+    }
+
+    fn read_and_apply(&self) -> Result<(), String> {
+        let config = read_config(&self.settings).map_err(|error| error.to_string())?;
+        let query_log = open_query_log(&config)?;
+        let rules = load_rules(&self.settings, &config)?;
+        let notifications = self.notifying.prepare(&config)?;
+        let remote_sources = remote_sources(&config)?;
+        let refusal = self.settings.refusal(&config);
+        refusal.map_or_else(|| send::check(&config.remote_write_configs), Err)?;
         log_remarks(&config);
         if let Some(service) = self.service() {
             service.set_engine(self.settings.engine(&config));
@@ -242,8 +236,6 @@ impl Process {
             self.notifying.apply(notifications);
         }
         self.apply_rules(rules);
-        self.note_reload(true);
-        tracing::info!("Configuration reloaded");
         Ok(())
     }
 
@@ -521,7 +513,7 @@ mod tests {
         let settings = Settings::new(Flags::parse(line.map(OsString::from)).unwrap());
         let config = read_config(&settings).unwrap();
         let (requests, _) = mpsc::unbounded_channel();
-        (Process::new(settings, config, requests), file)
+        (Process::new(settings, config, requests, None), file)
     }
 
     #[test]

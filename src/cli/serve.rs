@@ -22,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::auto_reload::AutoReload;
 use super::check;
 use super::flags::Flags;
 use super::process::{
@@ -89,6 +90,10 @@ pub fn run<I: IntoIterator<Item = OsString>>(line: I) -> ExitCode {
         tracing::error!(err = %error, "The command line is wrong");
         return ExitCode::from(EXIT_USAGE);
     }
+    if let Some(error) = settings.features_fault() {
+        tracing::error!(err = %error, "The command line is wrong");
+        return ExitCode::from(EXIT_FAILURE);
+    }
     ExitCode::from(run_with(&settings))
 }
 
@@ -101,6 +106,7 @@ fn run_with(settings: &Settings) -> u8 {
     for remark in settings.remarks() {
         tracing::warn!("{remark}");
     }
+    let auto_reload = AutoReload::new(settings);
     let config = match read_config(settings) {
         Ok(config) => config,
         Err(error) => {
@@ -134,7 +140,7 @@ fn run_with(settings: &Settings) -> u8 {
         }
     };
     let (requests, inbox) = mpsc::unbounded_channel();
-    let process = Arc::new(Process::new(settings.clone(), config, requests));
+    let process = Arc::new(Process::new(settings.clone(), config, requests, auto_reload));
     process.apply_rules(rules);
     let code = run_in(&runtime, settings, &process, inbox);
     runtime.shutdown_timeout(RUNTIME_GRACE);
@@ -319,6 +325,7 @@ async fn told_to_stop(
                 // Its outcome is logged and shown by the metrics.
                 let _ = spawn_blocking(move || process.reload_config()).await;
             }
+            () = process.time_to_look() => process.reload_if_changed().await,
             request = inbox.recv() => {
                 if request.is_none_or(|request| request == Request::Quit) {
                     tracing::warn!("Asked to stop by HTTP request");

@@ -48,7 +48,8 @@ pub struct Settings {
 
 /// Names of features: those that do something, those that are accepted, with the reason why they
 /// do nothing.
-const ACTIVE_FEATURES: [&str; 19] = [
+const ACTIVE_FEATURES: [&str; 22] = [
+    "auto-reload-config",
     "concurrent-rule-eval",
     "created-timestamp-zero-ingestion",
     "exemplar-storage",
@@ -57,7 +58,9 @@ const ACTIVE_FEATURES: [&str; 19] = [
     "histograms-st-encoding",
     "metadata-wal-records",
     "native-histograms",
+    "otlp-deltatocumulative",
     "otlp-native-delta-ingestion",
+    "search-api",
     "st-storage",
     "st-synthesis",
     "type-and-unit-labels",
@@ -71,15 +74,8 @@ const ACTIVE_FEATURES: [&str; 19] = [
     "promql-per-step-stats",
     "use-start-timestamps",
 ];
-const IDLE_FEATURES: [&str; 7] = [
-    "auto-reload-config",
-    "delayed-compaction",
-    "fast-startup",
-    "memory-snapshot-on-shutdown",
-    "old-ui",
-    "otlp-deltatocumulative",
-    "search-api",
-];
+const IDLE_FEATURES: [&str; 4] =
+    ["delayed-compaction", "fast-startup", "memory-snapshot-on-shutdown", "old-ui"];
 
 impl Settings {
     /// Takes the flags apart. The default configuration file may be missing, one that was asked
@@ -107,6 +103,19 @@ impl Settings {
 
     pub(super) fn has_feature(&self, name: &str) -> bool {
         self.features.iter().any(|feature| feature == name)
+    }
+
+    /// Why these features cannot be on together, if so.
+    pub fn features_fault(&self) -> Option<String> {
+        let (converts, stores) = ("otlp-deltatocumulative", "otlp-native-delta-ingestion");
+        let both = self.has_feature(converts) && self.has_feature(stores);
+        both.then(|| format!("cannot enable {converts} and {stores} features at the same time"))
+    }
+
+    /// Whether a change of the files of the configuration reloads it.
+    pub fn reloads_by_itself(&self) -> bool {
+        // COMPAT: the feature is the older name.
+        self.flags.is_on("config.auto-reload") || self.has_feature("auto-reload-config")
     }
 
     /// Lines to log at the start: flags and features that do nothing.
@@ -304,6 +313,12 @@ impl Settings {
             )
             .unwrap_or(usize::MAX),
             otlp: flags.is_on("web.enable-otlp-receiver"),
+            delta_streams_max: self
+                .has_feature("otlp-deltatocumulative")
+                .then(|| flags.uint("storage.limits.max-delta-streams")),
+            search_results_max: self
+                .has_feature("search-api")
+                .then(|| usize::try_from(flags.uint("web.search.max-limit")).unwrap_or(usize::MAX)),
             subscribers_max: at_least_one(flags.uint("web.max-notifications-subscribers")),
             lifecycle: flags.is_on("web.enable-lifecycle"),
             admin: flags.is_on("web.enable-admin-api"),

@@ -47,8 +47,17 @@ macro_rules! idle_switch {
 /// In the order of `--help`.
 pub(super) const FLAGS: &[Flag] = &[
     active("config.file", Kind::Text, "prometheus.yml", "File to read the configuration from."),
-    idle_switch!("config.auto-reload", "false", "send SIGHUP or use /-/reload"),
-    idle("config.auto-reload-interval", Kind::Duration, "30s", "send SIGHUP or use /-/reload"),
+    switch!(
+        "config.auto-reload",
+        "false",
+        "Reload the configuration when it or a file with rules or jobs that it names changes.",
+    ),
+    active(
+        "config.auto-reload-interval",
+        Kind::Duration,
+        "30s",
+        "How often those files are looked at; once a second at most.",
+    ),
     active(
         "web.listen-address",
         Kind::Texts,
@@ -123,7 +132,12 @@ pub(super) const FLAGS: &[Flag] = &[
         ".*",
         "Origins that browsers may ask from: a regular expression, anchored at both ends.",
     ),
-    idle("web.search.max-limit", Kind::Uint, "10000", "the search API is not built in yet"),
+    active(
+        "web.search.max-limit",
+        Kind::Uint,
+        "10000",
+        "Results of a search at most, with --enable-feature=search-api; 0 sets no limit.",
+    ),
     active("storage.tsdb.path", Kind::Text, "data/", "Folder for all stored data."),
     active(
         "storage.tsdb.retention.time",
@@ -173,6 +187,13 @@ pub(super) const FLAGS: &[Flag] = &[
         "0B",
         "Memory of recent series above which new ones are refused; 0 takes half of the memory \
          that the process may use.",
+    ),
+    active(
+        "storage.limits.max-delta-streams",
+        Kind::Uint,
+        "1000000",
+        "Pushed streams of delta temporality that are added up at a time, 32 buckets of a \
+         histogram counting as one more; 0 sets no limit.",
     ),
     active(
         "storage.tsdb.retention.size",

@@ -16,6 +16,7 @@ mod discovery_options;
 mod environment;
 mod error;
 mod external_url;
+mod fingerprint;
 mod glob;
 mod global;
 mod http_client;
@@ -46,6 +47,7 @@ pub use discovery_options::{
 };
 pub use error::ConfigError;
 pub use external_url::ExternalUrl;
+pub use fingerprint::{Fingerprint, fingerprint};
 pub use glob::{BadPattern, glob, matching_files};
 pub use global::GlobalConfig;
 pub use http_options::{

@@ -11,12 +11,13 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Uri};
 
 use super::access::{Access, Need};
+use super::api::search::{Subject, search};
 use super::api::{
     admin, alertmanagers, exemplars, rules, series, standing, status, syntax, target_pages, targets,
 };
@@ -96,9 +97,9 @@ fn read() -> Routes {
         .route("/label/{name}/values", get(label_values))
         .route("/query_exemplars", json(exemplars::query).post(json_handler(exemplars::query)))
         .route("/read", post(remote_read))
-        .route("/search/metric_names", get(search).post(search))
-        .route("/search/label_names", get(search).post(search))
-        .route("/search/label_values", get(search).post(search))
+        .route("/search/metric_names", searching(Subject::MetricNames))
+        .route("/search/label_names", searching(Subject::LabelNames))
+        .route("/search/label_values", searching(Subject::LabelValues))
         .route("/features", json(|s, _, k, _| standing::features(s, k)))
         .route("/openapi.yaml", get(async || standing::openapi()))
         .route("/status/buildinfo", json(|_, _, k, _| status::build_info(k)));
@@ -134,8 +135,10 @@ fn standing() -> Routes {
     needs(routes, Need::ReadAll)
 }
 
-async fn search() -> Response {
-    standing::search()
+/// One of the paths of the search API.
+fn searching(subject: Subject) -> MethodRouter<Arc<Service>> {
+    get(move |state: Shared, request: Request| search(subject, state, request))
+        .post(move |state: Shared, request: Request| search(subject, state, request))
 }
 
 /// What takes samples.

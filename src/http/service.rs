@@ -20,7 +20,7 @@ use crate::promql::engine::Engine;
 use crate::promql::parse::ParseOptions;
 use crate::regex::Regex;
 use crate::relabel::Rule;
-use crate::remote::{KnownSeries, OtlpOptions, RemoteSources};
+use crate::remote::{DeltaStreams, KnownSeries, OtlpOptions, RemoteSources};
 use crate::rules::Group;
 use crate::select::Cancellation;
 use crate::telemetry::Metrics;
@@ -59,6 +59,12 @@ pub struct Settings {
     pub read_frame_bytes_max: usize,
     /// `--web.enable-otlp-receiver`
     pub otlp: bool,
+    /// `otlp-deltatocumulative`: most streams whose points of delta temporality are added up; 0:
+    /// no limit.
+    pub delta_streams_max: Option<u64>,
+    /// `--web.search.max-limit`: most results of a search; 0: no limit. `None`: nothing can be
+    /// searched.
+    pub search_results_max: Option<usize>,
     /// `--web.max-notifications-subscribers`
     pub subscribers_max: usize,
     /// `--web.route-prefix`: empty, or beginning with a slash and ending without one.
@@ -146,6 +152,8 @@ pub struct Service {
     stop: Cancellation,
     /// What pushes have named so far.
     pub(super) pushed_series: KnownSeries,
+    /// Sums of pushed points of delta temporality, if they are added up.
+    pub(super) deltas: Option<DeltaStreams>,
     active: OnceLock<Arc<ActiveQueries>>,
     query_log: RwLock<Option<Arc<QueryLog>>>,
     /// What the flags decide.
@@ -170,6 +178,7 @@ impl Service {
             attempts: Arc::new(Semaphore::new(ATTEMPTS_MAX)),
             queries: Arc::new(Semaphore::new(settings.queries_max)),
             pushed_series: KnownSeries::default(),
+            deltas: settings.delta_streams_max.map(DeltaStreams::new),
             active: OnceLock::new(),
             query_log: RwLock::new(None),
             settings,

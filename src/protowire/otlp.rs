@@ -142,6 +142,8 @@ pub struct OtlpPoint {
     pub scale: i32,
     /// Observations next to zero.
     pub zero_count: u64,
+    /// How far from zero those are.
+    pub zero_threshold: f64,
     /// Index of the first of `positive`, and counts.
     pub positive: (i32, Vec<u64>),
     /// Index of the first of `negative`, and counts.
@@ -377,6 +379,7 @@ impl Reader {
                 (9, value) => point.negative = self.buckets(value.bytes()?)?,
                 (10, value) => point.is_absent = value.int64()? & 1 != 0,
                 (11, value) => point.exemplars.push(self.exemplar(value.bytes()?)?),
+                (14, value) => point.zero_threshold = value.double()?,
                 _ => {}
             }
         }

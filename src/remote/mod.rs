@@ -17,7 +17,8 @@ mod sources;
 pub use known::KnownSeries;
 pub use merged::SeriesWithRemote;
 pub use otlp::{
-    LabelNames, OtlpOptions, OtlpReply, OtlpRequest, Strategy, check_otlp, receive_otlp,
+    DeltaStreams, LabelNames, OtlpOptions, OtlpReply, OtlpRequest, Strategy, check_otlp,
+    receive_otlp,
 };
 pub use read::{ReadError, parse_read_request, read_chunks, read_samples};
 pub use read_frames::{RemoteSeries, read_answer};

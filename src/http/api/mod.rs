@@ -11,6 +11,7 @@ pub(super) mod otlp;
 pub(super) mod query;
 pub(super) mod read;
 pub(super) mod rules;
+pub(super) mod search;
 pub(super) mod series;
 pub(super) mod standing;
 pub(super) mod status;

@@ -22,7 +22,7 @@ pub(in crate::http) fn write(service: &Service, headers: &HeaderMap, body: &[u8]
     };
     let options = service.control.otlp();
     let OtlpReply { status, content_type, body, retry_after_s, stats } =
-        receive_otlp(database, &service.pushed_series, &options, request);
+        receive_otlp(database, &service.pushed_series, &options, service.deltas.as_ref(), request);
     service.control.counts().observe_write(ReceivedWrite {
         samples_written: (stats.samples_written + stats.histograms_written) as u64,
         samples_refused: stats.samples_refused as u64,

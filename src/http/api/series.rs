@@ -69,7 +69,7 @@ pub(in crate::http) fn series(
 }
 
 /// The sorted union of what `select` gives for each set of matchers, or for none.
-fn union(
+pub(super) fn union(
     service: &Service,
     params: &Params,
     mut select: impl FnMut(&Source<'_>, &[Matcher]) -> Result<Vec<String>, ApiError>,

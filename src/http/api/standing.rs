@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::success;
 use crate::http::json;
-use crate::http::reply::{self, ApiError, ErrorKind};
+use crate::http::reply::{self, ApiError};
 use crate::http::service::{Lifecycle, Service};
 use crate::http::stream::Sink;
 
@@ -148,11 +148,6 @@ impl hyper::body::Body for Events {
 pub(in crate::http) fn replay() -> Response {
     let body = "{\"status\":\"success\",\"data\":{\"min\":0,\"max\":0,\"current\":0}}";
     reply::bytes(200, "application/json", body)
-}
-
-/// `search/*`: behind a feature that is not built in.
-pub(in crate::http) fn search() -> Response {
-    reply::error(&ApiError::new(ErrorKind::Unavailable, "search API disabled"))
 }
 
 /// `openapi.yaml`

@@ -6,7 +6,7 @@ use crate::protowire::otlp::OtlpPoint;
 
 /// COMPAT: what Prometheus assumes, whatever the point says.
 const ZERO_THRESHOLD: f64 = 1e-128;
-const SCALE_MIN: i32 = -4;
+pub(super) const SCALE_MIN: i32 = -4;
 const SCALE_MAX: i32 = 8;
 /// Empty buckets that stand in a span rather than begin another.
 const GAP_MAX: i64 = 2;

@@ -241,6 +241,7 @@ impl Reader {
             sum: optional_double(object, "sum")?,
             scale: small(object, "scale")?,
             zero_count: unsigned(object, "zeroCount")?,
+            zero_threshold: optional_double(object, "zeroThreshold")?.unwrap_or(0.0),
             positive: self.buckets(object, "positive")?,
             negative: self.buckets(object, "negative")?,
             bucket_counts: self.counts(object)?,

@@ -5,6 +5,8 @@
 //! partial success as the protocol has it; only where nothing was stored is it an error.
 
 mod buckets;
+mod deltas;
+mod exponents;
 mod json;
 mod names;
 mod translate;
@@ -23,9 +25,11 @@ use crate::protowire::{
     PushedExemplar, PushedHistogram, PushedMetadata, PushedSample, PushedSeries, WireError,
 };
 
+pub use deltas::DeltaStreams;
 pub use names::{LabelNames, Strategy};
 pub use translate::OtlpOptions;
 
+use deltas::Dropped;
 use translate::{Sampled, Translated, Translation, translate};
 
 /// What of an HTTP request matters here.
@@ -116,17 +120,24 @@ pub fn check_otlp(is_json: bool, allows_utf8: bool, body: &[u8]) {
         adds_type_and_unit: true,
         lookback_ms: 300_000,
     };
-    if let Ok(resources) = parse_otlp(is_json, body) {
+    if let Ok(mut resources) = parse_otlp(is_json, body) {
+        if allows_utf8 {
+            // Twice, so that there is something to add to.
+            let deltas = DeltaStreams::new(0);
+            deltas.accumulate(&mut resources.clone());
+            deltas.accumulate(&mut resources);
+        }
         let translation = translate(&resources, &options);
         assert!(translation.series.iter().all(|series| !series.labels.metric_name().is_empty()));
     }
 }
 
-/// Takes one request.
+/// Takes one request. `deltas`: where points of delta temporality are added up, if they are.
 pub fn receive_otlp(
     database: &Database,
     known: &KnownSeries,
     options: &OtlpOptions,
+    deltas: Option<&DeltaStreams>,
     request: OtlpRequest<'_>,
 ) -> OtlpReply {
     let is_json = match request.content_type {
@@ -142,14 +153,15 @@ pub fn receive_otlp(
         Ok(body) => parse_otlp(is_json, &body).map_err(|error| error.to_string()),
         Err(text) => Err(text),
     };
-    let resources = match resources {
+    let mut resources = match resources {
         Ok(resources) => resources,
         Err(text) => return refuse(400, &text),
     };
+    let dropped = deltas.map(|deltas| deltas.accumulate(&mut resources)).unwrap_or_default();
     let translation = translate(&resources, options);
     drop(resources);
     match store(database, known, &translation) {
-        Ok((stats, fault)) => reply(is_json, &translation, stats, fault),
+        Ok((stats, fault)) => reply(is_json, &translation, &dropped, stats, fault),
         Err((stats, text)) => OtlpReply { stats, ..refuse(503, &text) },
     }
 }
@@ -201,6 +213,7 @@ fn pushed(series: &Translated) -> PushedSeries<'_> {
 fn reply(
     is_json: bool,
     translation: &Translation,
+    dropped: &Dropped,
     stats: WriteStats,
     fault: Option<String>,
 ) -> OtlpReply {
@@ -210,6 +223,9 @@ fn reply(
     if refused > 0 && stored == 0 {
         return OtlpReply { stats, ..refuse(400, fault.as_deref().unwrap_or("nothing is stored")) };
     }
+    // COMPAT: where nothing is left of deltas there is nothing wrong with the request.
+    let refused = refused + dropped.points;
+    let fault = fault.or_else(|| dropped.first_fault.clone());
     let mut body = Vec::new();
     if is_json {
         let mut partial = serde_json::Map::new();
