@@ -86,10 +86,33 @@ fn language(settings: &Settings) -> Vec<(&'static str, bool)> {
     language
 }
 
+/// What the HTTP API offers.
+fn api(settings: &Settings) -> Category {
+    let http = settings.http();
+    category(
+        "api",
+        &[
+            ("admin", http.admin),
+            ("exclude_alerts", true),
+            ("label_values_match", true),
+            ("lifecycle", http.lifecycle),
+            ("openapi_3.1", true),
+            ("otlp_write_receiver", http.otlp),
+            ("query_stats", true),
+            ("query_warnings", true),
+            ("remote_write_receiver", http.remote_write),
+            ("search", settings.has_feature("search-api")),
+            ("search_fuzz_alg_jarowinkler", true),
+            ("search_fuzz_alg_subsequence", true),
+            ("time_range_labels", true),
+            ("time_range_series", true),
+        ],
+    )
+}
+
 /// All of them, in order.
 pub(super) fn listed(settings: &Settings) -> Vec<Category> {
     let has = |name: &str| settings.has_feature(name);
-    let http = settings.http();
     let experimental = has("promql-experimental-functions");
     let all: Vec<(&str, bool)> = functions()
         .iter()
@@ -100,25 +123,7 @@ pub(super) fn listed(settings: &Settings) -> Vec<Category> {
         operators.chain(EXPERIMENTAL_OPERATORS.iter().map(|n| (*n, experimental))).collect();
     let discovery: Vec<_> = DISCOVERY.iter().map(|name| (*name, true)).collect();
     vec![
-        category(
-            "api",
-            &[
-                ("admin", http.admin),
-                ("exclude_alerts", true),
-                ("label_values_match", true),
-                ("lifecycle", http.lifecycle),
-                ("openapi_3.1", true),
-                ("otlp_write_receiver", http.otlp),
-                ("query_stats", true),
-                ("query_warnings", true),
-                ("remote_write_receiver", http.remote_write),
-                ("search", has("search-api")),
-                ("search_fuzz_alg_jarowinkler", true),
-                ("search_fuzz_alg_subsequence", true),
-                ("time_range_labels", true),
-                ("time_range_series", true),
-            ],
-        ),
+        api(settings),
         category(
             "otlp_receiver",
             &[

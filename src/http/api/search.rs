@@ -167,13 +167,10 @@ fn check_order(params: &Params, subject: Subject) -> Result<(), ApiError> {
 }
 
 fn time(params: &Params, name: &str, default_ms: i64) -> Result<i64, ApiError> {
-    params.time_or(name, default_ms).map_err(|mut error| {
+    params.time_or(name, default_ms).map_err(|error| {
         // COMPAT: the parameter is named once.
         let prefix = format!("invalid parameter \"{name}\": ");
-        if let Some(rest) = error.message.strip_prefix(&prefix) {
-            error.message = rest.to_owned();
-        }
-        error
+        ApiError::bad_data(error.message.strip_prefix(&prefix).unwrap_or(&error.message))
     })
 }
 
@@ -222,15 +219,13 @@ impl Search {
             let len = term.len();
             return bad(format!("search[] term of {len} bytes, maximum is {TERM_BYTES_MAX}"));
         }
-        let threshold = match params.text("fuzz_threshold") {
-            "" => 0,
-            text => match text.parse::<i64>() {
-                Ok(percent @ 0..=100) => percent,
-                _ => {
-                    let text = go_quote(text);
-                    return bad(format!("invalid fuzz_threshold {text}: must be 0-100"));
-                }
-            },
+        let percent = match params.text("fuzz_threshold") {
+            "" => Some(0),
+            text => text.parse::<i64>().ok().filter(|percent| (0..=100).contains(percent)),
+        };
+        let Some(percent) = percent else {
+            let text = go_quote(params.text("fuzz_threshold"));
+            return bad(format!("invalid fuzz_threshold {text}: must be 0-100"));
         };
         let algorithm = match params.text("fuzz_alg") {
             "" | "subsequence" => Algorithm::Subsequence,
@@ -245,7 +240,7 @@ impl Search {
         let folds_case = !flag(params, "case_sensitive", true)?;
         let shows_score = flag(params, "include_score", false)?;
         let order = Order::parse(params)?;
-        let threshold = threshold as f64 / 100.0;
+        let threshold = percent as f64 / 100.0;
         let results_max = results_max(params, cap)?;
         let line_results_max = positive(params, "batch_size")?.unwrap_or(RESULTS_DEFAULT);
         let wanted = Wanted::new(params.all("search[]"), algorithm, threshold, folds_case);
