@@ -16,11 +16,15 @@ use crate::promql::script::{MemoryStore, Report, Runner, Script};
 #[derive(Debug, Subcommand)]
 pub(super) enum Test {
     /// Run scripts that load samples, ask queries and say what the answers must be. All syntax is
-    /// on, experimental syntax too.
+    /// on, experimental syntax too, and so are promql-delayed-name-removal and
+    /// use-start-timestamps, as the language of the scripts has it.
     Promql {
-        /// What the engine does differently.
-        #[arg(long = "enable-feature", value_name = "FEATURE")]
-        features: Vec<Feature>,
+        /// What the engine does beside that.
+        #[arg(long = "enable-feature", value_name = "FEATURE", value_delimiter = ',')]
+        on: Vec<Feature>,
+        /// What the engine does not do.
+        #[arg(long = "disable-feature", value_name = "FEATURE", value_delimiter = ',')]
+        off: Vec<Feature>,
         /// The scripts.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
@@ -32,16 +36,28 @@ pub(super) enum Test {
 pub(super) enum Feature {
     /// Metric names go at the end of a query only.
     PromqlDelayedNameRemoval,
+    /// Rates look at when counters began to count.
+    UseStartTimestamps,
+    /// A label tells a metric's type.
+    TypeAndUnitLabels,
 }
 
 /// Runs a command.
 pub(super) fn run(command: &Test) -> Result<(), Failure> {
-    let Test::Promql { features, files } = command;
-    let delayed_name_removal = features.contains(&Feature::PromqlDelayedNameRemoval);
-    let engine = Engine::new(EngineOptions { delayed_name_removal, ..EngineOptions::default() });
-    match test_promql(files, &engine, &mut io::stdout()) {
+    let Test::Promql { on, off, files } = command;
+    match test_promql(files, &Engine::new(options(on, off)), &mut io::stdout()) {
         Ok(true) => Ok(()),
         Ok(false) | Err(_) => Err(Failure::Told),
+    }
+}
+
+fn options(on: &[Feature], off: &[Feature]) -> EngineOptions {
+    let has = |feature, usual| (usual || on.contains(&feature)) && !off.contains(&feature);
+    EngineOptions {
+        delayed_name_removal: has(Feature::PromqlDelayedNameRemoval, true),
+        use_start_timestamps: has(Feature::UseStartTimestamps, true),
+        type_and_unit_labels: has(Feature::TypeAndUnitLabels, false),
+        ..EngineOptions::default()
     }
 }
 
@@ -87,6 +103,18 @@ fn run_script(path: &Path, engine: &Engine) -> Result<Report, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn features_are_those_of_the_scripts_unless_said_otherwise() {
+        let is_on = |on: &[Feature], off: &[Feature]| {
+            let options = options(on, off);
+            let EngineOptions { delayed_name_removal, use_start_timestamps, .. } = options;
+            [delayed_name_removal, use_start_timestamps, options.type_and_unit_labels]
+        };
+        assert_eq!(is_on(&[], &[]), [true, true, false]);
+        assert_eq!(is_on(&[Feature::TypeAndUnitLabels], &[]), [true, true, true]);
+        assert_eq!(is_on(&[], &[Feature::UseStartTimestamps]), [true, false, false]);
+    }
 
     #[test]
     fn failures_are_told_with_file_and_line() {
