@@ -210,7 +210,10 @@ mod tests {
 
     fn notes(times: &[i64], help: &str) -> Notes {
         let labels = Labels::from_pairs([("trace_id", "x")]);
-        let exemplar = |t_ms: &i64| Exemplar { labels: labels.clone(), value: 0.5, t_ms: *t_ms };
+        let exemplar = |t_ms: &i64| {
+            let (labels, t_ms) = (labels.clone(), *t_ms);
+            Exemplar { labels, value: 0.5, t_ms, is_timed: false }
+        };
         let series = Labels::from_pairs([("__name__", "m_bucket")]);
         let exemplars = times.iter().map(exemplar).collect();
         let metadata = Metadata {

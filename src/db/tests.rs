@@ -293,7 +293,10 @@ fn exemplars_and_metadata_go_with_blocks() {
     let mut bench = Bench::new();
     bench.options.exemplars_max = 4;
     let db = bench.open();
-    let exemplar = |t_ms: i64| Exemplar { labels: Labels::empty(), value: 1.0, t_ms };
+    let exemplar = |t_ms: i64| {
+        let labels = Labels::empty();
+        Exemplar { labels, value: 1.0, t_ms, is_timed: true }
+    };
     let mut times = Vec::new();
     for hour in 0..16 {
         let t = START + hour * HOUR;

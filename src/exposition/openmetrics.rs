@@ -42,8 +42,9 @@ pub struct PageExemplar {
 impl PageExemplar {
     /// The exemplar of a sample at that time.
     pub fn at(self, sample_t_ms: i64) -> Exemplar {
-        let t_ms = self.t_ms.unwrap_or(sample_t_ms);
-        Exemplar { labels: self.labels, value: self.value, t_ms }
+        let Self { labels, value, t_ms } = self;
+        let is_timed = t_ms.is_some();
+        Exemplar { labels, value, t_ms: t_ms.unwrap_or(sample_t_ms), is_timed }
     }
 }
 

@@ -182,7 +182,7 @@ impl Head {
     /// Applies an exemplar of log or checkpoint.
     pub(super) fn replay_exemplar(&self, series: &Labels, exemplar: &Exemplar) {
         // What is there already, and what made room before, is refused again.
-        let _ = self.ring().take(series, exemplar);
+        let _ = self.ring().take_logged(series, exemplar);
     }
 
     /// Applies a description of log or checkpoint.

@@ -17,10 +17,13 @@ pub struct Exemplar {
     pub value: f64,
     /// Milliseconds.
     pub t_ms: i64,
+    /// Whether its source said when it was: else the time is that of the sample it stands beside,
+    /// and the same one told again with a later sample is no new one. Not stored.
+    pub is_timed: bool,
 }
 
 impl Exemplar {
-    /// Whether the two are the same in every bit.
+    /// Whether the two are the same in every bit that is stored.
     pub fn is_same(&self, other: &Self) -> bool {
         self.t_ms == other.t_ms
             && self.value.to_bits() == other.value.to_bits()

@@ -71,7 +71,7 @@ pub(super) fn exemplar(
         write_bytes(bytes, value);
     }
     let labels = Labels::from_bytes(bytes).ok_or("a label stands twice")?;
-    Ok(Exemplar { labels, value: pushed.value, t_ms: pushed.t_ms })
+    Ok(Exemplar { labels, value: pushed.value, t_ms: pushed.t_ms, is_timed: true })
 }
 
 /// Text within its limits.

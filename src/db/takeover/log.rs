@@ -314,7 +314,8 @@ impl Import<'_> {
                 }
                 Entry::Tombstone { series, range } => deleted.push((series, range)),
                 Entry::Exemplar { series, t_ms, value, labels } => {
-                    self.exemplars.push((series, Exemplar { labels, value, t_ms }));
+                    let exemplar = Exemplar { labels, value, t_ms, is_timed: true };
+                    self.exemplars.push((series, exemplar));
                 }
                 Entry::Metadata { .. } => self.done.dropped += 1,
                 // What it speaks of is in a head chunk file, which is read too.

@@ -43,6 +43,30 @@ impl Ring {
         series: &Labels,
         exemplar: &Exemplar,
     ) -> Result<bool, ExemplarError> {
+        if self.is_told_again(series, exemplar) {
+            return Ok(false);
+        }
+        self.take_logged(series, exemplar)
+    }
+
+    /// Whether a source that says no times tells the series' newest one again: with each page that
+    /// it shows, until another stands in its place.
+    fn is_told_again(&self, series: &Labels, exemplar: &Exemplar) -> bool {
+        let newest = self.series.get(series).and_then(|known| known.last());
+        newest.is_some_and(|(_, newest)| {
+            !newest.is_timed
+                && !exemplar.is_timed
+                && newest.value.to_bits() == exemplar.value.to_bits()
+                && newest.labels == exemplar.labels
+        })
+    }
+
+    /// The same for one that was taken before and is read from the log.
+    pub(super) fn take_logged(
+        &mut self,
+        series: &Labels,
+        exemplar: &Exemplar,
+    ) -> Result<bool, ExemplarError> {
         if self.max == 0 {
             return Ok(false);
         }
@@ -163,7 +187,7 @@ mod tests {
     }
 
     fn exemplar(t_ms: i64, value: f64, trace: &str) -> Exemplar {
-        Exemplar { labels: Labels::from_pairs([("trace_id", trace)]), value, t_ms }
+        Exemplar { labels: Labels::from_pairs([("trace_id", trace)]), value, t_ms, is_timed: true }
     }
 
     fn times(ring: &Ring, name: &str) -> Vec<i64> {
@@ -190,6 +214,29 @@ mod tests {
         assert_eq!(ring.take(&a, &exemplar(6, 1.0, "x")), late);
         assert_eq!(times(&ring, "a"), [7, 10, 10, 11]);
         assert_eq!((ring.stats().appended, ring.stats().out_of_order), (4, 3));
+    }
+
+    #[test]
+    fn one_without_a_time_told_again_is_the_same() {
+        let mut ring = Ring::new(10, 0);
+        let a = series("a");
+        let untimed = |t_ms, trace| Exemplar { is_timed: false, ..exemplar(t_ms, 1.0, trace) };
+        assert_eq!(ring.take(&a, &untimed(10, "x")), Ok(true));
+        assert_eq!(ring.take(&a, &untimed(20, "x")), Ok(false));
+        assert_eq!(ring.take(&a, &untimed(30, "y")), Ok(true));
+        assert_eq!(ring.take(&a, &untimed(40, "x")), Ok(true), "another stood between");
+        assert_eq!(ring.take(&a, &exemplar(50, 1.0, "x")), Ok(true), "it says when it was");
+        assert_eq!(ring.take(&a, &exemplar(60, 1.0, "x")), Ok(true));
+        // What the log holds was not told again when it came, whatever it looks like.
+        let mut again = Ring::new(10, 0);
+        for t_ms in [50, 60] {
+            assert_eq!(again.take_logged(&a, &untimed(t_ms, "x")), Ok(true));
+        }
+        assert_eq!(again.take(&a, &untimed(70, "x")), Ok(false), "it is known over a restart");
+        assert_eq!(
+            (times(&ring, "a"), times(&again, "a")),
+            (vec![10, 30, 40, 50, 60], vec![50, 60])
+        );
     }
 
     #[test]

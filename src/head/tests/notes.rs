@@ -5,7 +5,8 @@ use crate::disk::{Crash, Fault};
 use crate::model::{Exemplar, ExemplarError, MatchOp, Matcher, Metadata, MetricType};
 
 fn exemplar(t_ms: i64, trace: &str) -> Exemplar {
-    Exemplar { labels: Labels::from_pairs([("trace_id", trace)]), value: 0.5, t_ms: T0 + t_ms }
+    let labels = Labels::from_pairs([("trace_id", trace)]);
+    Exemplar { labels, value: 0.5, t_ms: T0 + t_ms, is_timed: true }
 }
 
 /// Commits a sample and an exemplar of series `name`.

@@ -451,11 +451,11 @@ fn exemplars(point: &OtlpPoint) -> Result<Vec<Exemplar>, String> {
         let all: Vec<_> =
             if chars <= EXEMPLAR_CHARS_MAX { ids.chain(own).collect() } else { ids.collect() };
         let labels = Labels::from_pairs(all);
-        let t_ms = match ms(pushed.t_ns) {
-            0 => ms(point.t_ns),
-            t_ms => t_ms,
+        let (t_ms, is_timed) = match ms(pushed.t_ns) {
+            0 => (ms(point.t_ns), false),
+            t_ms => (t_ms, true),
         };
-        exemplars.push(Exemplar { labels, value, t_ms });
+        exemplars.push(Exemplar { labels, value, t_ms, is_timed });
     }
     Ok(exemplars)
 }

@@ -121,7 +121,7 @@ mod tests {
         let histogram = || Datum::Histogram(Box::new(Histogram::Float(FloatHistogram::default())));
         let exemplar = || {
             let labels = Labels::empty();
-            Datum::Exemplar(Box::new(Exemplar { labels, value: 1.0, t_ms: 1 }))
+            Datum::Exemplar(Box::new(Exemplar { labels, 1.0, t_ms: 1 }:value: 1.0, t_ms: 1, is_timed: true }: 1.0, t_ms: 1 }))
         };
         let entries = [
             entry("a", 1, float()),

@@ -186,7 +186,7 @@ pub(super) mod tests {
         };
         let histogram = Histogram::Float(FloatHistogram { count: 2.0, ..Default::default() });
         let labels = Labels::from_pairs([("trace_id", "x")]);
-        let exemplar = Exemplar { labels, value: 0.5, t_ms: 9 };
+        let exemplar = Exemplar { labels, value: 0.5, t_ms: 9, is_timed: true };
         vec![
             entry("a", 1, 0, Datum::Float(1.5)),
             entry("h", 1, 77, Datum::Histogram(Box::new(histogram))),

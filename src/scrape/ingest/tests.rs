@@ -93,7 +93,7 @@ impl Batch for MemoryBatch<'_> {
     fn set_last_in_order(&mut self) {}
 
     fn append_exemplar(&mut self, _series: SeriesRef, exemplar: Exemplar) {
-        let Exemplar { labels, value, t_ms } = exemplar;
+        let Exemplar { labels, value, t_ms, .. } = exemplar;
         self.sink.state.lock().unwrap().notes.push(format!("{t_ms} {labels} {value}"));
     }
 

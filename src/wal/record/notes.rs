@@ -26,7 +26,8 @@ pub fn read_exemplar(cursor: &mut Cursor<'_>) -> Result<Option<(Labels, Exemplar
     let series = read_labels(cursor)?;
     let labels = read_labels(cursor)?;
     let t_ms = cursor.varint()?;
-    Ok(Some((series, Exemplar { labels, value: cursor.f64()?, t_ms })))
+    let exemplar = Exemplar { labels, value: cursor.f64()?, t_ms, is_timed: false };
+    Ok(Some((series, exemplar)))
 }
 
 fn read_labels(cursor: &mut Cursor<'_>) -> Result<Labels, RecordError> {
@@ -62,7 +63,7 @@ mod tests {
     fn notes_come_back() {
         let series = Labels::from_pairs([("__name__", "m"), ("a", "b")]);
         let labels = Labels::from_pairs([("trace_id", "x")]);
-        let exemplar = Exemplar { labels, value: f64::NAN, t_ms: -5 };
+        let exemplar = Exemplar { labels, value: f64::NAN, t_ms: -5, is_timed: false };
         let mut out = Vec::new();
         write_exemplar(&mut out, &series, &exemplar);
         let mut cursor = Cursor::new(&out);
