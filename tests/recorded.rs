@@ -5,10 +5,12 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it says")]
 #![cfg(feature = "server")]
 
+mod answers;
 #[expect(dead_code, reason = "other tests use the rest")]
 mod client;
 mod program;
 
+use answers::{difference, ordered};
 use client::Client;
 use program::Server;
 use serde_json::Value;
@@ -30,44 +32,6 @@ fn start(folder: &std::path::Path) -> (Client, Server) {
     ];
     let server = Server::start(folder, &flags);
     (Client::new(&server.address), server)
-}
-
-/// The same with lists of series in an order of their own: neither server promises one.
-fn ordered(path: &str, mut answer: Value) -> Value {
-    let list = match path.split('?').next() {
-        Some("query") => answer.pointer_mut("/data/result"),
-        Some("series") => answer.pointer_mut("/data"),
-        _ => None,
-    };
-    if let Some(Value::Array(list)) = list
-        && list.iter().all(Value::is_object)
-    {
-        list.sort_by_key(|series| series.get("metric").unwrap_or(series).to_string());
-    }
-    answer
-}
-
-/// Where two answers differ first.
-fn difference(path: &str, ours: &Value, theirs: &Value) -> Option<String> {
-    match (ours, theirs) {
-        (Value::Object(ours), Value::Object(theirs)) => {
-            let names = ours.keys().chain(theirs.keys());
-            let null = Value::Null;
-            let field = |of: &serde_json::Map<String, Value>, name: &String| {
-                of.get(name).unwrap_or(&null).clone()
-            };
-            names.into_iter().find_map(|name| {
-                let place = format!("{path}.{name}");
-                difference(&place, &field(ours, name), &field(theirs, name))
-            })
-        }
-        (Value::Array(ours), Value::Array(theirs)) if ours.len() == theirs.len() => {
-            let pairs = ours.iter().zip(theirs).enumerate();
-            pairs.into_iter().find_map(|(i, (a, b))| difference(&format!("{path}[{i}]"), a, b))
-        }
-        _ if ours == theirs => None,
-        _ => Some(format!("{path}: ours {ours}, Prometheus's {theirs}")),
-    }
 }
 
 #[test]
