@@ -43,7 +43,13 @@ impl Server {
 
     /// Starts on a free port and waits until the log has a line with `sign`.
     pub(crate) fn start_until(folder: &Path, flags: &[&str], sign: &str) -> Self {
-        let all = [&["--web.listen-address=127.0.0.1:0"][..], flags].concat();
+        Self::start_at("127.0.0.1:0", folder, flags, sign)
+    }
+
+    /// The same on an address of the caller's choice, so that it is found again after a restart.
+    pub(crate) fn start_at(place: &str, folder: &Path, flags: &[&str], sign: &str) -> Self {
+        let listen = format!("--web.listen-address={place}");
+        let all = [&[listen.as_str()][..], flags].concat();
         let mut child = narthex(folder, &all).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let (mut address, mut is_ready, mut log) = (String::new(), false, String::new());
