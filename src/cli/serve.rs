@@ -350,6 +350,9 @@ async fn stop_all(
     {
         tracing::warn!("Some rules did not end in time and are broken off");
     }
+    if let Some(senders) = process.senders.get() {
+        senders.refresh_metadata();
+    }
     if let Some(scraping) = process.scraping.get() {
         let ended = tokio::time::timeout(SCRAPING_GRACE, scraping.manager.shutdown()).await;
         if ended.is_err() {

@@ -382,7 +382,9 @@ impl Settings {
             // They need only stand in the log.
             return EXEMPLARS_MAX as usize;
         }
-        if !self.has_feature("exemplar-storage") {
+        // Forwards read them from storage, so that who has them sent has them kept.
+        let are_sent = config.remote_write_configs.iter().any(|write| write.send_exemplars);
+        if !are_sent && !self.has_feature("exemplar-storage") {
             return 0;
         }
         let max = config.storage.exemplars_max.unwrap_or(EXEMPLARS_MAX);

@@ -97,10 +97,11 @@ async fn deliver(queue: &Queue, mut batch: Vec<Entry>) -> bool {
 }
 
 fn encode(queue: &Queue, message: RemoteWriteMessage, batch: &[Entry]) -> Bytes {
+    let gathers = batch.len() >= queue.config.queue.max_samples_per_send;
     let plain = match message {
-        RemoteWriteMessage::V1 => message::version_1(batch),
+        RemoteWriteMessage::V1 => message::version_1(batch, gathers),
         RemoteWriteMessage::V2 => {
-            message::version_2(batch, &|metric| queue.descriptions.of(metric))
+            message::version_2(batch, gathers, &|metric| queue.descriptions.of(metric))
         }
     };
     compress(&plain)

@@ -74,22 +74,30 @@ pub(super) struct Run<'a> {
 
 /// Entries by series. The order of a series' samples stands, also where floats and histograms
 /// take turns, which a receiver reads from separate runs.
-pub(super) fn runs(entries: &[Entry]) -> Vec<Run<'_>> {
+///
+/// Samples of a series are put together where `gathers` says so. That is worth the search in full
+/// batches, after the receiver was away; one that is sent for its age rarely has a series twice.
+pub(super) fn runs(entries: &[Entry], gathers: bool) -> Vec<Run<'_>> {
     let mut runs: Vec<Run<'_>> = Vec::new();
     let mut latest: hashbrown::HashMap<&[u8], usize> = hashbrown::HashMap::new();
+    let is_exemplar = |entry: &Entry| matches!(entry.datum, Datum::Exemplar(_));
+    let searches = gathers || entries.iter().any(is_exemplar);
     for entry in entries {
         let is_histogram = matches!(entry.datum, Datum::Histogram(_));
-        let is_exemplar = matches!(entry.datum, Datum::Exemplar(_));
+        let is_exemplar = is_exemplar(entry);
         let key = entry.labels.as_bytes();
         let known = latest.get(key).copied().filter(|&at| {
-            is_exemplar || runs[at].data.is_empty() || runs[at].has_histograms == is_histogram
+            let run: &Run<'_> = &runs[at];
+            is_exemplar || run.data.is_empty() || (gathers && run.has_histograms == is_histogram)
         });
         let at = known.unwrap_or(runs.len());
         if known.is_none() {
             let (data, exemplars) = (Vec::new(), Vec::new());
             let labels = &entry.labels;
             runs.push(Run { labels, data, exemplars, has_histograms: is_histogram });
-            latest.insert(key, at);
+            if searches {
+                latest.insert(key, at);
+            }
         }
         let run = &mut runs[at];
         if is_exemplar {
@@ -121,7 +129,7 @@ mod tests {
         let histogram = || Datum::Histogram(Box::new(Histogram::Float(FloatHistogram::default())));
         let exemplar = || {
             let labels = Labels::empty();
-            Datum::Exemplar(Box::new(Exemplar { labels, 1.0, t_ms: 1 }:value: 1.0, t_ms: 1, is_timed: true }: 1.0, t_ms: 1 }))
+            Datum::Exemplar(Box::new(Exemplar { labels, value: 1.0, t_ms: 1, is_timed: true }))
         };
         let entries = [
             entry("a", 1, float()),
@@ -132,21 +140,24 @@ mod tests {
             entry("a", 4, float()),
             entry("a", 4, exemplar()),
         ];
-        let runs = runs(&entries);
-        let seen: Vec<_> = runs
-            .iter()
-            .map(|run| {
+        let seen = |gathers| -> Vec<(String, Vec<i64>, usize)> {
+            let show = |run: &Run<'_>| {
                 let times: Vec<i64> = run.data.iter().map(|entry| entry.t_ms).collect();
                 (run.labels.metric_name().to_owned(), times, run.exemplars.len())
-            })
-            .collect();
+            };
+            runs(&entries, gathers).iter().map(show).collect()
+        };
         let expected = [
             ("a".to_owned(), vec![1, 2], 0),
             ("b".to_owned(), vec![2], 1),
             ("a".to_owned(), vec![3], 0),
             ("a".to_owned(), vec![4], 1),
         ];
-        assert_eq!(seen, expected);
+        assert_eq!(seen(true), expected);
+        let mut apart = expected.to_vec();
+        apart[0].1.pop();
+        apart.insert(2, ("a".to_owned(), vec![2], 0));
+        assert_eq!(seen(false), apart, "exemplars stand with their series all the same");
         let counts = Counts::of(&entries);
         assert_eq!(counts, Counts { samples: 4, histograms: 1, exemplars: 2 });
         assert_eq!(counts.sum(), 7);

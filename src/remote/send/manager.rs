@@ -43,6 +43,7 @@ pub struct SendOptions {
 pub struct Senders {
     metrics: Arc<Metrics>,
     commands: mpsc::UnboundedSender<Command>,
+    descriptions: Arc<Descriptions>,
 }
 
 #[derive(Debug)]
@@ -118,17 +119,18 @@ impl Senders {
     pub fn new(database: Database, options: SendOptions, metadata: MetadataSource) -> Self {
         let metrics = Arc::new(Metrics::new());
         let (commands, inbox) = mpsc::unbounded_channel();
+        let descriptions = Arc::new(Descriptions::new(metadata));
         let actor = Actor {
             database,
             options,
             metrics: Arc::clone(&metrics),
-            descriptions: Arc::new(Descriptions::new(metadata)),
+            descriptions: Arc::clone(&descriptions),
             external_labels: Labels::empty(),
             running: Vec::new(),
             missing: Vec::new(),
         };
         tokio::spawn(actor.run(inbox));
-        Self { metrics, commands }
+        Self { metrics, commands, descriptions }
     }
 
     /// Serves these receivers and no others. [`check`] has passed them. The answer comes when all
@@ -148,6 +150,12 @@ impl Senders {
             Err(error) => tracing::error!(err = %error, "Remote write stays as it was"),
         }
         begun
+    }
+
+    /// Looks once more at what is said of metrics. Those who know it, the targets, end before the
+    /// last samples are sent.
+    pub fn refresh_metadata(&self) {
+        self.descriptions.refresh();
     }
 
     /// Sends what there is, as far as receivers take it, and ends.

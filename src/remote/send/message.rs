@@ -1,6 +1,6 @@
 //! Requests of both versions, as protobuf; `protowire` reads what is written here.
 //!
-//! A series stands in a request once for each of its runs (`entry.rs`), with all of its samples.
+//! A series stands in a request once for each of its runs (`entry.rs`).
 
 use hashbrown::HashMap;
 
@@ -12,11 +12,11 @@ use crate::protowire::histogram_write::write_histogram;
 /// Looks up what is known of a metric, by the metric's or its family's name.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<Metadata>;
 
-/// The bytes of a `prometheus.WriteRequest` with these entries.
-pub(super) fn version_1(entries: &[Entry]) -> Vec<u8> {
+/// The bytes of a `prometheus.WriteRequest` with these entries; `gathers` as [`runs`] has it.
+pub(super) fn version_1(entries: &[Entry], gathers: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(entries.len() * 64);
     let (mut series, mut part) = (Vec::new(), Vec::new());
-    for run in runs(entries) {
+    for run in runs(entries, gathers) {
         series.clear();
         write_labels(run.labels, &mut series, &mut part);
         for entry in &run.data {
@@ -110,12 +110,12 @@ impl<'a> Symbols<'a> {
     }
 }
 
-/// The bytes of an `io.prometheus.write.v2.Request` with these entries.
-pub(super) fn version_2(entries: &[Entry], lookup: Lookup<'_>) -> Vec<u8> {
+/// The bytes of an `io.prometheus.write.v2.Request` with these entries; `gathers` as [`runs`] has it.
+pub(super) fn version_2(entries: &[Entry], gathers: bool, lookup: Lookup<'_>) -> Vec<u8> {
     let mut symbols = Symbols::new();
     let mut body = Vec::with_capacity(entries.len() * 48);
     let mut series = Vec::new();
-    for run in runs(entries) {
+    for run in runs(entries, gathers) {
         series.clear();
         write_series(&run, &mut symbols, lookup, &mut series);
         write_bytes(5, &series, &mut body);
@@ -227,7 +227,7 @@ pub(super) mod tests {
     #[test]
     fn version_1_comes_back() {
         let mut seen = Vec::new();
-        let request = version_1(&entries());
+        let request = version_1(&entries(), true);
         let mut each = Each(|series: &PushedSeries<'_>| seen.push(show(series)));
         remote_write_v1::visit_series(&request, &mut each).unwrap();
         let a = r#"__name__=a,l=ü [(1.5, 1, 0), (-0.0, 2, 0)] [] [("x", 0.5, 9)] None"#;
@@ -244,7 +244,7 @@ pub(super) mod tests {
             })
         };
         let mut seen = Vec::new();
-        let request = version_2(&entries(), &lookup);
+        let request = version_2(&entries(), true, &lookup);
         remote_write_v2::visit_series(&request, |series| seen.push(show(series))).unwrap();
         let a = r#"__name__=a,l=ü [(1.5, 1, 0), (-0.0, 2, 55)] [] [("x", 0.5, 9)] "#;
         let said = r#"Some((1, "All.", "s"))"#;

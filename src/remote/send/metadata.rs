@@ -18,6 +18,9 @@ pub type MetadataSource = Arc<dyn Fn() -> Vec<(String, Metadata)> + Send + Sync>
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The same, where a metric is asked for that was not there.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Metrics that are remembered although the source speaks of them no more, at least: their last
+/// samples may still be on their way.
+const REMEMBERED: usize = 10_000;
 /// Endings of a family's series.
 const ENDINGS: [&str; 6] = ["_total", "_bucket", "_count", "_sum", "_created", "_info"];
 
@@ -49,10 +52,23 @@ impl Descriptions {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let age = state.looked.map_or(Duration::MAX, |at| at.elapsed());
         if age >= LOOK_EVERY || (age >= LOOK_AGAIN && find(&state.known, metric).is_none()) {
-            state.known = (self.source)().into_iter().collect();
-            state.looked = Some(Instant::now());
+            self.look(&mut state);
         }
         find(&state.known, metric).cloned()
+    }
+
+    /// Looks at the source now: soon it may have nothing more to say.
+    pub(super) fn refresh(&self) {
+        self.look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn look(&self, state: &mut State) {
+        let said = (self.source)();
+        if state.known.len() > 2 * said.len() + REMEMBERED {
+            state.known.clear();
+        }
+        state.known.extend(said);
+        state.looked = Some(Instant::now());
     }
 
     pub(super) fn all(&self) -> Vec<(String, Metadata)> {
@@ -142,5 +158,27 @@ mod tests {
         assert_eq!(help("a_total").as_deref(), Some("own"));
         assert_eq!(help("a_bucket").as_deref(), Some("family"));
         assert_eq!(help("b"), None);
+    }
+
+    #[test]
+    fn what_was_known_is_known_when_its_source_is_gone() {
+        let source = Arc::new(Mutex::new(vec![("a".to_owned(), Metadata::default())]));
+        let said = Arc::clone(&source);
+        let descriptions = Descriptions::new(Arc::new(move || said.lock().unwrap().clone()));
+        descriptions.refresh();
+        source.lock().unwrap().clear();
+        descriptions.refresh();
+        assert_eq!(descriptions.of("a"), Some(Metadata::default()));
+        let many = |name: &str| {
+            (0..2 * REMEMBERED).map(|i| (format!("{name}{i}"), Metadata::default())).collect()
+        };
+        for name in ["b", "c"] {
+            *source.lock().unwrap() = many(name);
+            descriptions.refresh();
+        }
+        assert!(descriptions.of("b0").is_some(), "both are within the bound");
+        source.lock().unwrap().clear();
+        descriptions.refresh();
+        assert_eq!(descriptions.state.lock().unwrap().known.len(), 0);
     }
 }
