@@ -11,6 +11,7 @@ mod answers;
 mod client;
 mod program;
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
@@ -26,6 +27,9 @@ const STEP_MS: i64 = 15_000;
 const SAMPLES: i64 = 61;
 /// What our answers say beyond those of Prometheus.
 const OUR_OWN: [&str; 3] = ["narthexVersion", "storageUnwritable", "storageQuarantined"];
+
+/// Labels of a series and its samples, as they are pushed.
+type Described<'a> = (Vec<(&'a str, &'a str)>, Vec<(i64, f64)>);
 
 /// Lines of a file of JSON objects.
 fn lines(name: &str) -> Vec<Value> {
@@ -48,7 +52,7 @@ fn serve(folder: &std::path::Path, begin_ms: i64) -> Server {
     let flags = ["--web.enable-remote-write-receiver", "--storage.tsdb.retention.time=100y"];
     let server = Server::start(folder, &flags);
     let described = lines("series.jsonl");
-    let all: Vec<(Vec<(&str, &str)>, Vec<(i64, f64)>)> = described
+    let all: Vec<Described<'_>> = described
         .iter()
         .map(|series| {
             let labels = series["labels"].as_object().unwrap().iter();
@@ -72,13 +76,13 @@ impl Connection {
     fn send(&mut self, address: &str, request: &Value) -> (u64, String, Vec<u8>) {
         let text = |name: &str| request[name].as_str().unwrap_or_default();
         let mut head = format!("{} {} HTTP/1.1\r\n", text("method"), text("path"));
-        head += &format!("Host: {address}\r\nUser-Agent: Go-http-client/1.1\r\n");
+        let _ = write!(head, "Host: {address}\r\nUser-Agent: Go-http-client/1.1\r\n");
         if text("method") == "POST" {
-            head += &format!("Content-Length: {}\r\n", text("body").len());
+            let _ = write!(head, "Content-Length: {}\r\n", text("body").len());
         }
         for pair in request["headers"].as_array().into_iter().flatten() {
             let [name, value] = [0, 1].map(|i| pair[i].as_str().unwrap());
-            head += &format!("{name}: {value}\r\n");
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         head += "Accept-Encoding: gzip\r\n\r\n";
         self.0.get_mut().write_all((head + text("body")).as_bytes()).unwrap();

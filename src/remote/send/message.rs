@@ -110,7 +110,7 @@ impl<'a> Symbols<'a> {
     }
 }
 
-/// The bytes of an `io.prometheus.write.v2.Request` with these entries; `gathers` as [`runs`] has it.
+/// The bytes of an `io.prometheus.write.v2.Request`; `gathers` as [`runs`] has it.
 pub(super) fn version_2(entries: &[Entry], gathers: bool, lookup: Lookup<'_>) -> Vec<u8> {
     let mut symbols = Symbols::new();
     let mut body = Vec::with_capacity(entries.len() * 48);
