@@ -474,6 +474,17 @@ mod tests {
     }
 
     #[test]
+    fn who_has_exemplars_sent_has_them_kept() {
+        let kept = |line: &[&str], sends: bool| {
+            let text = format!("remote_write: [{{url: 'http://a', send_exemplars: {sends}}}]");
+            settings(line).exemplars_max(&config::parse(&text, "t.yml").unwrap())
+        };
+        let flag = ["--enable-feature=exemplar-storage"];
+        assert_eq!([kept(&[], false), kept(&[], true)], [0, EXEMPLARS_MAX as usize]);
+        assert_eq!(kept(&flag, false), EXEMPLARS_MAX as usize);
+    }
+
+    #[test]
     fn retention_comes_from_the_configuration_then_the_flag() {
         let retention = |line: &[&str], text: &str| {
             let defaults = settings(line).config_defaults();
