@@ -83,6 +83,12 @@ impl Samples {
         self.starts_ms.clear();
     }
 
+    /// Makes room for so many more floats.
+    pub fn reserve(&mut self, count: usize) {
+        self.timestamps.reserve_exact(count);
+        self.values.reserve_exact(count);
+    }
+
     /// Appends one float; the caller keeps the times ascending.
     #[inline]
     pub fn push(&mut self, t_ms: i64, value: f64) {

@@ -8,7 +8,7 @@ use super::engine::QueryError;
 use super::extended::{Overhang, smooth};
 use super::functions::extended_mixed;
 use super::functions::window::{MixedFunction, WindowFunction, WindowNotes};
-use super::windows::{SampleTimes, Taken, Windows, look_back};
+use super::windows::{SampleTimes, Taken, WORK_PER_CHECK, Windows, look_back};
 use crate::model::{Labels, TimeRange};
 use crate::promql::ast::Extension;
 use crate::select::SeriesSet;
@@ -98,12 +98,14 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads the samples of a series.
+    /// Reads the samples of a series. A long one of a subquery is refused before it is copied where
+    /// `budget` has no room for it, and its copy ends with the query.
     pub(super) fn read(
         &self,
         index: usize,
         range: TimeRange,
         out: &mut Windows,
+        budget: &Budget<'_>,
     ) -> Result<(), QueryError> {
         out.clear();
         match &self.source {
@@ -112,7 +114,16 @@ impl Reader<'_> {
                 out.lend(lent);
             }
             Source::Subquery(vector, grid) => {
-                for (step, sample) in vector.series[index].column.samples() {
+                let column = &vector.series[index].column;
+                let count = column.valid.count();
+                if count >= WORK_PER_CHECK {
+                    budget.ensure(1, count)?;
+                    out.samples_mut().reserve(count);
+                }
+                for (n, (step, sample)) in column.samples().enumerate() {
+                    if n % WORK_PER_CHECK == WORK_PER_CHECK - 1 {
+                        budget.cancellation().check()?;
+                    }
                     let t_ms = grid.time_ms(step);
                     if !range.contains(t_ms) {
                         continue;
@@ -197,5 +208,47 @@ impl Reader<'_> {
                 column.valid.compact();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::columns::Series;
+    use crate::promql::tally::Tallies;
+    use crate::select::Cancellation;
+
+    /// Reads a subquery's only series, of so many samples.
+    fn read(steps: usize, samples_max: usize, is_canceled: bool) -> Result<usize, QueryError> {
+        let grid = Grid { start_ms: 0, step_ms: 1, steps };
+        let column = Column::dense(vec![1.0; steps]);
+        let series = vec![Series { labels: Labels::empty(), drop_name: false, column }];
+        let vector = Vector { series };
+        let reader = Reader {
+            source: Source::Subquery(&vector, grid),
+            reading: Reading::LookBack { lookback_ms: 1, taken: Taken::Value },
+            times: SampleTimes { grid, offset_ms: 0, fixed_ms: None },
+            read: None,
+            stats_only: false,
+            scope: 0,
+        };
+        let cancellation = Cancellation::new();
+        if is_canceled {
+            cancellation.cancel();
+        }
+        let budget = Budget::new(samples_max, Tallies::new(&[], false), &cancellation);
+        let mut windows = Windows::new(false);
+        reader.read(0, TimeRange::ALL, &mut windows, &budget)?;
+        Ok(windows.len())
+    }
+
+    #[test]
+    fn a_long_subquery_ends_with_its_query_and_is_refused_before_it_is_copied() {
+        let long = 3 * WORK_PER_CHECK;
+        assert_eq!(read(long, long, false).unwrap(), long);
+        assert!(read(long, long, true).is_err(), "it looks while it reads");
+        let error = read(long, long - 1, false).unwrap_err().to_string();
+        assert!(error.contains(&format!("{long} samples are needed")), "{error}");
+        assert_eq!(read(9, 1, true).unwrap(), 9, "a short one is left to who charges it");
     }
 }

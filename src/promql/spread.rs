@@ -126,7 +126,7 @@ fn run_charged(
             }
         }
         budget.check_time()?;
-        reader.read(index, range, &mut windows)?;
+        reader.read(index, range, &mut windows, budget)?;
         work = work.saturating_add(windows.len() + steps);
         if windows.is_empty() {
             continue;
@@ -309,7 +309,7 @@ impl<'a> Spread<'a> {
         let mut computed = Vec::with_capacity(BATCH);
         for index in begin..(begin + BATCH).min(series.end) {
             budget.check_time()?;
-            reader.read(index, *range, windows)?;
+            reader.read(index, *range, windows, budget)?;
             if windows.is_empty() {
                 continue;
             }
