@@ -1,13 +1,17 @@
 //! Cross-origin requests: browsers of other pages may ask where `--web.cors.origin` matches.
 
 use http::HeaderMap;
-use http::header::{HeaderValue, ORIGIN};
+use http::header::HeaderValue;
 
 use crate::regex::Regex;
 
-/// Adds the headers where the request's origin is allowed.
-pub(super) fn allow(origins: Option<&Regex>, request: &HeaderMap, response: &mut HeaderMap) {
-    let Some(origin) = request.get(ORIGIN) else { return };
+/// Adds the headers where the request's origin, if it has one, is allowed.
+pub(super) fn allow(
+    origins: Option<&Regex>,
+    origin: Option<&HeaderValue>,
+    response: &mut HeaderMap,
+) {
+    let Some(origin) = origin else { return };
     let allowed =
         origins.zip(origin.to_str().ok()).is_some_and(|(origins, origin)| origins.is_match(origin));
     if !allowed {

@@ -23,10 +23,11 @@ use tower::ServiceExt as _;
 use super::access::Access;
 use super::connections::{Arriving, Seat, Underway};
 use super::guard::Guard;
+use super::lanes::OwnThread;
 use super::reply;
 
 /// Answers the requests of one connection.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Front {
     pub(super) router: Router,
     pub(super) guard: Option<Arc<Guard>>,
@@ -34,6 +35,8 @@ pub(super) struct Front {
     pub(super) peer: SocketAddr,
     pub(super) read_timeout: Duration,
     pub(super) connections_max: usize,
+    /// The connection has its thread to itself.
+    pub(super) own_thread: Option<OwnThread>,
 }
 
 /// Whether a path is one of those that say how the server is.
@@ -79,15 +82,15 @@ impl Front {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             return response;
         }
-        let Some(guard) = self.guard else {
-            return route(self.router, request, Access::full(""), self.peer).await;
+        let Some(guard) = self.guard.clone() else {
+            return self.route(request, Access::full("")).await;
         };
         let loaded = guard.current();
         let (parts, body) = request.into_parts();
         let mut response = match guard.admit(&loaded, self.peer.ip(), &parts, is_health).await {
             Ok(access) => {
                 let request = Request::from_parts(parts, body);
-                route(self.router, request, access, self.peer).await
+                self.route(request, access).await
             }
             Err(refusal) => *refusal,
         };
@@ -96,21 +99,19 @@ impl Front {
         }
         response
     }
-}
 
-async fn route(
-    router: Router,
-    mut request: Request<Body>,
-    access: Access,
-    peer: SocketAddr,
-) -> Response {
-    let extensions = request.extensions_mut();
-    extensions.insert(access);
-    // Who asks is written to the log of queries.
-    extensions.insert(peer);
-    match router.oneshot(request).await {
-        Ok(response) => response,
-        Err(never) => match never {},
+    async fn route(self, mut request: Request<Body>, access: Access) -> Response {
+        let extensions = request.extensions_mut();
+        extensions.insert(access);
+        // Who asks is written to the log of queries.
+        extensions.insert(self.peer);
+        if let Some(own_thread) = self.own_thread {
+            extensions.insert(own_thread);
+        }
+        match self.router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
     }
 }
 

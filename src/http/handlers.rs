@@ -1,5 +1,6 @@
 //! What stands between a path and the function of the API behind it: parameters read, work done
-//! on a blocking thread under its deadline, the answer sent as it is printed.
+//! under its deadline where its connection is served, or else on a blocking thread, the answer
+//! sent as it is printed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,18 +12,21 @@ use axum::extract::{MatchedPath, Path, Request, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Version};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::access::Access;
 use super::api::federate::{self, PageFormat};
 use super::api::query::{Form, Job};
 use super::api::{admin, otlp, query, read, series, status, write};
+use super::lanes::OwnThread;
 use super::params::Params;
 use super::query_log::Origin;
 use super::reply::{self, ApiError, ErrorKind};
 use super::service::Service;
-use super::stream::{Sink, answer, answer_with};
+use super::stream::{
+    LIST_BYTES_MAX, RESULT_BYTES_MAX, Sink, answer, answer_here, answer_with, guarded,
+};
 use super::turns::{self, Turn};
 use crate::remote::BODY_BYTES_MAX;
 use crate::select::Cancellation;
@@ -105,18 +109,25 @@ pub(super) fn json_handler(
     move |State(service), request| {
         let work = work.clone();
         Box::pin(async move {
-            match parameters(request).await {
-                Err(error) => reply::error(&error),
-                Ok((params, gzip)) => {
-                    let timeout = service.engine().options().timeout;
-                    let cancellation = service.cancellation(Instant::now() + timeout);
-                    answer(JSON, gzip, cancellation, move |sink, cancellation| {
-                        work(&service, &params, sink, cancellation)
-                            .inspect_err(|error| count_limit(&service, error))
-                    })
-                    .await
+            let own_thread = own_thread(&request);
+            let (params, gzip) = match parameters(request).await {
+                Ok(parameters) => parameters,
+                Err(error) => return reply::error(&error),
+            };
+            let timeout = service.engine().options().timeout;
+            let cancellation = service.cancellation(Instant::now() + timeout);
+            let work = move |sink: &mut Sink, cancellation: &Cancellation| {
+                work(&service, &params, sink, cancellation)
+                    .inspect_err(|error| count_limit(&service, error))
+            };
+            if let Some(own_thread) = own_thread {
+                let watched = own_thread.watched(cancellation.clone());
+                let whole = answer_here(JSON, gzip, LIST_BYTES_MAX, watched, &work);
+                if let Some(response) = whole {
+                    return response;
                 }
             }
+            answer(JSON, gzip, cancellation, work).await
         })
     }
 }
@@ -133,6 +144,12 @@ pub(super) async fn label_values(
         series::values(service, &name, params, sink, stop)
     };
     json_handler(work)(State(service), request).await
+}
+
+/// The thread that the request may be computed on, where it is this one.
+fn own_thread(request: &Request) -> Option<OwnThread> {
+    let is_alone = request.version() <= Version::HTTP_11;
+    request.extensions().get::<OwnThread>().filter(|_| is_alone).cloned()
 }
 
 /// Who asks.
@@ -157,7 +174,7 @@ pub(super) async fn range(State(service): Shared, request: Request) -> Response 
 /// Runs a query once there is a place for it; waiting counts towards its time.
 pub(super) async fn run_query(service: Arc<Service>, request: Request, form: Form) -> Response {
     let asked = Instant::now();
-    let origin = origin(&request);
+    let (origin, own_thread) = (origin(&request), own_thread(&request));
     let (params, gzip) = match parameters(request).await {
         Ok(parameters) => parameters,
         Err(error) => return reply::error(&error),
@@ -171,7 +188,9 @@ pub(super) async fn run_query(service: Arc<Service>, request: Request, form: For
     let job = Arc::new(Job { form, params, origin, asked });
     let turn = turns::wait(&service, &job, deadline).await;
     service.control.counts().observe_query_slice(QuerySlice::QueueTime, asked.elapsed());
-    answer(JSON, gzip, service.cancellation(deadline), move |sink, cancellation| {
+    let cancellation = service.cancellation(deadline);
+    let counting = Arc::clone(&service);
+    let evaluate = move |cancellation: &Cancellation| {
         let evaluated = match turn {
             Ok(Turn::Place(place)) => {
                 let active =
@@ -184,11 +203,28 @@ pub(super) async fn run_query(service: Arc<Service>, request: Request, form: For
         };
         // Others may run while this is printed, which takes as long as its client wants.
         drop(running);
-        evaluated
-            .and_then(|evaluated| query::print(sink, evaluated))
-            .inspect_err(|error| count_limit(&service, error))
-    })
-    .await
+        evaluated.inspect_err(|error| count_limit(&service, error))
+    };
+    let Some(own_thread) = own_thread else {
+        return answer(JSON, gzip, cancellation, move |sink, cancellation| {
+            let evaluated = evaluate(cancellation)?;
+            query::print(sink, &evaluated).inspect_err(|error| count_limit(&counting, error))
+        })
+        .await;
+    };
+    let watched = own_thread.watched(cancellation.clone());
+    let evaluated = match guarded(|| evaluate(&watched)) {
+        Ok(evaluated) => evaluated,
+        Err(error) => return reply::error(&error),
+    };
+    let is_short = evaluated.is_short();
+    let print = move |sink: &mut Sink, _: &Cancellation| {
+        query::print(sink, &evaluated).inspect_err(|error| count_limit(&counting, error))
+    };
+    if is_short && let Some(response) = answer_here(JSON, gzip, RESULT_BYTES_MAX, watched, &print) {
+        return response;
+    }
+    answer(JSON, gzip, cancellation, print).await
 }
 
 /// Counts work that ended at a limit.
@@ -198,14 +234,21 @@ fn count_limit(service: &Service, error: &ApiError) {
     }
 }
 
-pub(super) async fn metrics(State(service): Shared, headers: HeaderMap) -> Response {
-    let gzip = accepts_gzip(&headers);
+pub(super) async fn metrics(State(service): Shared, request: Request) -> Response {
+    let (gzip, own_thread) = (accepts_gzip(request.headers()), own_thread(&request));
     let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
-    answer(content_type, gzip, Cancellation::new(), move |sink, _| {
+    let work = move |sink: &mut Sink, _: &Cancellation| {
         sink.buffer().extend_from_slice(service.control.metrics().as_bytes());
         Ok(())
-    })
-    .await
+    };
+    if own_thread.is_some() {
+        let stop = Cancellation::new();
+        let whole = answer_here(content_type, gzip, LIST_BYTES_MAX, stop, &work);
+        if let Some(response) = whole {
+            return response;
+        }
+    }
+    answer(content_type, gzip, Cancellation::new(), work).await
 }
 
 pub(super) async fn version() -> Response {
@@ -293,11 +336,16 @@ pub(super) async fn remote_write(State(service): Shared, request: Request) -> Re
             "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n",
         );
     }
+    let own_thread = own_thread(&request);
     let (parts, body) = request.into_parts();
     let body = match collect(body, BODY_BYTES_MAX).await {
         Ok(body) => body,
         Err(error) => return reply::text(413, error.message + "\n"),
     };
-    let work = tokio::task::spawn_blocking(move || write::write(&service, &parts.headers, &body));
-    work.await.unwrap_or_else(|_| reply::text(500, "the request failed inside the server\n"))
+    let work = move || guarded(|| Ok(write::write(&service, &parts.headers, &body)));
+    let written = match own_thread {
+        Some(_) => work().ok(),
+        None => tokio::task::spawn_blocking(work).await.ok().and_then(Result::ok),
+    };
+    written.unwrap_or_else(|| reply::text(500, "the request failed inside the server\n"))
 }

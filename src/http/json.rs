@@ -202,15 +202,24 @@ pub fn push_histogram_point(out: &mut Vec<u8>, t_ms: i64, histogram: &FloatHisto
     out.push(b']');
 }
 
+/// Bytes of a point, about.
+const POINT_BYTES: usize = 24;
 /// Times that are remembered: more than a range query has steps.
 const TIMES_KEPT: usize = 16_384;
 
-/// Texts of the times of one grid, printed once and copied for each series.
+/// What stands before the values at the times of one grid, printed once and copied for each series.
 #[derive(Debug, Default)]
 pub struct TimeTexts {
+    /// `,[time,"` of each time.
     texts: Vec<u8>,
     /// Time, and where its text begins; ascending.
     starts: Vec<(i64, usize)>,
+}
+
+fn push_point_start(out: &mut Vec<u8>, t_ms: i64) {
+    out.extend_from_slice(b",[");
+    push_time(out, t_ms);
+    out.extend_from_slice(b",\"");
 }
 
 impl TimeTexts {
@@ -222,31 +231,36 @@ impl TimeTexts {
         let mut next = self.starts.partition_point(|&(known, _)| known < first);
         // Many series keep one value for long: its text is copied.
         let mut last = (0, 0..0);
-        for (i, (&t_ms, &value)) in timestamps.iter().zip(values).enumerate() {
-            out.extend_from_slice(if i > 0 { b",[" } else { b"[" });
+        // The first point has no comma before it.
+        let mut comma = 1;
+        out.reserve(timestamps.len() * POINT_BYTES);
+        for (&t_ms, &value) in timestamps.iter().zip(values) {
             while self.starts.get(next).is_some_and(|&(known, _)| known < t_ms) {
                 next += 1;
+            }
+            if next == self.starts.len() && next < TIMES_KEPT {
+                self.starts.push((t_ms, self.texts.len()));
+                push_point_start(&mut self.texts, t_ms);
             }
             match self.starts.get(next) {
                 Some(&(known, start)) if known == t_ms => {
                     let end = self.starts.get(next + 1).map_or(self.texts.len(), |next| next.1);
-                    out.extend_from_slice(&self.texts[start..end]);
+                    out.extend_from_slice(&self.texts[start + comma..end]);
                 }
-                Some(_) => push_time(out, t_ms),
-                None if self.starts.len() >= TIMES_KEPT => push_time(out, t_ms),
-                None => {
-                    let start = self.texts.len();
-                    push_time(&mut self.texts, t_ms);
-                    self.starts.push((t_ms, start));
-                    out.extend_from_slice(&self.texts[start..]);
+                _ => {
+                    let start = out.len();
+                    push_point_start(out, t_ms);
+                    out.drain(start..start + comma);
                 }
             }
+            comma = 0;
             if value.to_bits() == last.0 && !last.1.is_empty() {
                 out.extend_from_within(last.1.clone());
                 continue;
             }
             let start = out.len();
-            push_point_value(out, value);
+            push_float(out, value, FloatStyle::Api);
+            out.extend_from_slice(b"\"]");
             last = (value.to_bits(), start..out.len());
         }
     }

@@ -1,8 +1,9 @@
 //! The HTTP API.
 //!
-//! [`serve`] accepts connections and hands requests to the router; what a request asks is
-//! computed on blocking threads, because everything below is synchronous, and written to the
-//! socket as it is printed. The router denies what is not listed.
+//! [`serve`] accepts connections and hands requests to the router. Everything below is
+//! synchronous: what a request asks is computed on the thread that its connection has to itself
+//! (`lanes`), else on a blocking thread, and written to the socket as it is printed. The router
+//! denies what is not listed.
 //!
 //! A request goes `server` → `front`, where `guard` keeps the door → `router` → `handlers` →
 //! `params` → a function of `api` → `reply` or `stream`.
@@ -17,6 +18,7 @@ mod guard;
 mod handlers;
 mod health;
 pub mod json;
+mod lanes;
 mod page;
 mod params;
 mod passwords;

@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
-use http::header::{ALLOW, HeaderValue, LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, HeaderValue, LOCATION, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Uri};
 
 use super::access::{Access, Need};
@@ -283,12 +283,12 @@ async fn observe(
     // COMPAT: routes are counted without the prefix.
     let route = path.map(|Extension(path)| path.as_str().to_owned());
     let route = route.map(|path| path.strip_prefix(prefix).unwrap_or(&path).to_owned());
-    let headers = request.headers().clone();
+    let origin = request.headers().get(ORIGIN).cloned();
     // COMPAT: what a browser asks before it asks is answered whatever the path below the API.
     let below = request.uri().path().strip_prefix(prefix).unwrap_or_default();
     let asks_first = request.method() == Method::OPTIONS && below.starts_with("/api/v1/");
     let mut response = if asks_first { reply::empty(204) } else { next.run(request).await };
-    cors::allow(service.settings.cors_origin.as_ref(), &headers, response.headers_mut());
+    cors::allow(service.settings.cors_origin.as_ref(), origin.as_ref(), response.headers_mut());
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     let handler = route.unwrap_or_else(|| "other".to_owned());

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -22,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 use super::connections::{Connections, Seat};
 use super::front::Front;
 use super::guard::Guard;
+use super::lanes::{Lanes, OwnThread, StreamExecutor};
 use super::router::router;
 use super::service::Service;
 use super::stalling::Stalling;
@@ -87,12 +88,15 @@ pub async fn serve(
     stop: watch::Receiver<bool>,
 ) {
     let connections = Connections::new(service.settings.connections_max);
+    let lanes = Arc::new(Lanes::default());
     let mut loops = Vec::new();
     for listener in listeners {
         let door = Door {
             router: router(Arc::clone(&service)),
             guard: guard.clone(),
             connections: Arc::clone(&connections),
+            lanes: Arc::clone(&lanes),
+            streams: StreamExecutor::current(),
             read_timeout: service.settings.read_timeout,
             connections_max: service.settings.connections_max,
         };
@@ -113,6 +117,8 @@ struct Door {
     router: axum::Router,
     guard: Option<Arc<Guard>>,
     connections: Arc<Connections>,
+    lanes: Arc<Lanes>,
+    streams: StreamExecutor,
     read_timeout: Duration,
     connections_max: usize,
 }
@@ -132,11 +138,33 @@ async fn accept_loop(listener: TcpListener, door: Door, mut stop: watch::Receive
             continue;
         };
         let seat = door.connections.enter();
-        let (door, stop) = (door.clone(), stop.clone());
-        tokio::spawn(async move {
-            // Ends its stay even if the work on it panics.
-            let _stay = Stay(Arc::clone(&seat));
-            connection(stream, peer, door, seat, stop).await;
+        let _ = stream.set_nodelay(true);
+        // Ends its stay even if the work on it panics.
+        let stay = Stay(Arc::clone(&seat));
+        let loaded = door.guard.as_ref().map(|guard| guard.current());
+        let arrival = Arrival {
+            tls: loaded.and_then(|loaded| loaded.tls.clone()),
+            peer,
+            door: door.clone(),
+            seat,
+            stop: stop.clone(),
+        };
+        // What is sent through TLS does not show on the socket that its client is gone.
+        let lane = if arrival.tls.is_none() { door.lanes.free() } else { None };
+        let Some(lane) = lane else {
+            tokio::spawn(async move {
+                let _stay = stay;
+                arrival.serve(stream, None).await;
+            });
+            continue;
+        };
+        let Ok(stream) = stream.into_std() else { continue };
+        lane.serve(async move {
+            let _stay = stay;
+            let own_thread = OwnThread::of(&stream).ok();
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                arrival.serve(stream, own_thread).await;
+            }
         });
     }
 }
@@ -150,37 +178,44 @@ impl Drop for Stay {
     }
 }
 
-async fn connection(
-    stream: TcpStream,
+/// What a connection is served with.
+struct Arrival {
+    tls: Option<Arc<ServerConfig>>,
     peer: SocketAddr,
     door: Door,
     seat: Arc<Seat>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
-    let loaded = door.guard.as_ref().map(|guard| guard.current());
-    let tls = loaded.and_then(|loaded| loaded.tls.clone());
-    let front = Front {
-        router: door.router,
-        guard: door.guard,
-        seat: Arc::clone(&seat),
-        peer,
-        read_timeout: door.read_timeout,
-        connections_max: door.connections_max,
-    };
-    let Some(tls) = tls else {
-        return talk(Stalling::new(stream), front, false, &mut stop).await;
-    };
-    let handshake = shake_hands(stream, tls);
-    let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HANDSHAKE_MAX.min(door.read_timeout), handshake) => shaken,
-        () = seat.asked_to_leave() => return,
-        _ = stop.wait_for(|&stop| stop) => return,
-    };
-    // A client that breaks off, or is refused, is no event.
-    let Ok(Some(stream)) = shaken else { return };
-    let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    talk(stream, front, speaks_http2, &mut stop).await;
+    stop: watch::Receiver<bool>,
+}
+
+impl Arrival {
+    async fn serve(self, stream: TcpStream, own_thread: Option<OwnThread>) {
+        let Self { tls, peer, door, seat, mut stop } = self;
+        let front = Front {
+            router: door.router,
+            guard: door.guard,
+            seat: Arc::clone(&seat),
+            peer,
+            read_timeout: door.read_timeout,
+            connections_max: door.connections_max,
+            own_thread,
+        };
+        let streams = door.streams;
+        let Some(tls) = tls else {
+            let (stream, protocol) = (Stalling::new(stream), (streams, false));
+            return talk(stream, front, protocol, &mut stop).await;
+        };
+        let handshake = shake_hands(stream, tls);
+        let deadline = HANDSHAKE_MAX.min(door.read_timeout);
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(deadline, handshake) => shaken,
+            () = seat.asked_to_leave() => return,
+            _ = stop.wait_for(|&stop| stop) => return,
+        };
+        // A client that breaks off, or is refused, is no event.
+        let Ok(Some(stream)) = shaken else { return };
+        let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        talk(stream, front, (streams, speaks_http2), &mut stop).await;
+    }
 }
 
 async fn shake_hands(stream: TcpStream, tls: Arc<ServerConfig>) -> Option<TlsStream<Stalling>> {
@@ -201,11 +236,11 @@ async fn shake_hands(stream: TcpStream, tls: Arc<ServerConfig>) -> Option<TlsStr
 async fn talk<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     front: Front,
-    speaks_http2: bool,
+    (streams, speaks_http2): (StreamExecutor, bool),
     stop: &mut watch::Receiver<bool>,
 ) {
     let (seat, read_timeout) = (Arc::clone(&front.seat), front.read_timeout);
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(streams);
     builder
         .http1()
         .timer(TokioTimer::new())

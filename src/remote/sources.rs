@@ -99,7 +99,13 @@ impl RemoteSources {
             let filters = source.config.filters_external_labels;
             let external = if filters { &self.external } else { &empty };
             let (query, added) = request(matchers, range, external);
-            match self.runtime.block_on(source.ask(&query, cancellation)) {
+            // Whoever asks may be a thread that a runtime runs on, which must not wait for another.
+            let asked = std::thread::scope(|scope| {
+                let ask = || self.runtime.block_on(source.ask(&query, cancellation));
+                scope.spawn(ask).join()
+            });
+            let asked = asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            match asked {
                 Ok(Ok(mut series)) => {
                     for series in &mut series {
                         series.labels = series.labels.without(|name| added.contains(&name));

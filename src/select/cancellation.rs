@@ -1,7 +1,8 @@
 //! What running work is told and asked from outside: to stop, and what it may hold.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::SelectError;
@@ -16,8 +17,11 @@ pub enum Stopped {
     TimedOut,
 }
 
-/// Tells running work to stop: by hand from another thread, or at a deadline. Carries the account
-/// that the work takes its memory from.
+/// How often it is asked whether anybody waits for the answer.
+const ASKED_EVERY_MS: u64 = 10;
+
+/// Tells running work to stop: by hand from another thread, at a deadline, or where a question
+/// says that nobody waits for it. Carries the account that the work takes its memory from.
 ///
 /// Work calls [`Cancellation::check`] at least every few milliseconds. Cloning shares it.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +31,33 @@ pub struct Cancellation {
     above: Option<Arc<AtomicBool>>,
     deadline: Option<Instant>,
     account: Option<Arc<Account>>,
+    question: Option<Arc<Question>>,
+}
+
+/// Whether nobody waits any more, asked now and then.
+struct Question {
+    is_gone: Arc<dyn Fn() -> bool + Send + Sync>,
+    begun: Instant,
+    /// When it is asked next, in milliseconds after `begun`.
+    next_ms: AtomicU64,
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question").field("begun", &self.begun).finish_non_exhaustive()
+    }
+}
+
+impl Question {
+    /// The answer; no, where it was asked a moment ago.
+    fn says_gone(&self, now: Instant) -> bool {
+        let since_ms = now.saturating_duration_since(self.begun).as_millis() as u64;
+        if since_ms < self.next_ms.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.next_ms.store(since_ms + ASKED_EVERY_MS, Ordering::Relaxed);
+        (self.is_gone)()
+    }
 }
 
 impl Cancellation {
@@ -62,6 +93,15 @@ impl Cancellation {
         Self { account: Some(account), ..self.clone() }
     }
 
+    /// The same work, which stops where `is_gone` says so; it is asked every few milliseconds, by
+    /// the work itself.
+    #[must_use]
+    pub fn asking(self, is_gone: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
+        let next_ms = AtomicU64::new(ASKED_EVERY_MS);
+        let question = Question { is_gone, begun: Instant::now(), next_ms };
+        Self { question: Some(Arc::new(question)), ..self }
+    }
+
     /// Stops the work.
     pub fn cancel(&self) {
         self.canceled.store(true, Ordering::Relaxed);
@@ -79,10 +119,18 @@ impl Cancellation {
         if self.is_canceled() {
             return Err(Stopped::Canceled);
         }
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Stopped::TimedOut),
-            _ => Ok(()),
+        if self.deadline.is_none() && self.question.is_none() {
+            return Ok(());
         }
+        let now = Instant::now();
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return Err(Stopped::TimedOut);
+        }
+        if self.question.as_ref().is_some_and(|question| question.says_gone(now)) {
+            self.cancel();
+            return Err(Stopped::Canceled);
+        }
+        Ok(())
     }
 
     /// Where memory is taken from, if it is counted.
@@ -122,5 +170,26 @@ mod tests {
         let other = Cancellation::new().under(&all);
         all.cancel();
         assert_eq!(other.check(), Err(Stopped::Canceled));
+    }
+
+    #[test]
+    fn work_stops_where_nobody_waits_and_asks_now_and_then() {
+        let (asked, gone) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let question = {
+            let (asked, gone) = (Arc::clone(&asked), Arc::clone(&gone));
+            move || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                gone.load(Ordering::Relaxed)
+            }
+        };
+        let work = Cancellation::new().asking(Arc::new(question));
+        let begun = Instant::now();
+        while asked.load(Ordering::Relaxed) < 3 {
+            assert!(work.clone().check().is_ok());
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(3 * ASKED_EVERY_MS));
+        gone.store(true, Ordering::Relaxed);
+        while work.check().is_ok() {}
+        assert_eq!(work.until(None).check(), Err(Stopped::Canceled));
     }
 }

@@ -8,7 +8,7 @@ use crate::http::params::Params;
 use crate::http::query_log::{Entry, Origin};
 use crate::http::reply::ApiError;
 use crate::http::service::Service;
-use crate::http::stream::Sink;
+use crate::http::stream::{RESULT_BYTES_MAX, Sink};
 use crate::model::go_quote;
 use crate::promql::ast::{Ast, ValueType};
 use crate::promql::engine::{
@@ -63,6 +63,14 @@ pub(in crate::http) struct Evaluated {
     asked_for: String,
     stats: String,
     _held: Charge,
+}
+
+impl Evaluated {
+    /// Whether its text is most likely no longer than what is printed whole.
+    pub(in crate::http) fn is_short(&self) -> bool {
+        // A point is seldom longer than thirty characters.
+        self.result.value.bytes() * 2 < RESULT_BYTES_MAX as u64
+    }
 }
 
 fn options(params: &Params) -> Result<QueryOptions, ApiError> {
@@ -140,8 +148,11 @@ impl Job {
         let figures = result.as_ref().map_or(&unknown, |result| &result.stats);
         counts.observe_query(took);
         counts.add_query_samples(figures.total_queryable_samples);
-        let stats = statistics(figures, times.queued, took);
-        if let Some(log) = service.query_log() {
+        let log = service.query_log();
+        let is_asked_for = log.is_some() || !self.params.text("stats").is_empty();
+        let stats =
+            if is_asked_for { statistics(figures, times.queued, took) } else { String::new() };
+        if let Some(log) = log {
             let error = result.as_ref().err().map(ToString::to_string);
             let QueryRange { start_ms, end_ms, step_ms } = task.range;
             let entry = Entry {
@@ -265,36 +276,31 @@ fn range<'a>(service: &Service, params: &'a Params) -> Result<Task<'a>, ApiError
 }
 
 /// Prints a result.
-pub(in crate::http) fn print(sink: &mut Sink, evaluated: Evaluated) -> Result<(), ApiError> {
+pub(in crate::http) fn print(sink: &mut Sink, evaluated: &Evaluated) -> Result<(), ApiError> {
     let Evaluated { result, limit, asked_for, stats, _held } = evaluated;
-    let QueryResult { mut value, mut warnings, infos, .. } = result;
+    let QueryResult { value, warnings, infos, .. } = result;
+    let mut warnings = warnings.clone();
     if !matches!(asked_for.as_str(), "" | "true" | "all") {
         warnings.push(format!(
             "value {} for parameter \"stats\" is deprecated and will be rejected in the next \
              major release, use \"true\" or \"all\"",
-            go_quote(&asked_for)
+            go_quote(asked_for)
         ));
     }
-    let truncated = limit > 0
-        && match &mut value {
-            Value::Vector(vector) if vector.len() > limit => {
-                vector.truncate(limit);
-                true
-            }
-            Value::Matrix(matrix) if matrix.len() > limit => {
-                matrix.truncate(limit);
-                true
-            }
-            _ => false,
-        };
-    if truncated {
+    let series = match value {
+        Value::Vector(vector) => vector.len(),
+        Value::Matrix(matrix) => matrix.len(),
+        Value::Scalar { .. } | Value::String { .. } => 0,
+    };
+    let shown = if *limit > 0 { series.min(*limit) } else { series };
+    if shown < series {
         // First, so that other warnings do not crowd it out.
         warnings.insert(0, TRUNCATED.to_owned());
     }
     let data = |sink: &mut Sink| {
         let head = format!("{{\"resultType\":\"{}\",\"result\":", value.value_type().as_str());
         sink.buffer().extend_from_slice(head.as_bytes());
-        print_value(sink, &value)?;
+        print_value(sink, value, shown)?;
         if !asked_for.is_empty() {
             sink.buffer().extend_from_slice(b",\"stats\":");
             sink.buffer().extend_from_slice(stats.as_bytes());
@@ -302,10 +308,11 @@ pub(in crate::http) fn print(sink: &mut Sink, evaluated: Evaluated) -> Result<()
         sink.buffer().push(b'}');
         Ok(())
     };
-    success(sink, data, &warnings, &infos)
+    success(sink, data, &warnings, infos)
 }
 
-fn print_value(sink: &mut Sink, value: &Value) -> Result<(), ApiError> {
+/// Prints the first `shown` series of a value.
+fn print_value(sink: &mut Sink, value: &Value, shown: usize) -> Result<(), ApiError> {
     match value {
         Value::Scalar { t_ms, value } => {
             json::push_scalar(sink.buffer(), *t_ms, *value);
@@ -315,7 +322,7 @@ fn print_value(sink: &mut Sink, value: &Value) -> Result<(), ApiError> {
             json::push_text(sink.buffer(), *t_ms, value);
             Ok(())
         }
-        Value::Vector(vector) => list(sink, vector, |out, sample| {
+        Value::Vector(vector) => list(sink, &vector[..shown], |out, sample| {
             out.extend_from_slice(b"{\"metric\":");
             json::push_labels(out, &sample.labels);
             if let Some(histogram) = &sample.histogram {
@@ -329,11 +336,11 @@ fn print_value(sink: &mut Sink, value: &Value) -> Result<(), ApiError> {
         }),
         Value::Matrix(matrix) => {
             let mut times = TimeTexts::default();
-            for (i, series) in matrix.iter().enumerate() {
+            for (i, series) in matrix[..shown].iter().enumerate() {
                 sink.buffer().push(if i > 0 { b',' } else { b'[' });
                 print_series(sink, series, &mut times)?;
             }
-            let close: &[u8] = if matrix.is_empty() { b"[]" } else { b"]" };
+            let close: &[u8] = if shown == 0 { b"[]" } else { b"]" };
             sink.buffer().extend_from_slice(close);
             Ok(())
         }
