@@ -87,16 +87,9 @@ impl AggregateReader {
         self.file.file_len()
     }
 
-    /// What each chunk of series `ordinal` comes to, from chunk `skipped` on; `counts` are the
-    /// numbers of their values.
-    pub(super) fn read(
-        &self,
-        ordinal: u32,
-        skipped: u32,
-        counts: &[u32],
-    ) -> Result<Vec<Option<Aggregate>>, StorageError> {
-        let block = u64::from(ordinal / SERIES_PER_BLOCK);
-        let at = self.starts_at + block * 8;
+    /// The entries of the series that are found together with `ordinal`, and where they begin.
+    fn entries(&self, ordinal: u32) -> Result<(u64, Cursor<'_>), StorageError> {
+        let at = self.starts_at + u64::from(ordinal / SERIES_PER_BLOCK) * 8;
         let start = |at| {
             let bytes = self.file.slice(at, 8)?;
             Cursor::new(bytes).u64().map_err(|e| self.file.misread(at, e))
@@ -107,7 +100,39 @@ impl AggregateReader {
         let Some(len) = end.checked_sub(begin) else {
             return Err(self.file.corrupt(at, "entries end before they begin"));
         };
-        let mut cursor = Cursor::new(self.file.slice(begin, len)?);
+        Ok((begin, Cursor::new(self.file.slice(begin, len)?)))
+    }
+
+    /// For a few series, and the number of the first, `ordinal` among them: of which chunks it is
+    /// known what they come to.
+    pub(super) fn known_around(&self, ordinal: u32) -> Result<(u32, Vec<Vec<bool>>), StorageError> {
+        let (begin, mut cursor) = self.entries(ordinal)?;
+        let mut series = Vec::with_capacity(SERIES_PER_BLOCK as usize);
+        while !cursor.is_empty() && series.len() < SERIES_PER_BLOCK as usize {
+            let mut chunks = Vec::new();
+            loop {
+                let (aggregate, ends) = read_aggregate(&mut cursor, 0).map_err(|e| {
+                    self.file.corrupt(begin + cursor.offset() as u64, e.to_string())
+                })?;
+                chunks.push(aggregate.is_some());
+                if ends {
+                    break;
+                }
+            }
+            series.push(chunks);
+        }
+        Ok((ordinal - ordinal % SERIES_PER_BLOCK, series))
+    }
+
+    /// What each chunk of series `ordinal` comes to, from chunk `skipped` on; `counts` are the
+    /// numbers of their values.
+    pub(super) fn read(
+        &self,
+        ordinal: u32,
+        skipped: u32,
+        counts: &[u32],
+    ) -> Result<Vec<Option<Aggregate>>, StorageError> {
+        let (begin, mut cursor) = self.entries(ordinal)?;
         let bad = |cursor: &Cursor<'_>, what: String| {
             self.file.corrupt(begin + cursor.offset() as u64, what)
         };

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hashbrown::HashMap;
 
+use super::lent::Decoded;
 use super::rows::Rows;
 use super::ulid::Ulid;
 use crate::model::{MatchOp, Matcher};
@@ -47,7 +48,7 @@ enum ArrayKey {
 
 #[derive(Debug, Clone)]
 enum Array {
-    Values(Arc<Vec<f64>>),
+    Values(Arc<Decoded>),
     Times(Arc<[i64]>),
 }
 
@@ -81,16 +82,16 @@ impl ReadCache {
         payload_len >= PAYLOAD_BYTES_MIN
     }
 
-    /// The first values of the chunk at `offset` of `block`, where at least `count` are known.
-    pub(super) fn values(&self, block: Ulid, offset: u64, count: usize) -> Option<Arc<Vec<f64>>> {
+    /// The first values of the chunk at `offset` of `block`, as many as are known.
+    pub(super) fn values(&self, block: Ulid, offset: u64) -> Option<Arc<Decoded>> {
         match self.array(&ArrayKey::Values(block, offset))? {
-            Array::Values(values) if values.len() >= count => Some(values),
-            _ => None,
+            Array::Values(values) => Some(values),
+            Array::Times(_) => None,
         }
     }
 
-    pub(super) fn keep_values(&self, block: Ulid, offset: u64, values: Arc<Vec<f64>>) {
-        let bytes = values.capacity() * size_of::<f64>();
+    pub(super) fn keep_values(&self, block: Ulid, offset: u64, values: Arc<Decoded>) {
+        let bytes = size_of_val(values.numbers());
         self.keep_array(ArrayKey::Values(block, offset), Array::Values(values), bytes);
     }
 
@@ -250,19 +251,20 @@ mod tests {
         let cache = ReadCache::new(0);
         let ulid = Ulid::MIN;
         cache.keep_times(ulid, 1, Arc::from([1_i64]));
-        cache.keep_values(ulid, 1, Arc::new(vec![1.0]));
-        assert!(cache.times(ulid, 1).is_none() && cache.values(ulid, 1, 1).is_none());
+        cache.keep_values(ulid, 1, Arc::new(Decoded::new(vec![1.0])));
+        assert!(cache.times(ulid, 1).is_none() && cache.values(ulid, 1).is_none());
     }
 
     #[test]
     fn values_are_known_as_far_as_they_were_read() {
         let cache = ReadCache::new(1 << 20);
         let (one, other) = (Ulid::new(1, None), Ulid::new(2, None));
-        cache.keep_values(one, 7, Arc::new(vec![1.0, 2.0]));
-        assert_eq!(cache.values(one, 7, 2).as_deref(), Some(&vec![1.0, 2.0]));
-        assert!(cache.values(one, 7, 3).is_none() && cache.values(other, 7, 1).is_none());
-        cache.keep_values(one, 7, Arc::new(vec![1.0, 2.0, 3.0]));
-        assert!(cache.values(one, 7, 3).is_some());
+        let known = |block, offset| cache.values(block, offset).map(|v| v.numbers().to_vec());
+        cache.keep_values(one, 7, Arc::new(Decoded::new(vec![1.0, 2.0])));
+        assert_eq!(known(one, 7), Some(vec![1.0, 2.0]));
+        assert!(known(other, 7).is_none() && known(one, 8).is_none());
+        cache.keep_values(one, 7, Arc::new(Decoded::new(vec![1.0, 2.0, 3.0])));
+        assert_eq!(known(one, 7), Some(vec![1.0, 2.0, 3.0]));
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod writer;
 use crate::index::units::Kind;
 
 pub use cache::ReadCache;
-pub use lent::Lent;
+pub use lent::{Lent, Wanted};
 pub use meta::{BLOCK_VERSION, Meta, Unread};
 pub use notes::{Notes, merge_exemplars};
 pub use reader::{Block, Scan, Selection};

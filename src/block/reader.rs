@@ -11,12 +11,13 @@ use super::aggregates::{AGGREGATE_FILE, AggregateReader};
 use super::cache::ReadCache;
 use super::chain::{self, KnownIntegers};
 use super::columns::ColumnReader;
+use super::lent::Decoded;
 use super::meta::Meta;
 use super::notes::Notes;
 use super::rows::{Kept, Rows};
 use super::tombstones::Tombstones;
 use super::{CHUNK_FILE, CHUNKS, COLUMN_FILE, INDEX_FILE};
-use crate::chunk::{decode_samples, is_extended};
+use crate::chunk::{decode_samples, is_extended, may_depend};
 use crate::disk::{Disk, StorageError};
 use crate::index::units::UnitFile;
 use crate::index::{self, ChunkRef, IndexReader, IndexView};
@@ -215,9 +216,19 @@ impl Block {
         }
         let kept = self.values((chunk, times), begin..end, known, cache, out)?;
         if let Some(values) = kept {
-            push_floats(out, &times[begin..end], &values[begin..end]);
+            push_floats(out, &times[begin..end], &values.numbers()[begin..end]);
         }
         Ok(())
+    }
+
+    /// Whether what is read of a chunk is worth keeping: one that is short decodes faster than it
+    /// is found, unless it depends on others.
+    fn is_worthwhile(&self, chunk: ChunkRef) -> Result<bool, StorageError> {
+        Ok(ReadCache::is_worthwhile(chunk.len) || may_depend(self.payload(chunk)?))
+    }
+
+    pub(super) fn payload(&self, chunk: ChunkRef) -> Result<&[u8], StorageError> {
+        self.chunks.slice(chunk.offset, u64::from(chunk.len))
     }
 
     /// Values of a chunk of times `times`, at least up to the end of `rows`, where `cache` keeps
@@ -229,14 +240,20 @@ impl Block {
         known: &KnownIntegers,
         cache: Option<&ReadCache>,
         out: &mut Samples,
-    ) -> Result<Option<Arc<Vec<f64>>>, StorageError> {
-        let cache = cache.filter(|_| ReadCache::is_worthwhile(chunk.len));
-        let end = rows.end;
-        let known_values = cache.and_then(|c| c.values(self.meta.ulid, chunk.offset, end));
-        if known_values.is_some() {
-            return Ok(known_values);
+    ) -> Result<Option<Arc<Decoded>>, StorageError> {
+        let cache = match cache {
+            Some(cache) if self.is_worthwhile(chunk)? => Some(cache),
+            _ => None,
+        };
+        let mut end = rows.end;
+        if let Some(values) = cache.and_then(|cache| cache.values(self.meta.ulid, chunk.offset)) {
+            if values.numbers().len() >= end {
+                return Ok(Some(values));
+            }
+            // Who asked for more than last time is going to ask for more again.
+            end = times.len();
         }
-        let payload = self.chunks.slice(chunk.offset, u64::from(chunk.len))?;
+        let payload = self.payload(chunk)?;
         let Some(cache) = cache.filter(|_| !is_extended(payload)) else {
             self.decode((chunk.offset, payload), times, rows, known, out)?;
             return Ok(None);
@@ -244,7 +261,7 @@ impl Block {
         let mut fresh = Samples::default();
         fresh.values.reserve_exact(end);
         self.decode((chunk.offset, payload), times, 0..end, known, &mut fresh)?;
-        let values = Arc::new(fresh.values);
+        let values = Arc::new(Decoded::new(fresh.values));
         cache.keep_values(self.meta.ulid, chunk.offset, Arc::clone(&values));
         Ok(Some(values))
     }
@@ -278,6 +295,8 @@ fn push_floats(out: &mut Samples, times: &[i64], values: &[f64]) {
     }
 }
 
+/// Constants that a selection keeps.
+const CONSTANTS_KEPT: usize = 8;
 /// Columns that a selection keeps decoded.
 const COLUMNS_KEPT: usize = 1024;
 
@@ -291,6 +310,10 @@ pub struct Selection {
     /// Series of one group are often read one after the other.
     columns: Mutex<HashMap<u32, KnownColumn>>,
     pub(super) known: KnownIntegers,
+    /// Which chunks of the series from this one on are known to hold finite values only.
+    pub(super) finite: Mutex<(u32, Vec<Vec<bool>>)>,
+    /// Constants asked for of late.
+    constants: Mutex<Vec<Arc<Decoded>>>,
     /// What is read is kept for the next one; not by whoever walks over the whole block.
     cache: Option<Arc<ReadCache>>,
 }
@@ -317,6 +340,8 @@ impl Selection {
             tombstones,
             columns: Mutex::default(),
             known: KnownIntegers::default(),
+            constants: Mutex::default(),
+            finite: Mutex::default(),
             cache: block.cache.get().cloned(),
         }
     }
@@ -430,9 +455,24 @@ impl Selection {
         self.columns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether what is read of a chunk is kept.
-    pub(super) fn keeps(&self, chunk: ChunkRef) -> bool {
-        self.cache.is_some() && ReadCache::is_worthwhile(chunk.len)
+    /// Values that are all `value`, `count` of them or more: the same for one series after the
+    /// other.
+    pub(super) fn constant(&self, value: f64, count: usize) -> Arc<Decoded> {
+        let mut constants = self.constants.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |known: &&Arc<Decoded>| {
+            let numbers = known.numbers();
+            numbers.len() >= count
+                && numbers.first().is_some_and(|first| first.to_bits() == value.to_bits())
+        };
+        if let Some(known) = constants.iter().find(is_same) {
+            return Arc::clone(known);
+        }
+        let fresh = Arc::new(Decoded::new(vec![value; count]));
+        if constants.len() >= CONSTANTS_KEPT {
+            constants.remove(0);
+        }
+        constants.push(Arc::clone(&fresh));
+        fresh
     }
 
     /// Values of a chunk with these times; see [`Block::values`].
@@ -442,7 +482,7 @@ impl Selection {
         times: &[i64],
         rows: Range<usize>,
         out: &mut Samples,
-    ) -> Result<Option<Arc<Vec<f64>>>, StorageError> {
+    ) -> Result<Option<Arc<Decoded>>, StorageError> {
         self.block.values((chunk, times), rows, &self.known, self.cache.as_deref(), out)
     }
 

@@ -28,7 +28,7 @@ pub use aggregate::{Aggregate, DecimalSum, end_series, read_aggregate, write_agg
 pub use decode::{constant_of, decode_values, decode_values_range};
 pub use encode::{Decimals, encode_values};
 pub use extended::{decode_samples, encode_samples, is_extended, samples_in_chunk};
-pub use sibling::{Sibling, integers_to_values, read_integers};
+pub use sibling::{Sibling, integers_to_values, may_depend, read_integers};
 pub use timestamps::{decode_timestamps, encode_timestamps};
 
 /// Which coder the writer uses. Readers take either.

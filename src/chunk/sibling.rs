@@ -26,13 +26,17 @@ pub struct Sibling {
     pub len: u32,
 }
 
+/// Whether `payload` may depend on a sibling, as far as its first byte tells.
+pub fn may_depend(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|first| matches!(first & kind::MASK, kind::BESIDE | kind::EXCEPT))
+}
+
 impl Sibling {
     /// The sibling that `payload` depends on, if it does; the chunk has `n` values.
     pub fn of(payload: &[u8], n: usize) -> Result<Option<Self>, ChunkError> {
         // Most payloads are of other kinds, and are not looked into.
-        match payload.first().map(|first| first & kind::MASK) {
-            Some(kind::BESIDE | kind::EXCEPT) => {}
-            _ => return Ok(None),
+        if !may_depend(payload) {
+            return Ok(None);
         }
         check_count(n)?;
         Ok(Integers::begin(payload, n)?.and_then(|integers| integers.sibling))

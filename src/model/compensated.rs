@@ -19,9 +19,12 @@ impl Compensated {
     #[must_use]
     pub fn plus(self, x: f64) -> Self {
         let total = self.sum + x;
-        let lost =
-            if self.sum.abs() >= x.abs() { (self.sum - total) + x } else { (x - total) + self.sum };
-        Self { sum: total, lost: if total.is_infinite() { 0.0 } else { self.lost + lost } }
+        // Choices between values, not between ways: loops over independent sums take several at a
+        // time then.
+        let is_large = self.sum.abs() >= x.abs();
+        let (large, small) = if is_large { (self.sum, x) } else { (x, self.sum) };
+        let lost = self.lost + ((large - total) + small);
+        Self { sum: total, lost: if total.abs() == f64::INFINITY { 0.0 } else { lost } }
     }
 
     /// Sum and correction together.

@@ -23,7 +23,7 @@ use super::stream::{Observed, ScalarStage, Stage, Stream};
 use super::tally::WHOLE;
 use super::windows::{SampleTimes, Taken, Windows};
 use crate::model::Labels;
-use crate::select::{SeriesSet, sort_by};
+use crate::select::{SeriesSet, Wanted, sort_by};
 
 impl Evaluator<'_> {
     /// A stream of instant samples.
@@ -39,6 +39,7 @@ impl Evaluator<'_> {
                 reading: Reading::LookBack { lookback_ms: self.lookback_ms, taken },
                 times,
                 read: None,
+                wanted: Wanted::Samples,
                 stats_only: false,
                 scope,
             },
@@ -241,7 +242,7 @@ impl Evaluator<'_> {
                 let check = || self.budget.cancellation().check();
                 sort_by(&mut vector.series, &check, |a, b| a.labels.cmp(&b.labels))?;
                 for Series { labels, column, .. } in vector.series {
-                    matrix.push(MatrixSeries::of_column(labels, &column, inner));
+                    matrix.push(MatrixSeries::of_column(labels, column, inner));
                 }
             }
             _ => unreachable!("BUG: a matrix is a window or a subquery"),
@@ -374,6 +375,9 @@ impl Evaluator<'_> {
             stages.extend(self.stage(id, grid)?);
         }
         let Some(mut prepared) = self.prepare(source, grid)? else { return Ok(()) };
+        if stages.is_empty() && !aggregation.looks_at_values() {
+            prepared.want_times();
+        }
         let observed = std::mem::take(&mut prepared.observed);
         let place = (self.lookback_ms, &self.annotations, &self.crew);
         let stream = prepared.stream(place, stages, observed);

@@ -7,6 +7,7 @@
 //! INVARIANT: within one [`Vector`] no two series of equal labels have a value at the same step,
 //! and every series has a value somewhere ([`Vector::finish`] establishes both).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -188,6 +189,15 @@ impl Bitmap {
         if !self.words.is_empty() && self.count() == self.len {
             self.words = Vec::new();
         }
+    }
+
+    /// The steps that both have, at most 64 at a time, and whether both have all of these.
+    pub fn stretches<'b>(&'b self, other: &'b Self) -> impl Iterator<Item = (Range<usize>, bool)> {
+        (0..self.len.div_ceil(64)).map(move |index| {
+            let steps = index * 64..self.len.min((index + 1) * 64);
+            let all = u64::MAX >> (64 - steps.len());
+            (steps, self.word(index) & other.word(index) == all)
+        })
     }
 
     #[inline]

@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::columns::Bitmap;
 use super::extended::Overhang;
 use super::windows::{SampleTimes, WORK_PER_CHECK};
 use crate::select::Cancellation;
@@ -32,7 +33,15 @@ pub(super) struct Cut {
     /// Whether there is a sample in each window.
     pub(super) is_full: bool,
     /// What follows from `bounds` and the times, once a function has asked for it.
-    pub(super) reaches: OnceCell<Vec<Reach>>,
+    pub(super) reaches: OnceCell<Reaches>,
+}
+
+/// The reach of each window with two samples or more, ascending by step.
+#[derive(Debug)]
+pub(super) struct Reaches {
+    pub(super) all: Vec<Reach>,
+    /// The steps that have one.
+    pub(super) steps: Bitmap,
 }
 
 /// How far the samples of one window with two or more reach, and how far the window does: what

@@ -198,7 +198,12 @@ pub struct MatrixSeries {
 
 impl MatrixSeries {
     /// A column's values with their times.
-    pub(super) fn of_column(labels: Labels, column: &Column, grid: Grid) -> Self {
+    pub(super) fn of_column(labels: Labels, column: Column, grid: Grid) -> Self {
+        if column.valid.is_all() && !column.has_histograms() {
+            let (timestamps, values) = (grid.times().collect(), column.values);
+            let samples = Samples { timestamps, values, ..Samples::default() };
+            return Self { labels, samples, histograms: Vec::new() };
+        }
         let histograms = column.samples().filter_map(|(step, sample)| match sample {
             Sample::Histogram(histogram) => Some((grid.time_ms(step), Arc::clone(histogram))),
             Sample::Float(_) => None,
@@ -437,7 +442,7 @@ impl Engine {
         let sort_time = began.elapsed();
         let series = vector.series.into_iter();
         let series = series
-            .map(|Series { labels, column, .. }| MatrixSeries::of_column(labels, &column, grid));
+            .map(|Series { labels, column, .. }| MatrixSeries::of_column(labels, column, grid));
         let value = Value::Matrix(series.collect());
         let mut result = finish(&evaluator, query, value);
         result.stats.sort_time = sort_time;

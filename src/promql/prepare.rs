@@ -23,7 +23,7 @@ use super::spread::Crew;
 use super::stream::{Observed, Stage, Stream};
 use super::windows::{SampleTimes, Taken};
 use crate::model::{METRIC_NAME, MatchOp};
-use crate::select::SeriesSet;
+use crate::select::{SeriesSet, Wanted};
 
 /// What a stream borrows from.
 pub(super) enum SourceData {
@@ -42,6 +42,8 @@ pub(super) struct Prepared {
     pub drops_name: bool,
     /// Whether all series have the same metric name, so that dropping it leaves them distinct.
     pub one_name: bool,
+    /// What of the samples the result depends on.
+    wanted: Wanted,
     stats_only: bool,
     scope: usize,
     pub observed: Observed,
@@ -74,6 +76,13 @@ impl Observed {
 }
 
 impl Prepared {
+    /// Only where series have samples matters, if that is all that their columns depend on.
+    pub(super) fn want_times(&mut self) {
+        if self.window.is_none() && self.taken == Taken::Value {
+            self.wanted = Wanted::Times;
+        }
+    }
+
     pub(super) fn stream<'s>(
         &'s self,
         (lookback_ms, annotations, crew): (i64, &'s RefCell<Annotations>, &'s Crew<'s>),
@@ -96,9 +105,9 @@ impl Prepared {
                 uses_starts: window.uses_starts,
             },
         };
-        let Self { times, stats_only, scope, .. } = *self;
+        let Self { times, wanted, stats_only, scope, .. } = *self;
         Stream {
-            reader: Reader { source, reading, times, read: None, stats_only, scope },
+            reader: Reader { source, reading, times, read: None, wanted, stats_only, scope },
             crew,
             stages,
             reading_drops_name: self.drops_name,
@@ -176,6 +185,7 @@ impl Evaluator<'_> {
             window,
             drops_name: !keeps_name(name),
             one_name,
+            wanted: Wanted::Samples,
             stats_only,
             scope: self.plan.node(id).scope,
             observed: Observed::asked_by(name, grid, self.type_and_unit_labels),
@@ -198,6 +208,7 @@ impl Evaluator<'_> {
             window: None,
             drops_name: false,
             one_name: names_one_metric(selector),
+            wanted: Wanted::Samples,
             stats_only: self.plan.node(id).stats_only,
             scope: self.plan.node(id).scope,
             observed: Observed::default(),

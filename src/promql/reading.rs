@@ -11,7 +11,7 @@ use super::functions::window::{MixedFunction, WindowFunction, WindowNotes};
 use super::windows::{SampleTimes, Taken, WORK_PER_CHECK, Windows, look_back};
 use crate::model::{Labels, TimeRange};
 use crate::promql::ast::Extension;
-use crate::select::SeriesSet;
+use crate::select::{SeriesSet, Wanted};
 
 /// Where samples come from.
 pub(super) enum Source<'a> {
@@ -48,6 +48,8 @@ pub(super) struct Reader<'a> {
     pub times: SampleTimes,
     /// What is read, where that is not what the times touch.
     pub read: Option<TimeRange>,
+    /// What of the samples the result depends on.
+    pub wanted: Wanted,
     /// Whether all that is asked of histograms is their count and sum.
     pub stats_only: bool,
     /// Where it counts its samples; see [`super::tally`].
@@ -110,7 +112,7 @@ impl Reader<'_> {
         out.clear();
         match &self.source {
             Source::Storage(set) => {
-                let lent = set.read_or_lend(index, range, out.samples_mut())?;
+                let lent = set.read_or_lend(index, (range, self.wanted), out.samples_mut())?;
                 out.lend(lent);
             }
             Source::Subquery(vector, grid) => {

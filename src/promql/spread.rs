@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::budget::Budget;
 use super::columns::Column;
@@ -21,13 +22,22 @@ use super::windows::{WORK_PER_CHECK, Windows};
 use crate::model::TimeRange;
 use crate::select::SAMPLE_BYTES;
 
-/// Series computed at a time.
+/// Series computed at a time, where there are many, and where there are few.
 const BATCH: usize = 16;
+const BATCH_OF_FEW: usize = 4;
 /// Batches that may be done before their turn, for each thread.
 const AHEAD: usize = 3;
 /// Samples and steps still to go over from which on help is asked for: about half a millisecond,
 /// ten times what a thread costs.
 const WORK_MIN: usize = 200_000;
+/// The same where the series so far took longer than that: a chunk may have to be decoded, and
+/// some functions look at each sample of each window.
+const WORK_MIN_NS: u128 = 500_000;
+
+/// How many of `len` series are computed at a time.
+fn batch_of(len: usize) -> usize {
+    if len < 8 * BATCH { BATCH_OF_FEW } else { BATCH }
+}
 
 /// Threads that may run beside those that ask queries, in the whole process.
 #[derive(Debug)]
@@ -114,11 +124,14 @@ fn run_charged(
     let cuts = crew.cuts.borrow_mut().take(&reader.times, reader.width());
     let mut windows = windows_of(reader, budget).with_cuts(cuts);
     let mut column = Column::empty(steps);
-    let (len, mut work) = (reader.len(), 0_usize);
+    let (len, mut work, began) = (reader.len(), 0_usize, Instant::now());
+    let batch = batch_of(len);
     for index in 0..len {
-        if index > 0 && index.is_multiple_of(BATCH) && len - index >= 2 * BATCH {
+        if index > 0 && index.is_multiple_of(batch) && len - index >= 2 * batch {
             let left = (work / index).saturating_mul(len - index);
-            let wanted = (left / WORK_MIN).min((len - index) / BATCH - 1);
+            let left_ns = began.elapsed().as_nanos() / index as u128 * (len - index) as u128;
+            let wanted = (left / WORK_MIN).max((left_ns / WORK_MIN_NS) as usize);
+            let wanted = wanted.min((len - index) / batch - 1);
             let borrowed = crew.helpers.borrow(wanted);
             if borrowed.count > 0 {
                 let spread = Spread::new(reader, budget, range, index..len);
@@ -168,6 +181,8 @@ struct Spread<'a> {
     budget: &'a Budget<'a>,
     range: TimeRange,
     series: Range<usize>,
+    /// Series computed at a time.
+    batch: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -199,7 +214,8 @@ impl<'a> Spread<'a> {
         series: Range<usize>,
     ) -> Self {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Self { reader, budget, range, series, state, changed }
+        let batch = batch_of(reader.len());
+        Self { reader, budget, range, series, batch, state, changed }
     }
 
     fn run(&self, helpers: usize, windows: Windows, sink: &mut Sink<'_>) -> Result<(), QueryError> {
@@ -218,7 +234,7 @@ impl<'a> Spread<'a> {
     }
 
     fn batches(&self) -> usize {
-        self.series.len().div_ceil(BATCH)
+        self.series.len().div_ceil(self.batch)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -304,10 +320,10 @@ impl<'a> Spread<'a> {
     }
 
     fn compute(&self, batch: usize, windows: &mut Windows) -> Result<Batch, QueryError> {
-        let Self { reader, budget, range, series, .. } = self;
-        let begin = series.start + batch * BATCH;
-        let mut computed = Vec::with_capacity(BATCH);
-        for index in begin..(begin + BATCH).min(series.end) {
+        let Self { reader, budget, range, series, batch: size, .. } = self;
+        let begin = series.start + batch * size;
+        let mut computed = Vec::with_capacity(*size);
+        for index in begin..(begin + size).min(series.end) {
             budget.check_time()?;
             reader.read(index, *range, windows, budget)?;
             if windows.is_empty() {

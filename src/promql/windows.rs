@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::columns::{Bitmap, Column, Grid};
 pub use super::cuts::Reach;
-use super::cuts::{Cut, Cuts};
+use super::cuts::{Cut, Cuts, Reaches};
 use super::extended::Overhang;
 use crate::model::{FloatHistogram, Histogram, ResetHint, Samples, TimeRange, is_stale};
 use crate::select::{Cancellation, Lent};
@@ -81,7 +81,7 @@ pub fn look_back(
     let Windows { samples, histograms, cuts, .. } = &*windows;
     let cut = cuts.current();
     let has_floats_only = samples.is_float_only() && histograms.is_empty();
-    if has_floats_only && taken == Taken::Value && cut.is_full && !has_stale(values) {
+    if has_floats_only && taken == Taken::Value && cut.is_full && !windows.has_stale() {
         column.valid = Bitmap::all(steps);
         for (slot, (_, high)) in column.values.iter_mut().zip(&cut.bounds) {
             *slot = values[*high as usize - 1];
@@ -357,6 +357,7 @@ impl Windows {
             values: self.values(),
             histograms: &self.histograms,
             starts_ms: &self.samples.starts_ms,
+            may_fall: self.lent.as_ref().is_none_or(Lent::may_fall),
             bounds: &cut.bounds,
             is_full: cut.is_full,
             times,
@@ -382,6 +383,8 @@ pub struct WindowInput<'a> {
     /// When each sample began to count, in milliseconds, 0 where that is not known; empty where
     /// it is never known, or nobody asks.
     pub starts_ms: &'a [i64],
+    /// Whether a value may be less than the one before.
+    pub may_fall: bool,
     /// For each step its window: first sample and one past the last. Both never decrease.
     pub bounds: &'a [(u32, u32)],
     /// Whether there is a sample in each window.
@@ -421,9 +424,10 @@ impl<'a> WindowInput<'a> {
             .take_while(goes_on)
     }
 
-    /// The reach of each window with two samples or more, ascending by step.
-    pub fn reaches(&self) -> &'a [Reach] {
-        self.cut.reaches.get_or_init(|| {
+    /// The reach of each window with two samples or more, ascending by step, and these steps.
+    pub fn reaches(&self) -> (&'a [Reach], &'a Bitmap) {
+        let reaches = self.cut.reaches.get_or_init(|| {
+            let mut steps = Bitmap::none(self.times.grid.steps);
             let mut reaches: Vec<Reach> = Vec::with_capacity(self.bounds.len());
             // Where scrapes are regular, windows differ in nothing that counts.
             let mut last_shape = None;
@@ -441,9 +445,12 @@ impl<'a> WindowInput<'a> {
                 };
                 last_shape = Some(shape);
                 reaches.push(reach);
+                steps.set(step);
             }
-            reaches
-        })
+            steps.compact();
+            Reaches { all: reaches, steps }
+        });
+        (&reaches.all, &reaches.steps)
     }
 
     /// COMPAT: the order of operations is Prometheus's.
@@ -491,9 +498,14 @@ impl<'a> WindowInput<'a> {
 }
 
 impl Windows {
+    /// Whether a staleness marker may be among the samples.
+    fn has_stale(&self) -> bool {
+        self.lent.as_ref().map_or_else(|| has_stale(&self.samples.values), Lent::may_have_stale)
+    }
+
     /// Takes staleness markers out; [`Windows::cut`] does it too.
     pub fn drop_stale(&mut self) {
-        if !has_stale(self.values()) {
+        if !self.has_stale() {
             return;
         }
         self.take_over();

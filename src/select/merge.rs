@@ -11,7 +11,9 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Cancellation, Charge, Lent, SAMPLE_BYTES, SelectError, SeriesSet, Stretch, sort_by};
+use super::{
+    Cancellation, Charge, Lent, SAMPLE_BYTES, SelectError, SeriesSet, Stretch, Wanted, sort_by,
+};
 use crate::disk::StorageError;
 use crate::head::Captured;
 use crate::model::{Labels, Samples, TimeRange};
@@ -259,14 +261,14 @@ impl SeriesSet for MergedSeries {
     fn read_or_lend(
         &self,
         index: usize,
-        range: TimeRange,
+        (range, wanted): (TimeRange, Wanted),
         out: &mut Samples,
     ) -> Result<Option<Lent>, SelectError> {
         if let &[part] = self.parts_of(index)
             && let Some(BlockSeries::Own(block)) = self.blocks.get(part.source as usize)
         {
             let damaged = &mut |error: StorageError| self.tell(&error);
-            let lent = block.read_or_lend(part.index as usize, range, out, damaged)?;
+            let lent = block.read_or_lend(part.index as usize, (range, wanted), out, damaged)?;
             let samples = lent.as_ref().map_or(out.len(), |lent| lent.values().len());
             self.check_read(samples)?;
             return Ok(lent);

@@ -14,7 +14,7 @@ use std::fmt;
 use crate::disk::StorageError;
 use crate::model::{Labels, Matcher, Samples, SeriesExemplars, TimeRange};
 
-pub use crate::block::{Lent, Stretch};
+pub use crate::block::{Lent, Stretch, Wanted};
 pub use cancellation::{Cancellation, Stopped};
 pub use memory::{Account, Charge, Limit, LimitReached, MemoryPool, SAMPLE_BYTES};
 pub use merge::{BlockSeries, DamageObserver, MergedSeries, merge_samples};
@@ -91,13 +91,14 @@ pub trait SeriesSet: Send + Sync + fmt::Debug {
     fn read(&self, index: usize, range: TimeRange, out: &mut Samples) -> Result<(), SelectError>;
 
     /// Like [`SeriesSet::read`], but lends the samples where somebody keeps them anyway; `out` is
-    /// empty then.
+    /// empty then. Whoever does not want the values may be given others.
     fn read_or_lend(
         &self,
         index: usize,
-        range: TimeRange,
+        (range, wanted): (TimeRange, Wanted),
         out: &mut Samples,
     ) -> Result<Option<Lent>, SelectError> {
+        let _ = wanted;
         self.read(index, range, out).map(|()| None)
     }
 

@@ -5,20 +5,35 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::block::{ReadCache, Tombstones};
+use crate::block::{ReadCache, Tombstones, Wanted};
+use crate::model::{STALE_NAN_BITS, is_stale};
 
 /// What a selection reads where it may lend, and how many series it lent.
 fn read_lent(selection: &Selection, range: TimeRange) -> (Model, usize) {
+    read_wanted(selection, range, Wanted::Samples)
+}
+
+/// Times, and whether a staleness marker stands there.
+fn times(model: &Model) -> Vec<(Labels, Vec<(i64, bool)>)> {
+    let marked = |(t_ms, bits): &(i64, u64)| (*t_ms, *bits == STALE_NAN_BITS);
+    let series = model.iter();
+    series.map(|(labels, samples)| (labels.clone(), samples.iter().map(marked).collect())).collect()
+}
+
+fn read_wanted(selection: &Selection, range: TimeRange, wanted: Wanted) -> (Model, usize) {
     let (mut found, mut count) = (Model::new(), 0);
     let mut samples = Samples::default();
     for i in 0..selection.len() {
         let damaged = &mut |error| panic!("{error}");
-        let lent = selection.read_or_lend(i, range, &mut samples, damaged).unwrap();
+        let lent = selection.read_or_lend(i, (range, wanted), &mut samples, damaged).unwrap();
         if let Some(lent) = lent {
             assert!(samples.is_empty());
             let (column, part) = lent.column();
             assert_eq!(&column[part], lent.timestamps());
             lent.copy_to(&mut samples);
+            let values = lent.values();
+            assert!(lent.may_have_stale() || !values.iter().any(|value| is_stale(*value)));
+            assert!(lent.may_fall() || !values.windows(2).any(|pair| pair[1] < pair[0]));
             count += 1;
         }
         if !samples.is_empty() {
@@ -62,7 +77,11 @@ proptest! {
                 prop_assert_eq!(labels(&known), labels(&fresh));
                 prop_assert_eq!(read(&known, range).unwrap(), read(&fresh, range).unwrap());
                 prop_assert_eq!(read_lent(&known, range).0, read(&fresh, range).unwrap());
-                prop_assert_eq!(read_lent(&fresh, range), (read(&fresh, range).unwrap(), 0));
+                prop_assert_eq!(read_lent(&fresh, range).0, read(&fresh, range).unwrap());
+                for selection in [&known, &fresh] {
+                    let found = read_wanted(selection, range, Wanted::Times).0;
+                    prop_assert_eq!(times(&found), times(&read(&fresh, range).unwrap()));
+                }
                 let ordinals = plain.ordinals(&matchers, range).unwrap();
                 prop_assert_eq!(cached.ordinals(&matchers, range).unwrap(), ordinals);
             }

@@ -4,7 +4,7 @@
 //! one subtraction and the additions of the resets in its window, in Prometheus's order, so the
 //! bits are the same as those of a walk over the window.
 
-use crate::promql::columns::{Bitmap, Column};
+use crate::promql::columns::Column;
 use crate::promql::windows::{Reach, WindowInput};
 
 use super::window::WindowFunction;
@@ -24,14 +24,12 @@ pub(super) fn lookup(name: &str) -> Option<WindowFunction> {
 /// The change over the window, stretched to its edges where samples suggest that the series goes
 /// on to there.
 fn extrapolate(input: &WindowInput<'_>, column: &mut Column, is_counter: bool, per_second: bool) {
-    let reaches = input.reaches();
-    let resets = if is_counter { resets(input.values) } else { Vec::new() };
+    let (reaches, steps) = input.reaches();
+    let may_reset = is_counter && input.may_fall;
+    let resets = if may_reset { resets(input.values) } else { Vec::new() };
     // Resets `first..last` lie behind the first sample of the window and not behind its last.
     let (mut first_reset, mut last_reset) = (0, 0);
-    let is_everywhere = reaches.len() == column.steps();
-    if is_everywhere {
-        column.valid = Bitmap::all(column.steps());
-    }
+    column.valid.clone_from(steps);
     for reach in reaches {
         let first = input.values[reach.first as usize];
         let mut change = input.values[reach.last as usize] - first;
@@ -52,11 +50,7 @@ fn extrapolate(input: &WindowInput<'_>, column: &mut Column, is_counter: bool, p
             None if per_second => reach.factor_per_s,
             None => reach.factor,
         };
-        if is_everywhere {
-            column.values[reach.step as usize] = change * factor;
-        } else {
-            column.set(reach.step as usize, change * factor);
-        }
+        column.values[reach.step as usize] = change * factor;
     }
 }
 
@@ -80,7 +74,7 @@ pub(super) fn resets(values: &[f64]) -> Vec<u32> {
     let mut found = Vec::new();
     // Without an early exit this loop runs several values at a time, and nearly always says no.
     let later = values.get(1..).unwrap_or(&[]);
-    if !values.iter().zip(later).fold(false, |any, (a, b)| any || (b < a)) {
+    if !values.iter().zip(later).fold(false, |any, (a, b)| any | (b < a)) {
         return found;
     }
     for (index, pair) in values.windows(2).enumerate() {

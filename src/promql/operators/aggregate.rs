@@ -5,6 +5,8 @@
 //! COMPAT: that order and the compensated sums make the bits Prometheus's. Steps are independent
 //! of each other, so a loop may run over steps in any way, never over the series of a step.
 
+use std::ops::Range;
+
 use super::grouping::{Grouping, Groups};
 use super::histogram_totals::{HistogramTotals, Notes};
 use crate::model::Labels;
@@ -55,6 +57,11 @@ impl Aggregation {
             states: Vec::new(),
             notes: Notes::default(),
         }
+    }
+
+    /// Whether the result depends on what the values are, not only on where they are.
+    pub(crate) fn looks_at_values(&self) -> bool {
+        !matches!(self.op, AggregateOp::Count | AggregateOp::Group)
     }
 
     /// Takes in one series. `name_dropped`: its labels count without the metric name;
@@ -196,54 +203,86 @@ impl State {
         first: impl Fn(f64) -> f64,
         next: impl Fn(f64, f64) -> f64,
     ) {
-        if column.valid.is_all() && self.seen.is_all() {
-            for (state, x) in self.a.iter_mut().zip(&column.values) {
-                *state = next(*state, *x);
+        for (steps, is_dense) in self.seen.stretches(&column.valid) {
+            let states = self.a[steps.clone()].iter_mut();
+            if is_dense {
+                states.zip(&column.values[steps]).for_each(|(state, x)| *state = next(*state, *x));
+                continue;
             }
-            return;
-        }
-        for (step, x) in column.iter() {
-            self.a[step] = if self.seen.get(step) { next(self.a[step], x) } else { first(x) };
+            for (step, state) in steps.zip(states).filter(|(step, _)| column.valid.get(*step)) {
+                let x = column.values[step];
+                *state = if self.seen.get(step) { next(*state, x) } else { first(x) };
+            }
         }
         self.seen.unite(&column.valid);
     }
 
     fn add_sum(&mut self, column: &Column) {
-        if column.valid.is_all() && self.seen.is_all() {
-            let sums = self.a.iter_mut().zip(&mut self.b);
-            for ((sum, lost), x) in sums.zip(&column.values) {
-                let next = Compensated { sum: *sum, lost: *lost }.plus(*x);
-                (*sum, *lost) = (next.sum, next.lost);
+        for (steps, is_dense) in self.seen.stretches(&column.valid) {
+            let sums = self.a[steps.clone()].iter_mut().zip(&mut self.b[steps.clone()]);
+            if is_dense {
+                for ((sum, lost), x) in sums.zip(&column.values[steps]) {
+                    let next = Compensated { sum: *sum, lost: *lost }.plus(*x);
+                    (*sum, *lost) = (next.sum, next.lost);
+                }
+                continue;
             }
-            return;
-        }
-        for (step, x) in column.iter() {
-            if self.seen.get(step) {
-                let next = Compensated { sum: self.a[step], lost: self.b[step] }.plus(x);
-                (self.a[step], self.b[step]) = (next.sum, next.lost);
-            } else {
-                self.a[step] = x;
+            for (step, (sum, lost)) in steps.zip(sums).filter(|(s, _)| column.valid.get(*s)) {
+                let x = column.values[step];
+                if self.seen.get(step) {
+                    let next = Compensated { sum: *sum, lost: *lost }.plus(x);
+                    (*sum, *lost) = (next.sum, next.lost);
+                } else {
+                    *sum = x;
+                }
             }
         }
         self.seen.unite(&column.valid);
     }
 
     fn add_mean(&mut self, column: &Column) {
-        for (step, x) in column.iter() {
-            if !self.seen.get(step) {
-                (self.a[step], self.count[step]) = (x, 1.0);
+        let seen = std::mem::replace(&mut self.seen, Bitmap::none(0));
+        for (steps, is_dense) in seen.stretches(&column.valid) {
+            if is_dense && self.moving.is_empty() && self.add_to_sums(steps.clone(), column) {
                 continue;
             }
-            let mut mean = self.mean(step);
-            mean.add(x);
-            (self.a[step], self.b[step]) = (mean.acc.sum, mean.acc.lost);
-            self.count[step] = mean.count;
-            if mean.moving {
-                self.moving.resize(self.a.len(), false);
-                self.moving[step] = true;
+            for step in steps.filter(|step| column.valid.get(*step)) {
+                self.add_to_mean(step, column.values[step], seen.get(step));
             }
         }
+        self.seen = seen;
         self.seen.unite(&column.valid);
+    }
+
+    /// Adds values to means that are sums still, all of which stay sums; else false, and nothing
+    /// is done.
+    fn add_to_sums(&mut self, steps: Range<usize>, column: &Column) -> bool {
+        let totals = self.a[steps.clone()].iter().zip(&column.values[steps.clone()]);
+        if totals.fold(false, |any, (sum, x)| any | ((sum + x).abs() == f64::INFINITY)) {
+            return false;
+        }
+        let sums = self.a[steps.clone()].iter_mut().zip(&mut self.b[steps.clone()]);
+        let sums = sums.zip(&mut self.count[steps.clone()]);
+        for (((sum, lost), count), x) in sums.zip(&column.values[steps]) {
+            let next = Compensated { sum: *sum, lost: *lost }.plus(*x);
+            (*sum, *lost, *count) = (next.sum, next.lost, *count + 1.0);
+        }
+        true
+    }
+
+    fn add_to_mean(&mut self, step: usize, x: f64, is_seen: bool) {
+        if !is_seen {
+            (self.a[step], self.count[step]) = (x, 1.0);
+            return;
+        }
+        let mut mean = self.mean(step);
+        mean.add(x);
+        (self.a[step], self.b[step]) = (mean.acc.sum, mean.acc.lost);
+        self.count[step] = mean.count;
+        if mean.moving {
+            self.moving.resize(self.a.len(), false);
+            self.moving[step] = true;
+        }
     }
 
     fn mean(&self, step: usize) -> Mean {

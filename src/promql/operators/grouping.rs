@@ -21,6 +21,8 @@ pub(crate) struct Groups {
     ordinals: HashMap<Box<[u8]>, u32>,
     labels: Vec<Labels>,
     key: Vec<u8>,
+    /// The group found last.
+    last: usize,
 }
 
 impl Grouping {
@@ -41,9 +43,10 @@ impl Grouping {
         self
     }
 
+    /// Whether `without` leaves a label.
     fn keeps(&self, name: &[u8]) -> bool {
         let named = self.names.iter().any(|known| known.as_bytes() == name);
-        if self.without { !named && name != METRIC_NAME.as_bytes() } else { named }
+        !named && name != METRIC_NAME.as_bytes()
     }
 
     /// Writes the labels that `labels` has within the clause, in their canonical bytes.
@@ -52,7 +55,23 @@ impl Grouping {
         if self.names.is_empty() && !self.without {
             return;
         }
-        copy_pairs(labels, out, |name| self.keeps(name) && !(name_dropped && is_metadata(name)));
+        if self.without {
+            let is_gone = |name: &[u8]| name_dropped && is_metadata(name);
+            return copy_pairs(labels, out, |name| self.keeps(name) && !is_gone(name));
+        }
+        // Both are in order, and what stands behind the last name is not looked at.
+        let bytes = labels.as_bytes();
+        let mut names = self.names.iter().map(String::as_bytes).peekable();
+        let mut start = 0;
+        for (name, value) in labels.iter_bytes() {
+            while names.next_if(|wanted| *wanted < name).is_some() {}
+            let Some(wanted) = names.peek() else { return };
+            let end = start + encoded_len(name) + encoded_len(value);
+            if *wanted == name && !(name_dropped && is_metadata(name)) {
+                out.extend_from_slice(&bytes[start..end]);
+            }
+            start = end;
+        }
     }
 }
 
@@ -78,16 +97,22 @@ fn encoded_len(text: &[u8]) -> usize {
 impl Groups {
     /// No group yet.
     pub(crate) fn new(grouping: Grouping) -> Self {
-        Self { grouping, ordinals: HashMap::new(), labels: Vec::new(), key: Vec::new() }
+        Self { grouping, ordinals: HashMap::new(), labels: Vec::new(), key: Vec::new(), last: 0 }
     }
 
     /// The group of `labels`, from which the metric name counts as gone if `name_dropped`.
     pub(crate) fn ordinal(&mut self, labels: &Labels, name_dropped: bool) -> usize {
         self.grouping.key(labels, name_dropped, &mut self.key);
+        // Series of a group often stand together.
+        if self.labels.get(self.last).is_some_and(|last| last.as_bytes() == self.key) {
+            return self.last;
+        }
         if let Some(ordinal) = self.ordinals.get(self.key.as_slice()) {
-            return *ordinal as usize;
+            self.last = *ordinal as usize;
+            return self.last;
         }
         let ordinal = self.labels.len();
+        self.last = ordinal;
         self.labels.push(
             Labels::from_bytes(&self.key).expect("BUG: pairs of valid labels are valid labels"),
         );
