@@ -239,12 +239,12 @@ fn texts_are_bounded_and_long_ones_are_answered() {
 #[test]
 fn a_series_of_many_points_is_printed_in_pieces() {
     let running = start(&[]);
-    running.push(1, 7000);
-    let answer = running.query("m[1d]");
+    running.push(1, 60_000);
+    let answer = running.query("m[8d]");
     assert!(answer.header("content-length").is_none());
     let data = answer.data();
     let values = data["result"][0]["values"].as_array().unwrap();
-    let expected: Vec<String> = (0..7000).map(|i| i.to_string()).collect();
+    let expected: Vec<String> = (0..60_000).map(|i| i.to_string()).collect();
     let found: Vec<_> = values.iter().filter_map(|point| point[1].as_str()).collect();
     assert_eq!(found, expected);
 }

@@ -61,7 +61,7 @@ impl Grid {
 }
 
 /// A set of steps. One with every step in it takes no memory of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bitmap {
     len: usize,
     /// Empty: all steps are in the set. Bits at and above `len` are zero.

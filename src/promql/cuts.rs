@@ -30,8 +30,8 @@ pub(super) struct Cut {
     pub(super) held: u64,
     /// Samples that are in a window, each counted once.
     pub(super) read: u64,
-    /// Whether there is a sample in each window.
-    pub(super) is_full: bool,
+    /// The steps whose window has a sample.
+    pub(super) filled: Bitmap,
     /// What follows from `bounds` and the times, once a function has asked for it.
     pub(super) reaches: OnceCell<Reaches>,
 }
@@ -86,14 +86,14 @@ impl Cut {
         (width_ms, overhang): (i64, Overhang),
         cancellation: Option<&Cancellation>,
     ) -> Self {
-        let mut cut = Self { timestamps: timestamps.to_vec(), is_full: true, ..Self::default() };
+        let filled = Bitmap::none(times.grid.steps);
+        let mut cut = Self { timestamps: timestamps.to_vec(), filled, ..Self::default() };
         cut.bounds.reserve_exact(times.grid.steps);
         let width_ms = width_ms.saturating_add(overhang.before_ms);
         let (mut low, mut high, mut known) = (0, 0, 0);
         for step in 0..times.grid.steps {
             let is_stopped = || cancellation.is_some_and(|c| c.check().is_err());
             if step % WORK_PER_CHECK == WORK_PER_CHECK - 1 && is_stopped() {
-                cut.is_full = false;
                 break;
             }
             let end_ms = times.at(step).saturating_add(overhang.after_ms);
@@ -104,12 +104,15 @@ impl Cut {
             while low < high && timestamps[low] <= left_ms {
                 low += 1;
             }
-            cut.is_full &= low < high;
+            if low < high {
+                cut.filled.set(step);
+            }
             cut.held += (high - low) as u64;
             cut.read += (high - low.max(known).min(high)) as u64;
             known = high;
             cut.bounds.push((low as u32, high as u32));
         }
+        cut.filled.compact();
         cut
     }
 
@@ -166,15 +169,19 @@ impl Cuts {
         } else {
             self.kept.iter().position(is_same)
         };
-        let column = column.map(|(column, part)| (Arc::clone(column), part));
         if let Some(known) = known {
             self.current = known;
             let cut = &mut self.kept[known];
-            if column.is_some() && cut.column != column {
-                cut.column = column;
+            // To compare what two columns hold would cost more than all that is saved.
+            let is_last = |(of, part): &PartOf<'_>| {
+                cut.column.as_ref().is_some_and(|last| Arc::ptr_eq(&last.0, of) && last.1 == *part)
+            };
+            if let Some((column, part)) = column.filter(|column| !is_last(column)) {
+                cut.column = Some((Arc::clone(column), part));
             }
             return;
         }
+        let column = column.map(|(column, part)| (Arc::clone(column), part));
         let cut = Cut { column, ..Cut::new(timestamps, times, width, cancellation) };
         let bytes = cut.bytes();
         let has_room = self.kept.len() < CUTS_MAX && self.bytes + bytes <= BYTES_MAX;
@@ -311,8 +318,8 @@ mod tests {
     fn a_window_without_a_sample_is_seen() {
         let cut = Cut::new(&[0, 10, 40], &times(5), width(10), None);
         assert_eq!(cut.bounds, [(0, 1), (1, 2), (2, 2), (2, 2), (2, 3)]);
-        assert!(!cut.is_full);
-        assert!(Cut::new(&[0, 10], &times(2), width(10), None).is_full);
+        assert!(!cut.filled.is_all());
+        assert!(Cut::new(&[0, 10], &times(2), width(10), None).filled.is_all());
         assert_eq!((cut.held, cut.read), (3, 3));
     }
 }

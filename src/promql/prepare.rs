@@ -166,7 +166,6 @@ impl Evaluator<'_> {
             }
             _ => unreachable!("BUG: a matrix is a window or a subquery"),
         };
-        let uses_starts = self.use_start_timestamps && looks_at_starts(name);
         let window = Some(PreparedWindow {
             function,
             mixed,
@@ -174,10 +173,10 @@ impl Evaluator<'_> {
             overhang,
             before_ms,
             scalars,
-            uses_starts,
+            uses_starts: self.use_start_timestamps && looks_at_starts(name),
         });
-        let is_stored = matches!(data, SourceData::Storage(_));
-        let stats_only = is_stored && self.plan.node(matrix).stats_only;
+        let stats_only =
+            self.plan.node(matrix).stats_only && matches!(data, SourceData::Storage(_));
         Ok(Some(Prepared {
             data,
             times,

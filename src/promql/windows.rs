@@ -81,10 +81,12 @@ pub fn look_back(
     let Windows { samples, histograms, cuts, .. } = &*windows;
     let cut = cuts.current();
     let has_floats_only = samples.is_float_only() && histograms.is_empty();
-    if has_floats_only && taken == Taken::Value && cut.is_full && !windows.has_stale() {
-        column.valid = Bitmap::all(steps);
-        for (slot, (_, high)) in column.values.iter_mut().zip(&cut.bounds) {
-            *slot = values[*high as usize - 1];
+    if has_floats_only && taken == Taken::Value && !windows.has_stale() {
+        column.valid.clone_from(&cut.filled);
+        for (slot, (low, high)) in column.values.iter_mut().zip(&cut.bounds) {
+            if low < high {
+                *slot = values[*high as usize - 1];
+            }
         }
         return;
     }
@@ -359,7 +361,7 @@ impl Windows {
             starts_ms: &self.samples.starts_ms,
             may_fall: self.lent.as_ref().is_none_or(Lent::may_fall),
             bounds: &cut.bounds,
-            is_full: cut.is_full,
+            is_full: cut.filled.is_all(),
             times,
             range_ms,
             scalars,
