@@ -70,7 +70,7 @@ pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
     let text = buffer.format_finite(magnitude).as_bytes();
     if with_exponent {
         push_scientific(out, &Decimal::parse(text));
-    } else if text.contains(&b'e') {
+    } else if !(1e-4..1e15).contains(&magnitude) && text.contains(&b'e') {
         push_positional(out, &Decimal::parse(text));
     } else {
         out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));

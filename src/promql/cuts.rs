@@ -20,9 +20,9 @@ const CUTS_MAX: usize = 64;
 /// The windows of all steps over samples with some times.
 #[derive(Debug, Default)]
 pub(super) struct Cut {
-    /// The times that it was made for.
+    /// The times that it was made for, where they are no part of a column.
     timestamps: Vec<i64>,
-    /// The part of a column that they were last, where it is known: it need not be compared.
+    /// The part of a shared column that they were last: it need not be compared.
     column: Option<(Arc<[i64]>, Range<usize>)>,
     /// First sample and one past the last, for each step. Both never decrease.
     pub(super) bounds: Vec<(u32, u32)>,
@@ -81,16 +81,19 @@ impl Reach {
 impl Cut {
     /// The cut of `timestamps`; half of one, not to be found again, where the query is to end.
     fn new(
-        timestamps: &[i64],
+        (timestamps, column): (&[i64], Option<PartOf<'_>>),
         times: &SampleTimes,
         (width_ms, overhang): (i64, Overhang),
         cancellation: Option<&Cancellation>,
     ) -> Self {
         let filled = Bitmap::none(times.grid.steps);
-        let mut cut = Self { timestamps: timestamps.to_vec(), filled, ..Self::default() };
+        let column = column.map(|(column, part)| (Arc::clone(column), part));
+        let own = if column.is_some() { Vec::new() } else { timestamps.to_vec() };
+        let mut cut = Self { timestamps: own, column, filled, ..Self::default() };
         cut.bounds.reserve_exact(times.grid.steps);
         let width_ms = width_ms.saturating_add(overhang.before_ms);
-        let (mut low, mut high, mut known) = (0, 0, 0);
+        let (mut low, mut high) = (Cursor::default(), Cursor::default());
+        let mut known = 0;
         for step in 0..times.grid.steps {
             let is_stopped = || cancellation.is_some_and(|c| c.check().is_err());
             if step % WORK_PER_CHECK == WORK_PER_CHECK - 1 && is_stopped() {
@@ -98,12 +101,8 @@ impl Cut {
             }
             let end_ms = times.at(step).saturating_add(overhang.after_ms);
             let left_ms = times.at(step).saturating_sub(width_ms);
-            while high < timestamps.len() && timestamps[high] <= end_ms {
-                high += 1;
-            }
-            while low < high && timestamps[low] <= left_ms {
-                low += 1;
-            }
+            let high = high.behind(timestamps, end_ms);
+            let low = low.behind(&timestamps[..high], left_ms);
             if low < high {
                 cut.filled.set(step);
             }
@@ -116,10 +115,45 @@ impl Cut {
         cut
     }
 
-    /// Bytes that it takes, about; reaches included.
+    fn timestamps(&self) -> &[i64] {
+        self.column.as_ref().map_or(&self.timestamps, |(column, part)| &column[part.clone()])
+    }
+
+    /// Bytes that it takes, about; reaches and times included, whoever has them.
     fn bytes(&self) -> usize {
-        size_of_val(&*self.timestamps)
+        size_of_val(self.timestamps())
             + self.bounds.len() * (size_of::<(u32, u32)>() + size_of::<Reach>())
+    }
+}
+
+/// A place among times that only moves forward.
+#[derive(Debug, Default)]
+struct Cursor {
+    at: usize,
+    /// How far it moved last.
+    moved: usize,
+}
+
+impl Cursor {
+    /// Moves behind the last time that is not above `limit_ms`, which is none before.
+    #[inline]
+    fn behind(&mut self, timestamps: &[i64], limit_ms: i64) -> usize {
+        // Scrapes are regular: most moves are as long as the one before.
+        let guess = self.at + self.moved;
+        let is_behind = |at: usize| at == 0 || timestamps[at - 1] <= limit_ms;
+        let is_right = guess <= timestamps.len()
+            && (guess == self.at || is_behind(guess))
+            && timestamps.get(guess).is_none_or(|&t| t > limit_ms);
+        if is_right {
+            self.at = guess;
+            return guess;
+        }
+        let before = self.at;
+        while timestamps.get(self.at).is_some_and(|&t| t <= limit_ms) {
+            self.at += 1;
+        }
+        self.moved = self.at - before;
+        self.at
     }
 }
 
@@ -158,7 +192,8 @@ impl Cuts {
                 return part == range;
             }
             // A look at one end, before all are compared.
-            cut.timestamps.first() == timestamps.first() && cut.timestamps == timestamps
+            let known = cut.timestamps();
+            known.first() == timestamps.first() && known == timestamps
         };
         let next = self.current + 1;
         let known = if self.kept.get(self.current).is_some_and(is_same) {
@@ -181,8 +216,7 @@ impl Cuts {
             }
             return;
         }
-        let column = column.map(|(column, part)| (Arc::clone(column), part));
-        let cut = Cut { column, ..Cut::new(timestamps, times, width, cancellation) };
+        let cut = Cut::new((timestamps, column), times, width, cancellation);
         let bytes = cut.bytes();
         let has_room = self.kept.len() < CUTS_MAX && self.bytes + bytes <= BYTES_MAX;
         if has_room || self.kept.is_empty() {
@@ -259,7 +293,7 @@ mod tests {
         for round in 0..3 {
             for (phase, timestamps) in vectors.iter().enumerate() {
                 cuts.cut((timestamps, None), &times(50), width(30), None);
-                let fresh = Cut::new(timestamps, &times(50), width(30), None);
+                let fresh = Cut::new((timestamps, None), &times(50), width(30), None);
                 assert_eq!(cuts.current().bounds, fresh.bounds, "{phase} in round {round}");
                 assert_eq!(cuts.current().held, fresh.held);
                 assert!(cuts.kept.len() <= CUTS_MAX);
@@ -304,7 +338,7 @@ mod tests {
         for part in [0..20, 3..25, 0..20] {
             let given = (&column[part.clone()], Some((&column, part.clone())));
             cuts.cut(given, &times(30), width(30), None);
-            let fresh = Cut::new(&column[part], &times(30), width(30), None);
+            let fresh = Cut::new((&column[part], None), &times(30), width(30), None);
             assert_eq!(cuts.current().bounds, fresh.bounds);
         }
         assert_eq!(cuts.kept.len(), 2);
@@ -316,10 +350,10 @@ mod tests {
 
     #[test]
     fn a_window_without_a_sample_is_seen() {
-        let cut = Cut::new(&[0, 10, 40], &times(5), width(10), None);
+        let cut = Cut::new((&[0, 10, 40], None), &times(5), width(10), None);
         assert_eq!(cut.bounds, [(0, 1), (1, 2), (2, 2), (2, 2), (2, 3)]);
         assert!(!cut.filled.is_all());
-        assert!(Cut::new(&[0, 10], &times(2), width(10), None).filled.is_all());
+        assert!(Cut::new((&[0, 10], None), &times(2), width(10), None).filled.is_all());
         assert_eq!((cut.held, cut.read), (3, 3));
     }
 }
