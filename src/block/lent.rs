@@ -27,7 +27,7 @@ impl Decoded {
         // Without an early exit both loops take several values at a time.
         let has_stale = numbers.iter().fold(false, |any, value| any | is_stale(*value));
         let pairs = numbers.iter().zip(numbers.get(1..).unwrap_or(&[]));
-        let falls = pairs.fold(false, |any, (before, after)| any | (after < before));
+        let falls = pairs.fold(0, |any, (before, after)| any | u8::from(after < before)) != 0;
         Self { numbers, has_stale, falls }
     }
 

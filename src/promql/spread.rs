@@ -30,8 +30,10 @@ const AHEAD: usize = 3;
 /// Samples and steps still to go over from which on help is asked for: about half a millisecond,
 /// ten times what a thread costs.
 const WORK_MIN: usize = 200_000;
-/// The same where the series so far took longer than that: a chunk may have to be decoded, and
-/// some functions look at each sample of each window.
+/// From here on it is too, where the series so far took so long that those left take half a
+/// millisecond: a chunk may have to be decoded, and some functions look at each sample of each
+/// window. Less work takes long only where the machine is busy.
+const SLOW_WORK_MIN: usize = 30_000;
 const WORK_MIN_NS: u128 = 500_000;
 
 /// How many of `len` series are computed at a time.
@@ -130,7 +132,8 @@ fn run_charged(
         if index > 0 && index.is_multiple_of(batch) && len - index >= 2 * batch {
             let left = (work / index).saturating_mul(len - index);
             let left_ns = began.elapsed().as_nanos() / index as u128 * (len - index) as u128;
-            let wanted = (left / WORK_MIN).max((left_ns / WORK_MIN_NS) as usize);
+            let by_time = if left < SLOW_WORK_MIN { 0 } else { left_ns / WORK_MIN_NS };
+            let wanted = (left / WORK_MIN).max(by_time as usize);
             let wanted = wanted.min((len - index) / batch - 1);
             let borrowed = crew.helpers.borrow(wanted);
             if borrowed.count > 0 {

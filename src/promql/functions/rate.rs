@@ -74,7 +74,7 @@ pub(super) fn resets(values: &[f64]) -> Vec<u32> {
     let mut found = Vec::new();
     // Without an early exit this loop runs several values at a time, and nearly always says no.
     let later = values.get(1..).unwrap_or(&[]);
-    if !values.iter().zip(later).fold(false, |any, (a, b)| any | (b < a)) {
+    if values.iter().zip(later).fold(0, |any, (a, b)| any | u8::from(b < a)) == 0 {
         return found;
     }
     for (index, pair) in values.windows(2).enumerate() {
