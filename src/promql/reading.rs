@@ -231,6 +231,7 @@ mod tests {
             reading: Reading::LookBack { lookback_ms: 1, taken: Taken::Value },
             times: SampleTimes { grid, offset_ms: 0, fixed_ms: None },
             read: None,
+            wanted: Wanted::Samples,
             stats_only: false,
             scope: 0,
         };
