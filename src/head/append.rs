@@ -5,6 +5,7 @@
 
 pub(super) mod commit;
 mod homes;
+mod rooms;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use self::commit::Commit;
+pub(super) use self::rooms::Rooms;
 use self::verdict::Limits;
 use super::extra::Extra;
 use super::group::NO_TIME;
@@ -56,7 +58,7 @@ impl Head {
             key: key.clone(),
             min_valid_ms,
             newest_ms,
-            samples: Vec::new(),
+            samples: self.rooms.samples.take(),
             extras: Vec::new(),
             in_order: Vec::new(),
             notes: Notes::default(),
@@ -158,6 +160,7 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         self.head.open_appenders.leave(self.min_valid_ms);
+        self.head.rooms.samples.keep(std::mem::take(&mut self.samples));
     }
 }
 

@@ -48,7 +48,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use self::append::OpenAppenders;
+use self::append::{OpenAppenders, Rooms};
 use self::deletion::Deletions;
 use self::gate::Gate;
 use self::group::{Group, NO_TIME};
@@ -210,6 +210,7 @@ pub struct Head {
     groups: RwLock<GroupTable>,
     files: Mutex<HeadFiles>,
     open_appenders: OpenAppenders,
+    rooms: Rooms,
     /// Counts the commits that touched several groups; a capture excludes them.
     multi: RwLock<u64>,
     bounds: Bounds,

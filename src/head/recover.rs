@@ -26,7 +26,7 @@ use hashbrown::{HashMap, HashSet};
 
 use self::parts::Work;
 use self::rows::Tail;
-use super::append::OpenAppenders;
+use super::append::{OpenAppenders, Rooms};
 use super::checkpoint::HeadState;
 use super::deletion::Deletions;
 use super::gate::Gate;
@@ -129,6 +129,7 @@ impl Head {
             groups: RwLock::new(GroupTable::default()),
             files: Mutex::new(HeadFiles::default()),
             open_appenders: OpenAppenders::default(),
+            rooms: Rooms::default(),
             multi: RwLock::new(0),
             bounds: Bounds {
                 oldest_ms: AtomicI64::new(i64::MAX),

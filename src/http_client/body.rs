@@ -1,11 +1,10 @@
 //! The body of a response: bounded, decompressed.
 
-use std::io::Read;
-
+use super::gunzip::Gunzip;
 use super::{Buffer, FetchError};
 
-/// Bytes that are decompressed at a time.
-const PIECE_BYTES: u64 = 64 << 10;
+/// Bytes that are decompressed at a time beyond what was likely.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// Decompresses `packed` into `page`. COMPAT: as in Prometheus a page that reaches the limit is
 /// too large.
@@ -14,18 +13,23 @@ pub(super) async fn inflate(
     page: &mut Buffer,
     bytes_max: u64,
 ) -> Result<(), FetchError> {
-    let mut decoder = flate2::bufread::MultiGzDecoder::new(packed).take(bytes_max);
+    let mut body = Gunzip::new(packed);
+    let mut inflater = page.pool().inflater();
+    let mut room = body.likely_len();
     loop {
-        page.allow(page.len() + PIECE_BYTES as usize).await;
-        let read = (&mut decoder).take(PIECE_BYTES).read_to_end(page).map_err(|error| {
-            FetchError::Body(match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => "unexpected EOF".to_owned(),
-                _ => format!("gzip: {error}"),
-            })
-        })?;
-        if read == 0 {
-            return check_size(page.len(), bytes_max);
+        room = room.min(usize::try_from(bytes_max).unwrap_or(usize::MAX)).max(1);
+        page.allow(page.len() + room).await;
+        page.reserve(room);
+        let more = body.step(&mut inflater, page).map_err(FetchError::Body)?;
+        if let Err(error) = check_size(page.len(), bytes_max) {
+            page.truncate(usize::try_from(bytes_max).unwrap_or(usize::MAX));
+            return Err(error);
         }
+        if !more {
+            page.pool().keep_inflater(inflater);
+            return Ok(());
+        }
+        room = PIECE_BYTES;
         // A bomb must not hold up the others of this thread.
         tokio::task::consume_budget().await;
     }

@@ -4,6 +4,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use flate2::Decompress;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Buffers kept while nobody uses them.
@@ -21,8 +22,13 @@ const BUDGET_BYTES: usize = 256 << 20;
 
 /// A pool of byte buffers; clones are handles to the same pool.
 #[derive(Debug, Clone)]
-pub struct BufferPool {
-    kept: Arc<Mutex<Vec<Vec<u8>>>>,
+pub struct BufferPool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kept: Mutex<Vec<Vec<u8>>>,
+    /// What inflating needs beside the buffers; about 40 KiB each.
+    inflaters: Mutex<Vec<Decompress>>,
     budget: Arc<Semaphore>,
 }
 
@@ -40,13 +46,33 @@ impl BufferPool {
 
     /// An empty pool with a budget of `bytes`.
     pub fn with_budget(bytes: usize) -> Self {
-        Self { kept: Arc::default(), budget: Arc::new(Semaphore::new(bytes / UNIT_BYTES)) }
+        Self(Arc::new(Inner {
+            kept: Mutex::default(),
+            inflaters: Mutex::default(),
+            budget: Arc::new(Semaphore::new(bytes / UNIT_BYTES)),
+        }))
     }
 
     /// An empty buffer; it returns to the pool when dropped.
     pub fn take(&self) -> Buffer {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        Buffer { bytes: kept.pop().unwrap_or_default(), pool: self.clone(), permit: None }
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = kept.pop().unwrap_or_default();
+        drop(kept);
+        Buffer { bytes, pool: self.clone(), permit: None }
+    }
+
+    /// What inflates; who has it resets it.
+    pub(super) fn inflater(&self) -> Decompress {
+        let mut inflaters = self.0.inflaters.lock().unwrap_or_else(PoisonError::into_inner);
+        inflaters.pop().unwrap_or_else(|| Decompress::new(false))
+    }
+
+    /// Takes back what was got from [`BufferPool::inflater`].
+    pub(super) fn keep_inflater(&self, inflater: Decompress) {
+        let mut inflaters = self.0.inflaters.lock().unwrap_or_else(PoisonError::into_inner);
+        if inflaters.len() < KEPT_MAX {
+            inflaters.push(inflater);
+        }
     }
 }
 
@@ -59,13 +85,17 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    pub(super) fn pool(&self) -> &BufferPool {
+        &self.pool
+    }
+
     /// Waits until the budget has room for `len` bytes in this buffer. Who waits holds what it
     /// has: the wait ends, if not before, with the time limits of the requests.
     pub async fn allow(&mut self, len: usize) {
         let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let wanted = (len / UNIT_BYTES).saturating_sub(held);
         let Some(wanted) = u32::try_from(wanted).ok().filter(|&wanted| wanted > 0) else { return };
-        let budget = Arc::clone(&self.pool.budget);
+        let budget = Arc::clone(&self.pool.0.budget);
         let Ok(more) = budget.acquire_many_owned(wanted).await else { return };
         match &mut self.permit {
             Some(permit) => permit.merge(more),
@@ -93,7 +123,7 @@ impl Drop for Buffer {
         if self.bytes.capacity() == 0 || self.bytes.capacity() > KEPT_BYTES_MAX {
             return;
         }
-        let mut kept = self.pool.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.pool.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT_MAX {
             self.bytes.clear();
             kept.push(std::mem::take(&mut self.bytes));

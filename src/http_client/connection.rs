@@ -248,7 +248,7 @@ async fn send(
     client.credentials.add_to(&mut headers, is_elsewhere).await?;
     let url = &request.url;
     if let Some(wire) = known {
-        match wire.exchange(request, url, headers.clone(), buffers).await {
+        match wire.exchange(request, url, &headers, buffers).await {
             Ok(answer) => return Ok(answer),
             // The server may have closed it since, or close it now: then a new one is opened.
             Err((_, false)) => {}
@@ -256,7 +256,7 @@ async fn send(
         }
     }
     let wire = wire::open(client, url, request.unix_socket.as_deref()).await?;
-    wire.exchange(request, url, headers, buffers).await.map_err(|(reason, _)| reason)
+    wire.exchange(request, url, &headers, buffers).await.map_err(|(reason, _)| reason)
 }
 
 /// What tells connections apart: the server, the way to it, the certificates.

@@ -147,17 +147,17 @@ impl Wire {
         self,
         request: &Request,
         url: &Url,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         buffers: &BufferPool,
     ) -> Result<(ResponseHead, Body), (Reason, bool)> {
         match self {
             Self::Http1(stream) => {
-                let bytes = render(request, url, &headers, false);
+                let bytes = render(request, url, headers, false);
                 let exchanged = http1::exchange(stream, &request.method, &bytes, buffers).await;
                 exchanged.map(|(head, in_flight)| (head, Body::Http1(in_flight)))
             }
             Self::Forward(stream, authorization) => {
-                let mut headers = headers;
+                let mut headers = headers.clone();
                 if let Some(value) = &authorization {
                     headers.insert(header::PROXY_AUTHORIZATION, value.clone());
                 }
@@ -165,7 +165,7 @@ impl Wire {
                 let exchanged = http1::exchange(stream, &request.method, &bytes, buffers).await;
                 exchanged.map(|(head, in_flight)| (head, Body::Forward(in_flight, authorization)))
             }
-            Self::Http2(sender) => exchange_http2(sender, request, url, headers).await,
+            Self::Http2(sender) => exchange_http2(sender, request, url, headers.clone()).await,
         }
     }
 }

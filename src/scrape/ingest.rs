@@ -208,6 +208,11 @@ impl Ingest {
         before == *after
     }
 
+    /// Whether no page is remembered.
+    pub fn is_blank(&self) -> bool {
+        self.cache.lines() == 0
+    }
+
     /// Hands out HELP and TYPE of the families on the page, and of those that were there lately.
     pub fn publish_metadata(
         &self,

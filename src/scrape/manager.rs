@@ -13,6 +13,7 @@ use super::schedule::fnv64;
 use super::scrape_loop::Shared;
 use super::sink::Sink;
 use super::status::{DroppedTarget, FailedJob, TargetMetadata, TargetStatus};
+use super::workers::Workers;
 use crate::config::ScrapeConfig;
 use crate::discovery::TargetSets;
 use crate::exposition::Family;
@@ -86,7 +87,8 @@ impl Manager {
                 features,
                 failures: FailureLogs::default(),
                 buffers: BufferPool::new(),
-                processors: tokio::sync::Semaphore::new(processors),
+                workers: Workers::new(processors),
+                processors: Arc::new(tokio::sync::Semaphore::new(processors)),
                 metrics: Metrics::new(),
                 stopping,
             }),
@@ -103,7 +105,7 @@ impl Manager {
 
     /// Runs these jobs from now on: pools of jobs that are gone end, those with a changed
     /// configuration restart their loops, the others are left alone. A job that the server cannot
-    /// run is told by [`Manager::failed_jobs`]. Must be called within the runtime.
+    /// run is told by [`Manager::failed_jobs`]. Must be called within a runtime.
     pub fn apply(&self, configs: &[ScrapeConfig], external_labels: &Labels) {
         let seed = fnv64(&[host_name().as_bytes(), external_labels.to_string().as_bytes()]);
         let mut state = self.state();

@@ -2,7 +2,8 @@
 //!
 //! [`Manager`] holds a pool for each job; a pool turns discovered groups into targets and runs a
 //! loop for each; a loop waits for its time, fetches the page over the target's own connection
-//! ([`crate::http_client`]) and hands it to [`ingest`], which writes to a [`Sink`].
+//! ([`crate::http_client`]) and hands it to [`ingest`], which writes to a [`Sink`]. Loops run on
+//! threads of their own (`workers.rs`).
 
 pub mod accept;
 mod failure_log;
@@ -15,7 +16,9 @@ mod scrape_loop;
 mod series;
 mod sink;
 mod status;
+mod storing;
 mod target;
+mod workers;
 
 pub use manager::{Features, Manager};
 pub use scrape_loop::BODY_BYTES_MAX;

@@ -13,21 +13,21 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderName, HeaderValue};
-use tokio::runtime::RuntimeFlavor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::accept::{accept_header, check_content_type};
 use super::failure_log::FailureLogs;
-use super::ingest::{Ingest, IngestError, IngestOptions, Ingested, PageBytes, Report};
+use super::ingest::{Ingest, IngestError, IngestOptions, Ingested};
 use super::manager::Features;
 use super::metrics::Metrics;
 use super::schedule::{Alignment, offset_ns};
 use super::sink::Sink;
 use super::status::{Health, LastScrape};
+use super::storing::{Failure, Stored, Storing};
 use super::target::{HistogramSwitches, Target};
+use super::workers::Workers;
 use crate::config::ScrapeConfig;
-use crate::disk::StorageError;
 use crate::exposition::{Format, ParseOptions, ShapePool};
 use crate::http_client::{
     BufferPool, Client, Connection, FetchError, Page, Request, USER_AGENT as AGENT, Url,
@@ -45,8 +45,10 @@ pub(super) struct Shared {
     pub(super) features: Features,
     pub(super) failures: FailureLogs,
     pub(super) buffers: BufferPool,
-    /// As many pages are parsed and stored at a time as there are processors.
-    pub(super) processors: tokio::sync::Semaphore,
+    /// The threads on which loops run.
+    pub(super) workers: Workers,
+    /// As many pages that take long are parsed and stored at a time as there are processors.
+    pub(super) processors: Arc<tokio::sync::Semaphore>,
     pub(super) metrics: Metrics,
     /// True once the server stops.
     pub(super) stopping: watch::Receiver<bool>,
@@ -98,13 +100,14 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Starts the loop on the current runtime.
+    /// Starts the loop.
     pub(super) fn spawn(mut self) -> Handle {
         let (signal, receiver) = watch::channel(Signal::Run);
         let (leave, estate) = oneshot::channel();
         let last = Arc::new(Mutex::new(std::mem::take(&mut self.last)));
         let handle = Handle { signal, estate, last: Arc::clone(&last) };
-        tokio::spawn(self.run(receiver, leave, last));
+        let shared = Arc::clone(&self.shared);
+        shared.workers.spawn(self.run(receiver, leave, last));
         handle
     }
 
@@ -114,7 +117,6 @@ impl Start {
         leave: oneshot::Sender<Option<Box<Ingest>>>,
         last: Arc<Mutex<LastScrape>>,
     ) {
-        let _alive = self.alive;
         let mut stopping = self.shared.stopping.clone();
         let inherited = match self.estate {
             Some(estate) => tokio::select! {
@@ -147,7 +149,9 @@ impl Start {
             config: self.config,
             target: self.target,
             connection: Connection::new(),
-            ingest,
+            ingest: Some(ingest),
+            is_known: false,
+            alive: self.alive,
             last,
             alignment: None,
             began: None,
@@ -163,13 +167,13 @@ impl Start {
             }
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stops| *stops) => return,
                 // On the heap only while it runs: most targets are idle most of the time.
                 () = Box::pin(scraper.scrape()) => {}
+                _ = stopping.wait_for(|stops| *stops) => return,
             }
         }
         if *signal.borrow() == Signal::HandOver {
-            let _ = leave.send(Some(scraper.ingest));
+            let _ = leave.send(scraper.ingest);
             return;
         }
         let _ = leave.send(None);
@@ -247,7 +251,12 @@ struct Scraper {
     request: Result<Request, String>,
     client: Arc<Client>,
     connection: Connection,
-    ingest: Box<Ingest>,
+    /// `None` while it is being stored to, or if that panicked.
+    ingest: Option<Box<Ingest>>,
+    /// Whether something was stored: what comes next will hardly take long.
+    is_known: bool,
+    /// Held as long as the loop lives.
+    alive: mpsc::Sender<()>,
     last: Arc<Mutex<LastScrape>>,
     /// The grid that the first scrape begins.
     alignment: Option<Alignment>,
@@ -270,34 +279,20 @@ impl Scraper {
             self.interval_seconds.1.observe_duration(began - before);
         }
         let fetched = self.fetch().await;
-        // The permit is for the work on a processor, which follows without a pause.
-        let Ok(_permit) = self.shared.processors.acquire().await else { return };
-        let (page, error) = match &fetched {
-            Ok((page, format)) => (Some(PageBytes { body: &page.body, format: *format }), None),
-            Err(failure) => (None, Some(failure.text.clone())),
+        let Some(ingest) = self.ingest.take() else { return };
+        let storing = Storing {
+            ingest,
+            shared: Arc::clone(&self.shared),
+            config: Arc::clone(&self.config),
+            target: Arc::clone(&self.target),
+            fetched,
+            t_ms: scrape_ns.div_euclid(1_000_000),
+            began,
         };
-        let body_bytes = match &fetched {
-            Ok((page, _)) => page.body.len() as f64,
-            Err(failure) => failure.body_bytes,
-        };
-        if let Err(failure) = &fetched
-            && failure.is_logged
-        {
-            let (config, target) = (&self.config, &self.target.url);
-            let (path, job) = (&config.scrape_failure_log_file, &config.job_name);
-            unhurried(|| self.shared.failures.write(path, job, target, &failure.text));
-        }
-        let timeout_seconds = self.target.timeout_ms as f64 / 1000.0;
-        let report = || Report {
-            duration_seconds: began.elapsed().as_secs_f64(),
-            timeout_seconds,
-            body_bytes,
-        };
-        let (ingest, sink) = (&mut self.ingest, &self.shared.sink);
-        let t_ms = scrape_ns.div_euclid(1_000_000);
-        let stored = unhurried(|| ingest.scrape(&**sink, page, t_ms, report));
-        self.shared.metrics.scrape_seconds.observe_duration(began.elapsed());
-        self.book(error, &stored, scrape_ns, began.elapsed());
+        let stored = storing.store(!self.is_known, &self.alive).await;
+        self.is_known = stored.outcome.is_ok();
+        self.shared.metrics.scrape_seconds.observe_duration(stored.took);
+        self.book(stored, scrape_ns);
     }
 
     async fn fetch(&mut self) -> Result<(Page, Format), Failure> {
@@ -332,22 +327,17 @@ impl Scraper {
     }
 
     /// Tells metrics, log and status what became of a scrape.
-    fn book(
-        &self,
-        fetch_error: Option<String>,
-        stored: &Result<Ingested, StorageError>,
-        began_ns: i64,
-        duration: Duration,
-    ) {
-        let error = match stored {
+    fn book(&mut self, stored: Stored, began_ns: i64) {
+        let Stored { ingest, outcome, failure, took } = stored;
+        let error = match &outcome {
             Err(error) => Some(format!("storing the scrape failed: {error}")),
             Ok(ingested) => {
                 self.count(ingested);
-                fetch_error.or_else(|| ingested.error.as_ref().map(ToString::to_string))
+                failure.or_else(|| ingested.error.as_ref().map(ToString::to_string))
             }
         };
         let (job, url) = (&self.config.job_name, &self.target.url);
-        match (&error, stored) {
+        match (&error, &outcome) {
             (Some(error), Err(_)) => tracing::error!(scrape_pool = %job, target = %url, %error),
             (Some(error), Ok(_)) => {
                 tracing::debug!(scrape_pool = %job, target = %url, %error, "Scrape failed");
@@ -358,9 +348,9 @@ impl Scraper {
         last.health = if error.is_some() { Health::Down } else { Health::Up };
         last.error = error.unwrap_or_default();
         last.began_ns = Some(began_ns);
-        last.duration = duration;
+        last.duration = took;
         let LastScrape { metadata, lingering, .. } = &mut *last;
-        self.ingest.publish_metadata(metadata, lingering);
+        self.ingest.insert(ingest).publish_metadata(metadata, lingering);
     }
 
     fn count(&self, ingested: &Ingested) {
@@ -406,29 +396,14 @@ impl Scraper {
         let t_ms = wall_clock_ns().div_euclid(1_000_000);
         ticks.tick().await;
         tokio::time::sleep(ticks.period() / 10).await;
-        let (ingest, sink) = (&mut self.ingest, &self.shared.sink);
-        if let Err(error) = unhurried(|| ingest.end(&**sink, t_ms)) {
+        let Some(mut ingest) = self.ingest.take() else { return };
+        if let Err(error) = ingest.end(&*self.shared.sink, t_ms) {
             tracing::warn!(
                 scrape_pool = %self.config.job_name, target = %self.target.url, %error,
                 "Ending the series of a target that is gone failed"
             );
         }
     }
-}
-
-/// Why there is no page.
-struct Failure {
-    text: String,
-    body_bytes: f64,
-    /// Whether it belongs into the job's log of failed scrapes.
-    is_logged: bool,
-}
-
-/// Runs work that computes or waits for the disk without holding up the other tasks of this
-/// thread, where the runtime has other threads.
-fn unhurried<T>(work: impl FnOnce() -> T) -> T {
-    let flavor = tokio::runtime::Handle::current().runtime_flavor();
-    if flavor == RuntimeFlavor::MultiThread { tokio::task::block_in_place(work) } else { work() }
 }
 
 #[cfg(test)]

@@ -254,22 +254,28 @@ impl<'a> RowsWriter<'a> {
         Self { out, slots: header.slots, t_ms: 0, members: Vec::new() }
     }
 
-    /// Appends a row. `samples` ascend by slot, at most one for each. A late row is below the
-    /// newest sample of its series; all its values must be absolute.
-    pub fn row(&mut self, t_ms: i64, is_late: bool, samples: &[RowSample<'_>]) {
+    /// Appends a row. `samples` ascend by slot, at most one for each; they are gone through several
+    /// times. A late row is below the newest sample of its series; all its values must be absolute.
+    pub fn row<'s>(
+        &mut self,
+        t_ms: i64,
+        is_late: bool,
+        samples: impl ExactSizeIterator<Item = RowSample<'s>> + Clone,
+    ) {
         self.out.push(u8::from(is_late));
         write_varint(self.out, t_ms.wrapping_sub(self.t_ms));
         self.t_ms = t_ms;
+        let number = samples.len();
         let members = &mut self.members;
         members.clear();
-        members.extend(samples.iter().map(|s| s.slot));
+        members.extend(samples.clone().map(|s| s.slot));
         write_set(self.out, self.slots, members);
         members.clear();
-        members.extend((0..).zip(samples).filter(|(_, s)| s.is_absolute).map(|(i, _)| i));
-        write_set(self.out, samples.len() as u32, members);
-        let relative = samples.len() - members.len();
+        members.extend((0..).zip(samples.clone()).filter(|(_, s)| s.is_absolute).map(|(i, _)| i));
+        write_set(self.out, number as u32, members);
+        let relative = number - members.len();
         members.clear();
-        let deltas = (0..).zip(samples.iter().filter(|s| !s.is_absolute));
+        let deltas = (0..).zip(samples.clone().filter(|s| !s.is_absolute));
         members.extend(deltas.filter(|(_, s)| !s.is_repeated()).map(|(i, _)| i));
         write_set(self.out, relative as u32, members);
         for sample in samples {

@@ -52,7 +52,7 @@ struct Plan {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Item {
+pub(in crate::head) struct Item {
     /// Number of the `append` call.
     call: usize,
     series: u32,
@@ -126,6 +126,10 @@ impl<'a> Commit<'a> {
             }
             self.outcome.rejected.sort_unstable_by_key(|r| r.0);
             self.head.counters.add(&self.outcome, self.counts.stored, self.counts.late);
+            drop(writers);
+            if let Some(items) = items.pop() {
+                self.head.rooms.items.keep(items);
+            }
             return Ok(self.outcome);
         }
     }
@@ -159,8 +163,12 @@ impl<'a> Commit<'a> {
                     at = (home.group, *places.entry(home.group).or_insert(next));
                     if at.1 == next {
                         // Samples mostly belong to one group.
-                        let room = if next == 0 { self.samples.len() - call } else { 0 };
-                        plan.items.push(Vec::with_capacity(room));
+                        let mut items = Vec::new();
+                        if next == 0 {
+                            items = self.head.rooms.items.take();
+                            items.reserve(self.samples.len() - call);
+                        }
+                        plan.items.push(items);
                     }
                 }
                 let series = sample.series.id.0;
@@ -259,11 +267,11 @@ impl<'a> Commit<'a> {
             true
         });
         let by_row = |item: &Item| (item.t_ms, item.is_late, item.slot);
-        if !items.is_sorted_by_key(by_row) {
+        if !items.is_sorted_by(|a, b| by_row(a) < by_row(b)) {
             items.sort_by_key(by_row);
+            // Only late samples can meet here: the first one stands.
+            items.dedup_by_key(|item| by_row(item));
         }
-        // Only late samples can meet here: the first one stands.
-        items.dedup_by_key(|item| by_row(item));
     }
 
     /// Logs the items, then applies them; or puts the slots back.
@@ -467,21 +475,19 @@ fn rows_body(
     };
     let mut body = Vec::with_capacity(items.len() * 2 + 64);
     let mut rows = RowsWriter::begin(&mut body, header);
-    let mut row = Vec::with_capacity(items.len());
+    let row_sample = |item: &Item| {
+        let extra = extra_of(extras, item.extra);
+        RowSample {
+            slot: item.slot,
+            previous: item.previous,
+            bits: item.bits,
+            is_absolute: item.is_absolute,
+            histogram: extra.histogram.as_deref(),
+            start_ms: item.tells_start.then_some(extra.start_ms),
+        }
+    };
     for items in items.chunk_by(|a, b| (a.t_ms, a.is_late) == (b.t_ms, b.is_late)) {
-        row.clear();
-        row.extend(items.iter().map(|item| {
-            let extra = extra_of(extras, item.extra);
-            RowSample {
-                slot: item.slot,
-                previous: item.previous,
-                bits: item.bits,
-                is_absolute: item.is_absolute,
-                histogram: extra.histogram.as_deref(),
-                start_ms: item.tells_start.then_some(extra.start_ms),
-            }
-        }));
-        rows.row(items[0].t_ms, items[0].is_late, &row);
+        rows.row(items[0].t_ms, items[0].is_late, items.iter().map(row_sample));
     }
     body
 }

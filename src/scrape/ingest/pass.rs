@@ -24,6 +24,8 @@ pub(super) struct Pass<'a> {
     origins: &'a mut HashMap<SeriesRef, Origin>,
     /// The finest schema of native histograms.
     schema_max: i32,
+    /// Whether values without a start are stored as they stand on the page.
+    is_plain: bool,
     /// The slot of each sample appended, in order; `None`: the zero with which a counter begins.
     pub(super) slots: Vec<Option<usize>>,
     /// Slots to be tracked from now on or no more, once the commit has gone well.
@@ -68,6 +70,7 @@ impl<'a> Pass<'a> {
             options,
             rules,
             t_ms,
+            is_plain: origins.is_empty() && !options.synthesizes_starts,
             origins,
             schema_max: schema_for(config.native_histogram_min_bucket_factor),
             slots: Vec::new(),
@@ -163,9 +166,14 @@ impl<'a> Pass<'a> {
         (series, t_ms, histogram): (SeriesRef, i64, Option<Arc<Histogram>>),
     ) -> Result<bool, IngestError> {
         let start_ms = walk.start_ms();
-        let sample = Sample { series, t_ms, value: line.value, histogram, start_ms };
-        let Some(sample) = self.with_start(sample) else { return Ok(false) };
-        self.append(batch, line.slot, sample);
+        if self.is_plain && start_ms == 0 && histogram.is_none() {
+            batch.append(series, t_ms, line.value);
+            self.slots.push(Some(line.slot));
+        } else {
+            let sample = Sample { series, t_ms, value: line.value, histogram, start_ms };
+            let Some(sample) = self.with_start(sample) else { return Ok(false) };
+            self.append(batch, line.slot, sample);
+        }
         if line.has_exemplars {
             self.append_exemplars(walk, batch, line, (series, t_ms))?;
         }

@@ -70,7 +70,7 @@ proptest! {
                 let sample = ReadSample { slot, bits, is_absolute, histogram, start_ms };
                 expected.push((*t_ms, *is_late, sample));
             }
-            writer.row(*t_ms, *is_late, &row);
+            writer.row(*t_ms, *is_late, row.iter().copied());
         }
         let mut cursor = Cursor::new(&out);
         prop_assert_eq!(read_rows_header(&mut cursor), Ok(header));
