@@ -14,7 +14,7 @@ use super::body::{check_size, inflate};
 use super::credentials::basic;
 use super::error::Reason;
 use super::http1::ResponseHead;
-use super::wire::{self, Body, Wire};
+use super::wire::{self, Body, Fields, Wire};
 use super::{Buffer, BufferPool, Client, FetchError, Page, Request, Response, Url};
 
 /// Redirects that are followed.
@@ -232,6 +232,34 @@ async fn send(
     is_elsewhere: bool,
     buffers: &BufferPool,
 ) -> Result<(ResponseHead, Body), Reason> {
+    let (url, user_info) = (&request.url, request.url.user_info());
+    let has_agent = request.headers.iter().any(|(name, _)| *name == header::USER_AGENT);
+    let mut headers = HeaderMap::new();
+    let fields =
+        if client.credentials.is_none() && user_info.is_none() && has_agent && !is_elsewhere {
+            Fields::Own(&request.headers)
+        } else {
+            headers = Box::pin(headers_of(client, request, is_elsewhere)).await?;
+            Fields::Map(&headers)
+        };
+    if let Some(wire) = known {
+        match wire.exchange(request, url, fields, buffers).await {
+            Ok(answer) => return Ok(answer),
+            // The server may have closed it since, or close it now: then a new one is opened.
+            Err((_, false)) => {}
+            Err((reason, true)) => return Err(reason),
+        }
+    }
+    let wire = Box::pin(wire::open(client, url, request.unix_socket.as_deref())).await?;
+    wire.exchange(request, url, fields, buffers).await.map_err(|(reason, _)| reason)
+}
+
+/// The header fields of a request, those that the client adds included.
+async fn headers_of(
+    client: &Client,
+    request: &Request,
+    is_elsewhere: bool,
+) -> Result<HeaderMap, Reason> {
     let mut headers = HeaderMap::with_capacity(request.headers.len() + 2);
     for (name, value) in request.headers.iter() {
         headers.append(name.clone(), value.clone());
@@ -246,17 +274,7 @@ async fn send(
         headers.insert(header::USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
     }
     client.credentials.add_to(&mut headers, is_elsewhere).await?;
-    let url = &request.url;
-    if let Some(wire) = known {
-        match wire.exchange(request, url, &headers, buffers).await {
-            Ok(answer) => return Ok(answer),
-            // The server may have closed it since, or close it now: then a new one is opened.
-            Err((_, false)) => {}
-            Err((reason, true)) => return Err(reason),
-        }
-    }
-    let wire = wire::open(client, url, request.unix_socket.as_deref()).await?;
-    wire.exchange(request, url, &headers, buffers).await.map_err(|(reason, _)| reason)
+    Ok(headers)
 }
 
 /// What tells connections apart: the server, the way to it, the certificates.

@@ -70,6 +70,11 @@ impl Credentials {
         Ok(Self { identity, headers })
     }
 
+    /// Whether there is nothing to add.
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self.identity, Identity::None) && self.headers.is_empty()
+    }
+
     /// Adds what the request lacks. To a host that only a redirect named no secret is told.
     pub(super) async fn add_to(
         &self,

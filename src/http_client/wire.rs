@@ -1,6 +1,6 @@
 //! From a URL to an open connection, and one exchange over it, whichever version it speaks.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2;
@@ -147,25 +147,29 @@ impl Wire {
         self,
         request: &Request,
         url: &Url,
-        headers: &HeaderMap,
+        fields: Fields<'_>,
         buffers: &BufferPool,
     ) -> Result<(ResponseHead, Body), (Reason, bool)> {
         match self {
             Self::Http1(stream) => {
-                let bytes = render(request, url, headers, false);
+                let mut bytes = buffers.take();
+                render(request, url, fields, false, &mut bytes);
                 let exchanged = http1::exchange(stream, &request.method, &bytes, buffers).await;
                 exchanged.map(|(head, in_flight)| (head, Body::Http1(in_flight)))
             }
             Self::Forward(stream, authorization) => {
-                let mut headers = headers.clone();
+                let mut headers = fields.to_map();
                 if let Some(value) = &authorization {
                     headers.insert(header::PROXY_AUTHORIZATION, value.clone());
                 }
-                let bytes = render(request, url, &headers, true);
+                let mut bytes = buffers.take();
+                render(request, url, Fields::Map(&headers), true, &mut bytes);
                 let exchanged = http1::exchange(stream, &request.method, &bytes, buffers).await;
                 exchanged.map(|(head, in_flight)| (head, Body::Forward(in_flight, authorization)))
             }
-            Self::Http2(sender) => exchange_http2(sender, request, url, headers.clone()).await,
+            Self::Http2(sender) => {
+                Box::pin(exchange_http2(sender, request, url, fields.to_map())).await
+            }
         }
     }
 }
@@ -195,9 +199,39 @@ async fn exchange_http2(
     Ok((head, Body::Http2(sender, body)))
 }
 
-/// The bytes of a request of HTTP/1.1.
-fn render(request: &Request, url: &Url, headers: &HeaderMap, is_absolute: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512 + request.body.len());
+/// The header fields of a request beside those of its framing.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fields<'a> {
+    /// The request's own; there are no others.
+    Own(&'a [(HeaderName, HeaderValue)]),
+    Map(&'a HeaderMap),
+}
+
+impl Fields<'_> {
+    fn to_map(self) -> HeaderMap {
+        match self {
+            Self::Own(fields) => {
+                let mut map = HeaderMap::with_capacity(fields.len());
+                for (name, value) in fields {
+                    map.append(name, value.clone());
+                }
+                map
+            }
+            Self::Map(map) => map.clone(),
+        }
+    }
+
+    fn visit(self, mut take: impl FnMut(&HeaderName, &HeaderValue)) {
+        match self {
+            Self::Own(fields) => fields.iter().for_each(|(name, value)| take(name, value)),
+            Self::Map(map) => map.iter().for_each(|(name, value)| take(name, value)),
+        }
+    }
+}
+
+/// Appends the bytes of a request of HTTP/1.1.
+fn render(request: &Request, url: &Url, fields: Fields<'_>, is_absolute: bool, out: &mut Vec<u8>) {
+    out.reserve(512 + request.body.len());
     out.extend_from_slice(request.method.as_str().as_bytes());
     out.push(b' ');
     if is_absolute {
@@ -208,18 +242,17 @@ fn render(request: &Request, url: &Url, headers: &HeaderMap, is_absolute: bool) 
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(url.authority().as_bytes());
     out.extend_from_slice(b"\r\n");
-    for (name, value) in headers {
+    fields.visit(|name, value| {
         out.extend_from_slice(name.as_str().as_bytes());
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
-    }
+    });
     if !request.body.is_empty() || request.method == http::Method::POST {
         out.extend_from_slice(format!("Content-Length: {}\r\n", request.body.len()).as_bytes());
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&request.body);
-    out
 }
 
 fn hyper_text(error: &hyper::Error) -> String {

@@ -61,11 +61,17 @@ impl fmt::Display for ContentTypeError {
 
 impl std::error::Error for ContentTypeError {}
 
+/// What most targets say.
+const USUAL: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 /// The format of an answer with this `Content-Type` header (empty where there is none).
 pub fn check_content_type(
     content_type: &str,
     fallback: Option<ScrapeProtocol>,
 ) -> Result<Format, ContentTypeError> {
+    if content_type == USUAL {
+        return Ok(Format::Text);
+    }
     let error = if content_type.is_empty() {
         ContentTypeError::Blank
     } else {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 
 use self::origin::Origin;
-use self::pass::Pass;
+use self::pass::{NO_SLOT, Pass};
 pub use self::report::Report;
 use self::report::{PLAIN_REPORTS, REPORTS, append_reports, report_values};
 use super::series::{SeriesError, SeriesRules};
@@ -425,7 +425,7 @@ fn forget_origins(walk: &Walk<'_, Slot>, origins: &mut HashMap<SeriesRef, Origin
 /// Books the verdicts of a commit; true where series turned out to have left the head.
 fn judge(
     walk: &mut Walk<'_, Slot>,
-    slots: &[Option<usize>],
+    slots: &[u32],
     outcome: &CommitOutcome,
     ingested: &mut Ingested,
     origins: &mut HashMap<SeriesRef, Origin>,
@@ -434,7 +434,7 @@ fn judge(
     for (at, error) in &outcome.rejected {
         // What comes after the page's samples are markers and reports. That another loop has
         // written later ones is no news; that a series is unknown is.
-        let slot = slots.get(*at).copied().flatten();
+        let slot = slots.get(*at).filter(|&&slot| slot != NO_SLOT).map(|&slot| slot as usize);
         if let Some(origin) = slot.and_then(|slot| origins.get_mut(&walk.payload(slot).series()?)) {
             // What was counted is not stored: the next sample begins anew.
             *origin = Origin::default();

@@ -8,6 +8,7 @@
 //!
 //! A scrape under way is finished in the first two cases.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -57,7 +58,6 @@ pub(super) struct Shared {
 /// How a loop is to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signal {
-    Run,
     HandOver,
     Retire,
 }
@@ -68,7 +68,7 @@ pub(super) type Estate = oneshot::Receiver<Option<Box<Ingest>>>;
 /// The owner's end of a loop. Dropping it retires the loop.
 #[derive(Debug)]
 pub(super) struct Handle {
-    signal: watch::Sender<Signal>,
+    signal: oneshot::Sender<Signal>,
     estate: Estate,
     pub(super) last: Arc<Mutex<LastScrape>>,
 }
@@ -102,7 +102,7 @@ pub(super) struct Start {
 impl Start {
     /// Starts the loop.
     pub(super) fn spawn(mut self) -> Handle {
-        let (signal, receiver) = watch::channel(Signal::Run);
+        let (signal, receiver) = oneshot::channel();
         let (leave, estate) = oneshot::channel();
         let last = Arc::new(Mutex::new(std::mem::take(&mut self.last)));
         let handle = Handle { signal, estate, last: Arc::clone(&last) };
@@ -113,7 +113,7 @@ impl Start {
 
     async fn run(
         self,
-        mut signal: watch::Receiver<Signal>,
+        mut signal: oneshot::Receiver<Signal>,
         leave: oneshot::Sender<Option<Box<Ingest>>>,
         last: Arc<Mutex<LastScrape>>,
     ) {
@@ -157,28 +157,30 @@ impl Start {
             began: None,
             interval_seconds,
         };
-        loop {
+        // One for all turns: to enlist with a channel costs more than to look.
+        let mut stops = pin!(stopping.wait_for(|stops| *stops));
+        let signal = loop {
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stops| *stops) => return,
+                _ = &mut stops => return,
                 // An error is the end of the handle: the loop retires.
-                _ = signal.wait_for(|signal| *signal != Signal::Run) => break,
+                signal = &mut signal => break signal.unwrap_or(Signal::Retire),
                 _ = ticks.tick() => {}
             }
             tokio::select! {
                 biased;
                 // On the heap only while it runs: most targets are idle most of the time.
                 () = Box::pin(scraper.scrape()) => {}
-                _ = stopping.wait_for(|stops| *stops) => return,
+                _ = &mut stops => return,
             }
-        }
-        if *signal.borrow() == Signal::HandOver {
+        };
+        if signal == Signal::HandOver {
             let _ = leave.send(scraper.ingest);
             return;
         }
         let _ = leave.send(None);
         tokio::select! {
-            _ = stopping.wait_for(|stops| *stops) => {}
+            _ = &mut stops => {}
             () = scraper.retire(ticks) => {}
         }
     }

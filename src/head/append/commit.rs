@@ -51,6 +51,37 @@ struct Plan {
     unknown: Vec<usize>,
 }
 
+/// Numbers of groups, each with its place in order of appearance.
+#[derive(Debug, Default)]
+struct Places {
+    groups: Vec<u32>,
+    /// Where they stand, once there are many.
+    by_group: hashbrown::HashMap<u32, usize>,
+}
+
+impl Places {
+    /// The place of a group, a new one at the end where it has none.
+    fn of(&mut self, group: u32) -> usize {
+        const MANY: usize = 8;
+        let next = self.groups.len();
+        if next <= MANY {
+            if let Some(at) = self.groups.iter().position(|&known| known == group) {
+                return at;
+            }
+            self.groups.push(group);
+            if next == MANY {
+                self.by_group = self.groups.iter().copied().zip(0..).collect();
+            }
+            return next;
+        }
+        let at = *self.by_group.entry(group).or_insert(next);
+        if at == next {
+            self.groups.push(group);
+        }
+        at
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(in crate::head) struct Item {
     /// Number of the `append` call.
@@ -139,7 +170,7 @@ impl<'a> Commit<'a> {
         let mut is_settled = false;
         loop {
             let mut plan = Plan::default();
-            let mut places: hashbrown::HashMap<u32, usize> = hashbrown::HashMap::new();
+            let mut places = Places::default();
             let mut homeless = false;
             let mut at = (u32::MAX, 0);
             let mut next_extra = 0;
@@ -160,7 +191,7 @@ impl<'a> Commit<'a> {
                 }
                 if home.group != at.0 {
                     let next = plan.items.len();
-                    at = (home.group, *places.entry(home.group).or_insert(next));
+                    at = (home.group, places.of(home.group));
                     if at.1 == next {
                         // Samples mostly belong to one group.
                         let mut items = Vec::new();
@@ -206,12 +237,13 @@ impl<'a> Commit<'a> {
     }
 
     /// Puts groups in ascending order of numbers. `false` where one is gone.
-    fn order(&self, plan: &mut Plan, places: hashbrown::HashMap<u32, usize>) -> bool {
-        let mut places: Vec<_> = places.into_iter().collect();
+    fn order(&self, plan: &mut Plan, places: Places) -> bool {
+        let mut places: Vec<_> = places.groups.into_iter().zip(0..).collect();
         places.sort_unstable();
         let table = self.head.groups_read();
         let mut items = Vec::with_capacity(places.len());
         for (id, place) in places {
+            let place: usize = place;
             let Some(group) = table.by_id(id) else { return false };
             plan.groups.push(Arc::clone(group));
             items.push(std::mem::take(&mut plan.items[place]));

@@ -26,8 +26,9 @@ pub(super) struct Pass<'a> {
     schema_max: i32,
     /// Whether values without a start are stored as they stand on the page.
     is_plain: bool,
-    /// The slot of each sample appended, in order; `None`: the zero with which a counter begins.
-    pub(super) slots: Vec<Option<usize>>,
+    /// The slot of each sample appended, in order; [`NO_SLOT`]: the zero with which a counter
+    /// begins.
+    pub(super) slots: Vec<u32>,
     /// Slots to be tracked from now on or no more, once the commit has gone well.
     pub(super) tracked: Vec<(usize, bool)>,
     /// The exemplars of each series: numbers of their calls.
@@ -35,6 +36,14 @@ pub(super) struct Pass<'a> {
     /// What counts towards `sample_limit`.
     counted: usize,
     has_too_many_buckets: bool,
+}
+
+/// In [`Pass::slots`]: a sample that belongs to no line.
+pub(super) const NO_SLOT: u32 = u32::MAX;
+
+/// The form in which slots are kept; nobody serves so many lines that it does not do.
+fn short(slot: usize) -> u32 {
+    u32::try_from(slot).unwrap_or(NO_SLOT)
 }
 
 /// A sample to append.
@@ -168,7 +177,7 @@ impl<'a> Pass<'a> {
         let start_ms = walk.start_ms();
         if self.is_plain && start_ms == 0 && histogram.is_none() {
             batch.append(series, t_ms, line.value);
-            self.slots.push(Some(line.slot));
+            self.slots.push(short(line.slot));
         } else {
             let sample = Sample { series, t_ms, value: line.value, histogram, start_ms };
             let Some(sample) = self.with_start(sample) else { return Ok(false) };
@@ -201,7 +210,7 @@ impl<'a> Pass<'a> {
                 None => batch.append(series, start_ms, 0.0),
             }
             batch.set_last_in_order();
-            self.slots.push(None);
+            self.slots.push(NO_SLOT);
         }
         match histogram {
             Some(histogram) => batch.append_histogram(series, t_ms, histogram),
@@ -213,7 +222,7 @@ impl<'a> Pass<'a> {
         if self.options.stores_starts && start_ms != 0 {
             batch.set_last_start(start_ms);
         }
-        self.slots.push(Some(slot));
+        self.slots.push(short(slot));
     }
 
     /// The histogram of the last line as it is stored; `None` where it has too many buckets.

@@ -143,6 +143,17 @@ async fn a_target_is_scraped_over_one_connection_on_its_grid() {
 }
 
 #[tokio::test]
+async fn large_pages_are_stored_as_well() {
+    let filling = format!("# {}\n", "x".repeat(98)).repeat(12_000);
+    let server = serve(move |n| page(TEXT, &format!("{filling}a {n}\n"))).await;
+    let address = server.address.as_str();
+    let bench = Bench::start(fast_job(&[address]));
+    bench.wait("scrapes", |bench| bench.samples("a", address).len() >= 3).await;
+    assert_eq!(values(&bench.samples("a", address))[..2], ["0", "1"]);
+    bench.manager.shutdown().await;
+}
+
+#[tokio::test]
 async fn every_way_to_fail_is_told() {
     let endless = || {
         let mut bytes = format!("HTTP/1.1 200 OK\r\nContent-Type: {TEXT}\r\n\r\n").into_bytes();
