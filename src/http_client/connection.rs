@@ -234,7 +234,7 @@ async fn send(
 ) -> Result<(ResponseHead, Body), Reason> {
     let (url, user_info) = (&request.url, request.url.user_info());
     let has_agent = request.headers.iter().any(|(name, _)| *name == header::USER_AGENT);
-    let mut headers = HeaderMap::new();
+    let headers;
     let fields =
         if client.credentials.is_none() && user_info.is_none() && has_agent && !is_elsewhere {
             Fields::Own(&request.headers)

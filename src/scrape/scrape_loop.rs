@@ -125,18 +125,7 @@ impl Start {
             },
             None => None,
         };
-        let ingest = match inherited {
-            Some(mut ingest) => {
-                ingest.set_config(Arc::clone(&self.config), self.target.labels.clone());
-                ingest
-            }
-            None => Box::new(Ingest::new(
-                Arc::clone(&self.config),
-                ingest_options(self.shared.features, &self.target),
-                (self.target.group(&self.config.job_name), self.target.labels.clone()),
-                &self.shapes,
-            )),
-        };
+        let ingest = ingest(inherited, &self.shared, (&self.config, &self.target), &self.shapes);
         let mut ticks = ticks(&self.target, self.seed);
         let interval = format_duration(self.target.interval_ms);
         let times = &self.shared.metrics.times;
@@ -184,6 +173,23 @@ impl Start {
             () = scraper.retire(ticks) => {}
         }
     }
+}
+
+/// What the loop before left, or a beginning.
+fn ingest(
+    inherited: Option<Box<Ingest>>,
+    shared: &Shared,
+    (config, target): (&Arc<ScrapeConfig>, &Target),
+    shapes: &ShapePool,
+) -> Box<Ingest> {
+    let (config, labels) = (Arc::clone(config), target.labels.clone());
+    if let Some(mut ingest) = inherited {
+        ingest.set_config(config, labels);
+        return ingest;
+    }
+    let options = ingest_options(shared.features, target);
+    let source = (target.group(&config.job_name), labels);
+    Box::new(Ingest::new(config, options, source, shapes))
 }
 
 fn ingest_options(features: Features, target: &Target) -> IngestOptions {
