@@ -30,11 +30,12 @@ const AHEAD: usize = 3;
 /// Samples and steps still to go over from which on help is asked for: about half a millisecond,
 /// ten times what a thread costs.
 const WORK_MIN: usize = 200_000;
-/// From here on it is too, where the series so far took so long that those left take half a
-/// millisecond: a chunk may have to be decoded, and some functions look at each sample of each
-/// window. Less work takes long only where the machine is busy.
-const SLOW_WORK_MIN: usize = 30_000;
-const WORK_MIN_NS: u128 = 500_000;
+/// From here on it is too, where the series so far took so long that those left take two
+/// milliseconds: a chunk may have to be decoded, and some functions look at each sample of each
+/// window. Less work takes long only where the machine is busy, and nobody helps there: whoever
+/// began a batch and was put off holds up all that come after it.
+const SLOW_WORK_MIN: usize = 100_000;
+const WORK_MIN_NS: u128 = 2_000_000;
 
 /// How many of `len` series are computed at a time.
 fn batch_of(len: usize) -> usize {
