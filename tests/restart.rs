@@ -6,24 +6,22 @@
 
 #[expect(dead_code, reason = "other tests use the rest")]
 mod client;
+mod fleet;
 mod program;
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use client::{Client, now_ms};
+use fleet::{
+    PATIENCE, READY, SERIES, Samples, at_rest, count, free_address, kill, serve_pages, stored,
+    wait_for,
+};
 use program::Server;
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_mins(1);
-const READY: &str = "Ready to answer queries";
-const SERIES: u64 = 20;
 /// An alert that fires soon, one that never gets so far, and two rules, one upon the other.
 const RULES: &str = "groups:
 - name: g
@@ -34,41 +32,6 @@ const RULES: &str = "groups:
   - {alert: Soon, expr: 'page{id=\"1\"} >= 0', for: 2s}
   - {alert: Late, expr: 'page{id=\"2\"} >= 0', for: 1h}
 ";
-
-/// By series and milliseconds: values as texts.
-type Samples = BTreeMap<String, BTreeMap<i64, String>>;
-
-/// Serves pages for ever; the n-th says n.
-fn serve_pages() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let number = Arc::new(AtomicU64::new(0));
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let number = Arc::clone(&number);
-            thread::spawn(move || {
-                let (mut stream, mut piece, mut request) = (stream, [0; 4096], Vec::new());
-                while let Ok(len @ 1..) = stream.read(&mut piece) {
-                    request.extend_from_slice(&piece[..len]);
-                    if !request.ends_with(b"\r\n\r\n") {
-                        continue;
-                    }
-                    request.clear();
-                    let n = number.fetch_add(1, Ordering::Relaxed);
-                    let line = |id| format!("page{{id=\"{id}\"}} {}\n", n * SERIES + id);
-                    let body: String = (0..SERIES).map(line).collect();
-                    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n";
-                    let len = body.len();
-                    let answer = format!("{head}Content-Length: {len}\r\n\r\n{body}");
-                    if stream.write_all(answer.as_bytes()).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
 
 /// The sender's configuration: at work, or quiet, so that nothing new comes.
 fn write_config(folder: &Path, target: &str, receiver: &str, is_quiet: bool) {
@@ -87,34 +50,6 @@ fn write_config(folder: &Path, target: &str, receiver: &str, is_quiet: bool) {
     std::fs::write(folder.join("rules.yml"), RULES).unwrap();
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < PATIENCE, "{what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// All samples that came from pages and rules.
-fn stored(client: &Client) -> Samples {
-    let path = "/api/v1/query?query=%7B__name__%3D~%22.%2B%22%7D%5B1h%5D";
-    let data = client.get(path).data();
-    let mut samples = Samples::new();
-    for series in data["result"].as_array().unwrap() {
-        let mut points = BTreeMap::new();
-        for point in series["values"].as_array().unwrap() {
-            let t_ms = (point[0].as_f64().unwrap() * 1000.0).round() as i64;
-            let value = point[1].as_str().unwrap().to_owned();
-            assert_eq!(points.insert(t_ms, value), None, "{t_ms} ms of {}", series["metric"]);
-        }
-        assert_eq!(samples.insert(series["metric"].to_string(), points), None);
-    }
-    samples
-}
-
 /// When an alert began, in milliseconds, and its state.
 fn alert(client: &Client, name: &str) -> Option<(i64, String)> {
     let data = client.get("/api/v1/alerts").data();
@@ -130,11 +65,6 @@ fn has_fired(client: &Client) -> bool {
     let data = client.get(&format!("/api/v1/query?query={query}%5B1h%5D)")).data();
     let value = data["result"][0]["value"][1].as_str().and_then(|v| v.parse().ok());
     value.is_some_and(|count: f64| count >= 2.0)
-}
-
-fn kill(mut server: Server) {
-    server.child.kill().unwrap();
-    server.child.wait().unwrap();
 }
 
 struct World {
@@ -212,11 +142,7 @@ fn rules_and_remote_write_go_on_after_kill_9() {
     let world = World {
         sender_folder: tempfile::tempdir().unwrap(),
         receiver_folder: tempfile::tempdir().unwrap(),
-        receiver_at: {
-            // Nobody else is given the port for the while.
-            let free = TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap().to_string()
-        },
+        receiver_at: free_address(),
     };
     let target = serve_pages();
     std::fs::write(world.receiver_folder.path().join("empty.yml"), "").unwrap();
@@ -250,11 +176,7 @@ fn rules_and_remote_write_go_on_after_kill_9() {
     write_config(world.sender_folder.path(), &target, &world.receiver_at, true);
     assert_eq!(client.send("POST", "/-/reload", &[], b"").status, 200);
     let receiver = Client::new(&receiver.as_ref().unwrap().address);
-    let ours = wait_for("the sender comes to rest", || {
-        let samples = stored(&client);
-        thread::sleep(Duration::from_millis(300));
-        (samples == stored(&client)).then_some(samples)
-    });
+    let ours = at_rest(&client);
     for (series, points) in &held {
         for (t_ms, value) in points {
             let kept = ours.get(series).and_then(|points| points.get(t_ms));
@@ -262,7 +184,6 @@ fn rules_and_remote_write_go_on_after_kill_9() {
         }
     }
     results_are_right(&ours);
-    let count = |samples: &Samples| samples.values().map(BTreeMap::len).sum::<usize>();
     let began = Instant::now();
     loop {
         let theirs = stored(&receiver);
