@@ -19,5 +19,6 @@ mod serve;
 pub mod settings;
 mod table;
 mod tool;
+mod tracing;
 
 pub use serve::run;

@@ -15,6 +15,7 @@ use super::auto_reload::AutoReload;
 use super::notifying::Notifying;
 use super::rules::load_rules;
 use super::settings::Settings;
+use super::tracing::Tracing;
 use crate::config::{self, Config, ConfigError};
 use crate::db::ResultCacheStats;
 use crate::discovery::Discovery;
@@ -62,6 +63,7 @@ pub(super) struct Process {
     pub(super) senders: OnceLock<Senders>,
     pub(super) service: OnceLock<Weak<Service>>,
     pub(super) auto_reload: Option<AutoReload>,
+    pub(super) tracing: Tracing,
 }
 
 /// Reads the configuration that the settings name.
@@ -129,6 +131,7 @@ impl Process {
             senders: OnceLock::new(),
             service: OnceLock::new(),
             auto_reload,
+            tracing: Tracing::default(),
         }
     }
 
@@ -218,6 +221,7 @@ impl Process {
         let rules = load_rules(&self.settings, &config)?;
         let notifications = self.notifying.prepare(&config)?;
         let remote_sources = remote_sources(&config)?;
+        let tracing = Tracing::prepare(&config)?;
         let refusal = self.settings.refusal(&config);
         refusal.map_or_else(|| send::check(&config.remote_write_configs), Err)?;
         log_remarks(&config);
@@ -236,6 +240,7 @@ impl Process {
             self.notifying.apply(notifications);
         }
         self.apply_rules(rules);
+        self.tracing.apply(tracing);
         Ok(())
     }
 
@@ -283,6 +288,7 @@ impl Process {
             figures.families.extend(rules.families());
         }
         figures.families.extend(self.notifying.families());
+        figures.families.extend(self.tracing.families());
         figures.discovered = self.notifying.discovered();
         if let Some(scraping) = self.scraping.get() {
             figures.families.extend(scraping.manager.families());

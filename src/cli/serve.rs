@@ -31,6 +31,7 @@ use super::process::{
 use super::rules::load_rules;
 use super::settings::Settings;
 use super::tool;
+use super::tracing::Tracing;
 use crate::db::Database;
 use crate::discovery::Discovery;
 use crate::disk::StorageError;
@@ -53,6 +54,8 @@ const SCRAPING_GRACE: Duration = Duration::from_millis(300);
 const RULES_GRACE: Duration = Duration::from_millis(300);
 /// How long alerts that wait may take to be sent.
 const NOTIFYING_GRACE: Duration = Duration::from_millis(700);
+/// How long traces that wait may take to be sent.
+const TRACING_GRACE: Duration = Duration::from_millis(500);
 /// How long scraping waits for remote write to begin.
 const SENDING_GRACE: Duration = Duration::from_secs(5);
 /// How long the HTTP server may take to end its connections.
@@ -125,6 +128,10 @@ fn run_with(settings: &Settings) -> u8 {
         tracing::info!(file = %path.display(), "Configuration loaded");
     } else {
         tracing::info!("No prometheus.yml here: scraping this server itself");
+    }
+    if let Err(error) = Tracing::prepare(&config) {
+        tracing::error!(err = %error, "Loading the configuration failed");
+        return EXIT_USAGE;
     }
     let refusal = settings.refusal(&config);
     if let Err(error) = refusal.map_or_else(|| send::check(&config.remote_write_configs), Err) {
@@ -204,6 +211,7 @@ async fn serve(
     service.set_remote_sources(remote_sources(&process.config())?);
     // Set once, here.
     let _ = process.service.set(Arc::downgrade(&service));
+    process.tracing.apply(Tracing::prepare(&process.config())?);
     settings.show_query_limits(&process.metrics, &process.config());
     for address in listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!(%address, "Listening");
@@ -363,6 +371,7 @@ async fn stop_all(
         following.abort();
     }
     process.notifying.stop(NOTIFYING_GRACE).await;
+    process.tracing.stop(TRACING_GRACE).await;
     if tokio::time::timeout(HTTP_GRACE, server).await.is_err() {
         tracing::warn!("Some connections did not end in time and are broken off");
     }

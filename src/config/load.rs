@@ -16,7 +16,7 @@ use super::sections::{CONFIG, SCRAPE_CONFIG_FILE};
 use super::yaml;
 use super::{
     AlertingConfig, GlobalConfig, RemoteReadConfig, RemoteWriteConfig, ScrapeConfig, StaticTargets,
-    StorageConfig,
+    StorageConfig, TracingConfig,
 };
 use crate::model::{Labels, go_quote};
 
@@ -46,6 +46,8 @@ pub struct Config {
     pub remote_read: Vec<RemoteReadConfig>,
     /// How OTLP becomes series.
     pub otlp: OtlpConfig,
+    /// Where traces are sent.
+    pub tracing: Option<TracingConfig>,
     yaml: String,
     jobs: Jobs,
     inactive: Vec<String>,
@@ -193,6 +195,7 @@ fn build(text: &str, file: &str, folder: &Path, defaults: Defaults) -> Result<Co
         warnings,
         remote_read: config.records("remote_read").iter().map(RemoteReadConfig::of).collect(),
         otlp: OtlpConfig::of(config.record("otlp")),
+        tracing: TracingConfig::of(config.record("tracing")),
         yaml,
         jobs: Jobs(jobs.into()),
         inactive: inactive_sections(&config),
@@ -290,12 +293,7 @@ pub(super) fn static_targets(group: &Record) -> StaticTargets {
 
 /// What is valid and not acted on yet.
 fn inactive_sections(config: &Record) -> Vec<String> {
-    let sections = [("tracing", "traces are not sent yet")];
-    let mut lines: Vec<String> = sections
-        .into_iter()
-        .filter(|(key, _)| config.is_set(key))
-        .map(|(key, why)| format!("{key}: {why}"))
-        .collect();
+    let mut lines = Vec::new();
     for (key, why) in [("runtime", "there is no garbage collector to tune")] {
         if config.record(key).is_some_and(|section| section.line > 0) {
             lines.push(format!("{key}: {why}"));

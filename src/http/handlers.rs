@@ -31,6 +31,7 @@ use super::turns::{self, Turn};
 use crate::remote::BODY_BYTES_MAX;
 use crate::select::Cancellation;
 use crate::telemetry::QuerySlice;
+use crate::telemetry::traces::ambient;
 
 /// Greatest size of a form; a query's text is limited by the parser besides.
 const FORM_BYTES_MAX: usize = 10 << 20;
@@ -185,7 +186,7 @@ pub(super) async fn run_query(service: Arc<Service>, request: Request, form: For
     };
     let running = service.control.counts().query_begins();
     let deadline = asked + timeout;
-    let job = Arc::new(Job { form, params, origin, asked });
+    let job = Arc::new(Job { form, params, origin, asked, part_of: ambient() });
     let turn = turns::wait(&service, &job, deadline).await;
     service.control.counts().observe_query_slice(QuerySlice::QueueTime, asked.elapsed());
     let cancellation = service.cancellation(deadline);

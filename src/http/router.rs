@@ -4,6 +4,7 @@
 //! COMPAT: another spelling of a path, with slashes too many, with dots or a slash at its end, is
 //! led to the plain one.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
-use http::header::{ALLOW, HeaderValue, LOCATION, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, HeaderValue, LOCATION, ORIGIN, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Uri};
 
 use super::access::{Access, Need};
@@ -28,6 +29,7 @@ use super::handlers::{
 use super::reply::{self, ApiError, ErrorKind};
 use super::service::{Lifecycle, Service};
 use super::{cors, counted::Counted, health, page};
+use crate::telemetry::traces::{self, Span};
 
 type Routes = Router<Arc<Service>>;
 
@@ -287,13 +289,40 @@ async fn observe(
     // COMPAT: what a browser asks before it asks is answered whatever the path below the API.
     let below = request.uri().path().strip_prefix(prefix).unwrap_or_default();
     let asks_first = request.method() == Method::OPTIONS && below.starts_with("/api/v1/");
-    let mut response = if asks_first { reply::empty(204) } else { next.run(request).await };
+    let mut span = Span::of_request(request.headers(), || {
+        format!("{} {}", request.method(), request.uri().path())
+    });
+    if span.is_sampled() {
+        describe(&mut span, &request, route.as_deref());
+    }
+    let answered = async { if asks_first { reply::empty(204) } else { next.run(request).await } };
+    let mut response = traces::within(span.context(), answered).await;
+    span.set("http.response.status_code", i64::from(response.status().as_u16()));
+    if response.status().is_server_error() {
+        span.fail(response.status().canonical_reason().unwrap_or_default());
+    }
+    drop(span);
     cors::allow(service.settings.cors_origin.as_ref(), origin.as_ref(), response.headers_mut());
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     let handler = route.unwrap_or_else(|| "other".to_owned());
     let status = response.status().as_u16();
     response.map(|body| Body::new(Counted::new(body, service, handler, status, began)))
+}
+
+/// Says in traces what is asked.
+fn describe(span: &mut Span, request: &Request, route: Option<&str>) {
+    span.set("http.request.method", request.method().as_str());
+    span.set("url.path", request.uri().path());
+    if let Some(route) = route {
+        span.set("http.route", route);
+    }
+    if let Some(agent) = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()) {
+        span.set("user_agent.original", agent);
+    }
+    if let Some(peer) = request.extensions().get::<SocketAddr>() {
+        span.set("client.address", peer.ip().to_string());
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct Client {
     pub(super) tls: Tls,
     pub(super) proxies: Proxies,
     pub(super) follow_redirects: bool,
+    /// Nothing else is spoken, without TLS either.
+    pub(super) only_http2: bool,
     buffers: BufferPool,
     idle: Mutex<Vec<Connection>>,
     dials: OnceLock<Dials>,
@@ -37,10 +39,17 @@ impl Client {
             tls: Tls::new(&config.tls, config.enable_http2)?,
             proxies: Proxies::new(&config.proxy)?,
             follow_redirects: config.follow_redirects,
+            only_http2: false,
             buffers: BufferPool::new(),
             idle: Mutex::default(),
             dials: OnceLock::new(),
         })
+    }
+
+    /// A client that speaks HTTP/2 and nothing else, as gRPC wants it. What stands behind a body
+    /// is among the headers of its response.
+    pub fn of_http2(config: &HttpClientConfig) -> Result<Self, ClientError> {
+        Ok(Self { only_http2: true, ..Self::new(config)? })
     }
 
     /// Has the connections that it opens counted from now on; of several calls the first holds.

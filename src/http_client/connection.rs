@@ -16,6 +16,7 @@ use super::error::Reason;
 use super::http1::ResponseHead;
 use super::wire::{self, Body, Fields, Wire};
 use super::{Buffer, BufferPool, Client, FetchError, Page, Request, Response, Url};
+use crate::telemetry::traces;
 
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 10;
@@ -132,7 +133,7 @@ impl Connection {
 
     async fn read(
         &mut self,
-        Answered { head, mut body, key }: Answered,
+        Answered { mut head, mut body, key }: Answered,
         request: &Request,
         buffers: &BufferPool,
     ) -> Result<(ResponseHead, Buffer), FetchError> {
@@ -148,6 +149,7 @@ impl Connection {
             }
             check_size(packed.len(), bytes_max)?;
         }
+        body.take_trailers(&mut head.headers);
         self.live = body.finish().map(|wire| Live { wire, key });
         if text_of(&head.headers, &header::CONTENT_ENCODING) != "gzip" {
             return Ok((head, packed));
@@ -272,6 +274,9 @@ async fn headers_of(
     }
     if !headers.contains_key(header::USER_AGENT) {
         headers.insert(header::USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
+    }
+    if let Some(context) = traces::ambient() {
+        context.to_headers(&mut headers);
     }
     client.credentials.add_to(&mut headers, is_elsewhere).await?;
     Ok(headers)

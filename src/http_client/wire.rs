@@ -27,7 +27,7 @@ pub(super) enum Wire {
 pub(super) enum Body {
     Http1(InFlight),
     Forward(InFlight, Option<HeaderValue>),
-    Http2(Box<http2::SendRequest<Full<Bytes>>>, Incoming),
+    Http2(Box<http2::SendRequest<Full<Bytes>>>, Incoming, HeaderMap),
 }
 
 /// Opens a connection for requests to `url`.
@@ -114,7 +114,7 @@ async fn connect(url: &Url) -> Result<TcpStream, Reason> {
 
 async fn secured(client: &Client, stream: Stream, url: &Url) -> Result<Wire, Reason> {
     if !url.is_https() {
-        return Ok(Wire::Http1(stream));
+        return if client.only_http2 { http2_over(stream).await } else { Ok(Wire::Http1(stream)) };
     }
     let stream = client.tls.connect(stream, url.host()).await?;
     let speaks_http2 = match &stream {
@@ -122,8 +122,16 @@ async fn secured(client: &Client, stream: Stream, url: &Url) -> Result<Wire, Rea
         _ => false,
     };
     if !speaks_http2 {
-        return Ok(Wire::Http1(stream));
+        return if client.only_http2 {
+            Err(Reason::Tls("the server does not offer HTTP/2".to_owned()))
+        } else {
+            Ok(Wire::Http1(stream))
+        };
     }
+    http2_over(stream).await
+}
+
+async fn http2_over(stream: Stream) -> Result<Wire, Reason> {
     let shaken = http2::Builder::new(TokioExecutor::new())
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .initial_stream_window_size(1 << 20)
@@ -196,7 +204,7 @@ async fn exchange_http2(
         headers: parts.headers,
         is_old: false,
     };
-    Ok((head, Body::Http2(sender, body)))
+    Ok((head, Body::Http2(sender, body, HeaderMap::new())))
 }
 
 /// The header fields of a request beside those of its framing.
@@ -279,21 +287,30 @@ impl Body {
 
     /// Appends the next piece to `out`; false at the end.
     pub(super) async fn read_some(&mut self, out: &mut Vec<u8>) -> Result<bool, FetchError> {
-        let body = match self {
+        let (body, trailers) = match self {
             Self::Http1(in_flight) | Self::Forward(in_flight, _) => {
                 return in_flight.read_some(out).await;
             }
-            Self::Http2(_, body) => body,
+            Self::Http2(_, body, trailers) => (body, trailers),
         };
         match body.frame().await {
             None => Ok(false),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     out.extend_from_slice(data);
+                } else if let Ok(found) = frame.into_trailers() {
+                    *trailers = found;
                 }
                 Ok(true)
             }
             Some(Err(error)) => Err(FetchError::Body(hyper_text(&error))),
+        }
+    }
+
+    /// Adds what stood behind the body, once it was read, to the headers.
+    pub(super) fn take_trailers(&mut self, headers: &mut HeaderMap) {
+        if let Self::Http2(_, _, trailers) = self {
+            headers.extend(std::mem::take(trailers));
         }
     }
 
@@ -304,7 +321,7 @@ impl Body {
             Self::Forward(in_flight, authorization) => {
                 in_flight.finish().map(|stream| Wire::Forward(stream, authorization))
             }
-            Self::Http2(sender, _) => (!sender.is_closed()).then_some(Wire::Http2(sender)),
+            Self::Http2(sender, ..) => (!sender.is_closed()).then_some(Wire::Http2(sender)),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::manager::Options;
 use super::metrics::Metrics;
 use super::queue::Queue;
 use super::{Alert, Clock, PostError, Transport};
+use crate::telemetry::traces::{self, Kind, Span};
 
 /// How long a batch that failed waits the first time; each time longer.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -159,7 +160,14 @@ impl SendLoop {
         let transport = Arc::clone(&self.transport.lock().unwrap_or_else(PoisonError::into_inner));
         let began = Instant::now();
         let body = to_json(batch.iter().map(Arc::as_ref));
-        let outcome = transport.post(&self.url, body).await;
+        let mut span = Span::root("Alertmanager Send Batch").with_kind(Kind::Client);
+        span.set("alertmanager", self.url.as_str());
+        span.set("alerts", batch.len());
+        let outcome = traces::within(span.context(), transport.post(&self.url, body)).await;
+        if let Err(error) = &outcome {
+            span.fail(&error.message);
+        }
+        drop(span);
         match outcome {
             Ok(()) => {
                 let count = self.queue().finish_batch();

@@ -135,6 +135,18 @@ pub fn write_double(number: u32, value: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.to_bits().to_le_bytes());
 }
 
+/// Writes a `fixed64` field.
+pub fn write_fixed64(number: u32, value: u64, out: &mut Vec<u8>) {
+    write_varint(u64::from(number) << 3 | 1, out);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Writes a `fixed32` field.
+pub fn write_fixed32(number: u32, value: u32, out: &mut Vec<u8>) {
+    write_varint(u64::from(number) << 3 | 5, out);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
 /// Writes an `int64` field.
 pub fn write_int64(number: u32, value: i64, out: &mut Vec<u8>) {
     write_varint(u64::from(number) << 3, out);

@@ -13,6 +13,7 @@ mod read_frames;
 mod receive;
 pub mod send;
 mod sources;
+mod traces;
 
 pub use known::KnownSeries;
 pub use merged::SeriesWithRemote;
@@ -24,6 +25,7 @@ pub use read::{ReadError, parse_read_request, read_chunks, read_samples};
 pub use read_frames::{RemoteSeries, read_answer};
 pub use receive::{BODY_BYTES_MAX, WriteReply, WriteRequest, WriteStats, receive};
 pub use sources::{RemoteAnswer, RemoteSources};
+pub use traces::{TraceReceiver, send_traces, trace_families};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use crate::promql::ast::Ast;
 use crate::promql::engine::{Engine, Query, QueryError, QueryOptions, VectorSample};
 use crate::promql::parse;
 use crate::select::Cancellation;
+use crate::telemetry::traces::Context;
 use crate::template::{AlertData, Expander, Queries, Sample, SampleValue};
 
 /// Why a rule gave nothing, or what it gave was not stored.
@@ -97,6 +98,8 @@ pub(super) struct Moment<'a> {
     pub(super) group: (&'a str, &'a str),
     pub(super) settings: &'a Settings,
     pub(super) engine: &'a Engine,
+    /// The evaluation of the group, where it is traced.
+    pub(super) part_of: Option<&'a Context>,
 }
 
 /// Whole milliseconds of a time in nanoseconds.

@@ -20,7 +20,9 @@ use super::rule::Rule;
 use super::schedule::{Schedule, Turn};
 use super::store::{self, RuleOutputs};
 use crate::head::{GroupKey, SeriesRef};
+use crate::model::format_duration;
 use crate::promql::engine::QueryError;
+use crate::telemetry::traces::Span;
 
 /// A group of rules.
 #[derive(Debug)]
@@ -229,7 +231,24 @@ impl Group {
         self.spec.query_offset_ms.unwrap_or_else(|| shared.settings().rule_query_offset_ms)
     }
 
+    /// The piece of work that a trace shows: from when it was due, and how late it began.
+    fn span(&self, t_ns: i64, interval_ns: i64, now_ns: i64) -> Span {
+        let mut span = Span::root("rule group");
+        if span.is_sampled() {
+            span.set("name", self.spec.name.as_str());
+            span.set("file", self.spec.file.as_str());
+            span.set("interval", format_duration(interval_ns / 1_000_000));
+            let late = Duration::from_nanos(u64::try_from(now_ns - t_ns).unwrap_or(0));
+            if let Some(due) = Instant::now().checked_sub(late) {
+                span.add_past("scheduleDelay", due, late);
+            }
+        }
+        span
+    }
+
     fn evaluate(&self, shared: &Shared, running: &mut Running, t_ns: i64) {
+        let span = self.span(t_ns, running.schedule.interval_ns(), shared.clock.now_ns());
+        let part_of = span.context();
         let (settings, engine) = (shared.settings(), shared.engine());
         let offset_ms = self.offset_ms(shared);
         let data_ms = whole_ms(t_ns.saturating_sub(offset_ms.saturating_mul(1_000_000)));
@@ -241,6 +260,7 @@ impl Group {
             group: (&self.spec.file, &self.spec.name),
             settings: &settings,
             engine: &engine,
+            part_of: part_of.as_ref(),
         };
         let batches = if shared.options.concurrent_evals {
             self.dependencies.batches()
@@ -262,7 +282,9 @@ impl Group {
                 pending.push((rule, outputs));
             }
         }
+        let store = span.child("ruleCommit");
         self.store(shared, running, data_ms, &mut pending);
+        drop(store);
         shared.metrics.samples.with(&[&self.key]).set(samples as f64);
         if !self.is_stopped() {
             self.end_stale(shared, running, data_ms);
@@ -305,7 +327,18 @@ impl Group {
         let metrics = &shared.metrics;
         let (began_ns, began) = (shared.clock.now_ns(), Instant::now());
         metrics.evaluations.with(&[&self.key]).inc();
+        let mut span = Span::part_of(moment.part_of, "rule");
         let outcome = evaluate(rule, moment, shared);
+        if span.is_sampled() {
+            span.set("group", self.spec.name.as_str());
+            span.set("name", rule.spec().name.as_str());
+            span.set("index", at);
+            match &outcome {
+                Ok(outputs) => span.set("num_series", outputs.len()),
+                Err(error) => span.fail(&error.to_string()),
+            }
+        }
+        drop(span);
         let took = began.elapsed();
         metrics.rule_seconds.observe_duration(took);
         metrics.rule_seconds_buckets.observe_duration(took);

@@ -34,6 +34,7 @@ use crate::http_client::{
     BufferPool, Client, Connection, FetchError, Page, Request, USER_AGENT as AGENT, Url,
 };
 use crate::model::format_duration;
+use crate::telemetry::traces::{self, Kind as SpanKind, Span};
 use crate::telemetry::{Histogram, Summary};
 
 /// Bytes of a page where the job sets no limit.
@@ -286,7 +287,11 @@ impl Scraper {
             self.interval_seconds.0.observe_duration(began - before);
             self.interval_seconds.1.observe_duration(began - before);
         }
-        let fetched = self.fetch().await;
+        let span = Span::root("scrape");
+        let request = span.child("scrapeRequest").with_kind(SpanKind::Client);
+        let fetched = traces::within(request.context(), self.fetch()).await;
+        let (span, request) = self.describe(span, request, &fetched);
+        drop(request);
         let Some(ingest) = self.ingest.take() else { return };
         let storing = Storing {
             ingest,
@@ -297,10 +302,30 @@ impl Scraper {
             t_ms: scrape_ns.div_euclid(1_000_000),
             began,
         };
+        let append = span.child("scrapeAppend");
         let stored = storing.store(!self.is_known, &self.alive).await;
+        drop(append);
         self.is_known = stored.outcome.is_ok();
         self.shared.metrics.scrape_seconds.observe_duration(stored.took);
         self.book(stored, scrape_ns);
+    }
+
+    /// Says in traces what was scraped.
+    fn describe(
+        &self,
+        mut span: Span,
+        mut request: Span,
+        fetched: &Result<(Page, Format), Failure>,
+    ) -> (Span, Span) {
+        if span.is_sampled() {
+            span.set("job", self.config.job_name.as_str());
+            span.set("url", &*self.target.url);
+            match fetched {
+                Ok((page, _)) => request.set("body_size", page.body.len()),
+                Err(failure) => request.fail(&failure.text),
+            }
+        }
+        (span, request)
     }
 
     async fn fetch(&mut self) -> Result<(Page, Format), Failure> {

@@ -5,7 +5,10 @@
 //!   those that others keep and that are read when the page is asked for.
 //! - [`log`] writes events as lines on standard error; [`ObserverLog`] brings the database's there.
 //!
-//! Nothing here is global: whoever starts the server makes one [`Metrics`] and hands it on.
+//! - [`traces`] tells what took how long.
+//!
+//! Whoever starts the server makes one [`Metrics`] and hands it on. What is global is who takes
+//! the lines of the log and the spans of traces.
 
 mod counted;
 mod figures;
@@ -14,6 +17,7 @@ mod metrics;
 mod observer;
 mod process;
 pub mod registry;
+pub mod traces;
 mod value;
 
 pub use figures::{

@@ -17,6 +17,7 @@ use crate::promql::engine::{
 };
 use crate::promql::parse::parse;
 use crate::select::{Cancellation, Charge, SelectError};
+use crate::telemetry::traces::{Context, Span};
 
 /// COMPAT: most points of one series that a range query may give.
 const POINTS_MAX: i64 = 11_000;
@@ -52,6 +53,8 @@ pub(in crate::http) struct Job {
     pub(in crate::http) origin: Origin,
     /// When it came.
     pub(in crate::http) asked: Instant,
+    /// The request that it is part of, where that is traced.
+    pub(in crate::http) part_of: Option<Context>,
 }
 
 /// A result that is ready to be printed. Holds what it takes until it is dropped.
@@ -108,6 +111,7 @@ impl Job {
         };
         let source = service.source(&self.params)?;
         let began = Instant::now();
+        let mut span = self.span(&task);
         let query = Query { text: task.text, ast: &task.ast };
         let (engine, options) = (service.engine(), &task.options);
         // Kept results are those of the whole database, and statistics those of all steps.
@@ -124,14 +128,38 @@ impl Job {
             (Form::Range, ..) => engine.range(&source, query, task.range, options, cancellation),
         };
         if is_attempt && matches!(result, Err(QueryError::TimedOut)) {
+            span.fail("put back: it takes longer than a query may beside those that run");
             return Err(QueryError::TimedOut.into());
         }
         let times = Times { queued: began.saturating_duration_since(self.asked), began };
+        tell(&mut span, &times, result.as_ref());
         let (result, stats) = self.finish(service, &task, result, &times)?;
         let mut held = cancellation.charge();
         held.set(result.value.bytes()).map_err(SelectError::from)?;
         let (limit, asked_for) = (task.limit, self.params.text("stats").to_owned());
         Ok(Evaluated { result, limit, asked_for, stats, _held: held })
+    }
+
+    /// The piece of work that a trace shows.
+    fn span(&self, task: &Task<'_>) -> Span {
+        let name = match self.form {
+            Form::Instant => "promqlInstantQuery",
+            Form::Range => "promqlRangeQuery",
+        };
+        let mut span = Span::part_of(self.part_of.as_ref(), name);
+        if span.is_sampled() {
+            span.set("query", task.text);
+            span.set("timeout", self.params.text("timeout"));
+            match self.form {
+                Form::Instant => span.set("time", self.params.text("time")),
+                Form::Range => {
+                    for key in ["start", "end", "step"] {
+                        span.set(key, self.params.text(key));
+                    }
+                }
+            }
+        }
+        span
     }
 
     /// Counts and logs an evaluated query; gives its statistics as JSON.
@@ -178,6 +206,27 @@ impl Job {
 struct Times {
     queued: Duration,
     began: Instant,
+}
+
+/// Says in a trace how long the parts of a query took.
+fn tell(span: &mut Span, times: &Times, result: Result<&QueryResult, &QueryError>) {
+    if !span.is_sampled() {
+        return;
+    }
+    let took = times.began.elapsed();
+    let stats = match result {
+        Ok(result) => &result.stats,
+        Err(error) => return span.fail(&error.to_string()),
+    };
+    let asked = times.began.checked_sub(times.queued).unwrap_or(times.began);
+    span.add_past("promqlExecQueue", asked, times.queued);
+    span.add_past("promqlPrepare", times.began, stats.prepare_time);
+    let inner = took.saturating_sub(stats.prepare_time).saturating_sub(stats.sort_time);
+    let prepared = times.began + stats.prepare_time;
+    span.add_past("promqlInnerEval", prepared, inner);
+    span.add_past("promqlSort", prepared + inner, stats.sort_time);
+    let samples = i64::try_from(stats.total_queryable_samples).unwrap_or(i64::MAX);
+    span.set("total_queryable_samples", samples);
 }
 
 /// COMPAT: keys and their order are Prometheus's.

@@ -9,10 +9,11 @@ use hyper::body::Bytes;
 use super::entry::{Counts, Datum, Entry};
 use super::message;
 use super::queue::Queue;
-use super::receiver::{Refusal, Written};
+use super::receiver::{Receiver, Refusal, Written};
 use super::shard::{BatchLimits, Shard};
 use crate::config::RemoteWriteMessage;
 use crate::db::ShardProgress;
+use crate::telemetry::traces::{self, Kind, Span};
 
 /// Sends what the shard gives until it ends, or until the queue stops and a request fails.
 pub(super) async fn run_shard(queue: Arc<Queue>, index: usize, shard: Arc<Shard>) {
@@ -62,7 +63,7 @@ async fn deliver(queue: &Queue, mut batch: Vec<Entry>) -> bool {
         let counts = Counts::of(&batch);
         let began = Instant::now();
         let bytes = body.len() as u64;
-        let outcome = receiver.send(body, attempt).await;
+        let outcome = traced(queue, &receiver, counts, body, attempt).await;
         let took = began.elapsed();
         queue.metrics.batch_seconds.observe_duration(took);
         queue.rates.sending.add(took.as_nanos() as u64);
@@ -94,6 +95,30 @@ async fn deliver(queue: &Queue, mut batch: Vec<Entry>) -> bool {
             }
         }
     }
+}
+
+/// Sends a request, and says so in a trace.
+async fn traced(
+    queue: &Queue,
+    receiver: &Receiver,
+    counts: Counts,
+    body: Bytes,
+    attempt: u32,
+) -> Result<Option<Written>, Refusal> {
+    let mut span = Span::root("Remote Send Batch");
+    if span.is_sampled() {
+        span.set("request_size", body.len());
+        span.set("samples", i64::try_from(counts.samples).unwrap_or(i64::MAX));
+        span.set("try", i64::from(attempt));
+        span.set("remote_name", queue.name.as_str());
+        span.set("remote_url", receiver.shown.as_str());
+    }
+    let store = span.child("Remote Store").with_kind(Kind::Client);
+    let outcome = traces::within(store.context(), receiver.send(body, attempt)).await;
+    if let Err(refusal) = &outcome {
+        span.fail(&refusal.why);
+    }
+    outcome
 }
 
 fn encode(queue: &Queue, message: RemoteWriteMessage, batch: &[Entry]) -> Bytes {
