@@ -119,7 +119,8 @@ fn spans(sent: &Sent) -> Vec<Span> {
 fn config(folder: &Path, receiver: &str, target: &str, fraction: f64) {
     let text = format!(
         "global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}
-tracing: {{client_type: http, endpoint: '{receiver}', insecure: true, sampling_fraction: {fraction}}}
+tracing:
+  {{client_type: http, endpoint: '{receiver}', insecure: true, sampling_fraction: {fraction}}}
 rule_files: [rules.yml]
 scrape_configs: [{{job_name: a, static_configs: [{{targets: ['{target}']}}]}}]
 remote_write: [{{url: 'http://{target}/write', queue_config: {{batch_send_deadline: 100ms}}}}]

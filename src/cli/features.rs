@@ -7,7 +7,9 @@ use super::settings::Settings;
 use crate::promql::parse::functions;
 
 /// Operators and aggregations that are always there; the two that are not stand with their feature.
-const OPERATORS: [&str; 31] = [
+const OPERATORS: [&str; 33] = [
+    "</",
+    ">/",
     "!=",
     "!~",
     "%",
@@ -58,6 +60,39 @@ const LANGUAGE: [&str; 13] = [
 ];
 const DISCOVERY: [&str; 9] =
     ["consul", "dns", "docker", "ec2", "file", "http", "kubernetes", "nomad", "static"];
+
+/// Functions of templates.
+const TEMPLATES: [&str; 29] = [
+    "args",
+    "externalURL",
+    "first",
+    "graphLink",
+    "humanize",
+    "humanize1024",
+    "humanizeDuration",
+    "humanizePercentage",
+    "humanizeTimestamp",
+    "label",
+    "match",
+    "now",
+    "parseDuration",
+    "pathPrefix",
+    "query",
+    "reReplaceAll",
+    "safeHtml",
+    "sortByLabel",
+    "stripDomain",
+    "stripPort",
+    "strvalue",
+    "tableLink",
+    "title",
+    "toDuration",
+    "toLower",
+    "toTime",
+    "toUpper",
+    "urlQueryEscape",
+    "value",
+];
 
 type Category = (&'static str, Vec<(String, bool)>);
 
@@ -121,6 +156,7 @@ pub(super) fn listed(settings: &Settings) -> Vec<Category> {
     let operators = OPERATORS.iter().map(|name| (*name, true));
     let operators: Vec<_> =
         operators.chain(EXPERIMENTAL_OPERATORS.iter().map(|n| (*n, experimental))).collect();
+    let templates: Vec<_> = TEMPLATES.iter().map(|name| (*name, true)).collect();
     let discovery: Vec<_> = DISCOVERY.iter().map(|name| (*name, true)).collect();
     vec![
         api(settings),
@@ -153,11 +189,13 @@ pub(super) fn listed(settings: &Settings) -> Vec<Category> {
         category(
             "scrape",
             &[
-                ("extra_scrape_metrics", has("extra-scrape-metrics")),
+                ("extra_scrape_metrics", true),
                 ("start_timestamp_zero_ingestion", has("created-timestamp-zero-ingestion")),
+                ("type_and_unit_labels", has("type-and-unit-labels")),
             ],
         ),
         category("service_discovery_providers", &discovery),
+        category("templating_functions", &templates),
         category(
             "tsdb",
             &[
@@ -165,6 +203,7 @@ pub(super) fn listed(settings: &Settings) -> Vec<Category> {
                 ("isolation", true),
                 ("native_histograms", true),
                 ("st_storage", has("st-storage")),
+                ("xor2_encoding", true),
             ],
         ),
     ]

@@ -268,6 +268,7 @@ impl Process {
         let retention = config.storage.retention;
         let stats = service.as_ref().and_then(|s| s.database()).map(crate::db::Database::stats);
         let mut figures = Figures {
+            is_agent: self.settings.is_agent,
             ready: service.as_ref().is_some_and(|s| s.lifecycle() == Lifecycle::Ready),
             tasks: tokio::runtime::Handle::try_current()
                 .ok()

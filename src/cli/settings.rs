@@ -303,6 +303,8 @@ impl Settings {
             route_prefix,
             external_url,
             page_title: flags.text("web.page-title").to_owned(),
+            console_templates: flags.text("web.console.templates").into(),
+            console_libraries: flags.text("web.console.libraries").into(),
             read_samples_max: flags.uint("storage.remote.read-sample-limit"),
             reads_max: match flags.uint("storage.remote.read-concurrent-limit") {
                 0 => tokio::sync::Semaphore::MAX_PERMITS,

@@ -113,12 +113,17 @@ pub(super) const FLAGS: &[Flag] = &[
         "both messages are always accepted",
     ),
     switch!("web.enable-otlp-receiver", "false", "Take metrics that others push by OTLP."),
-    idle("web.console.templates", Kind::Text, "consoles", "there are no console templates yet"),
-    idle(
+    active(
+        "web.console.templates",
+        Kind::Text,
+        "consoles",
+        "Folder of the templates of pages below /consoles.",
+    ),
+    active(
         "web.console.libraries",
         Kind::Text,
         "console_libraries",
-        "there are no console templates yet",
+        "Folder of the templates (*.lib) that those pages may use.",
     ),
     active(
         "web.page-title",

@@ -3,7 +3,7 @@
 use super::discovery::unsupported_mechanism;
 use super::load::static_targets;
 use super::record::Record;
-use super::{DiscoveryConfig, HttpClientConfig, StaticTargets};
+use super::{DiscoveryConfig, HttpClientConfig, Sigv4Config, StaticTargets};
 use crate::relabel::Rule;
 
 /// Where alerts go, and what is done to them before.
@@ -30,6 +30,8 @@ pub struct AlertmanagerConfig {
     pub api_version: String,
     /// How they are reached.
     pub http_client: HttpClientConfig,
+    /// Signatures of AWS.
+    pub sigv4: Option<Sigv4Config>,
     /// Alertmanagers written in the configuration.
     pub static_configs: Vec<StaticTargets>,
     /// Mechanisms that find more.
@@ -63,6 +65,7 @@ impl AlertmanagerConfig {
             timeout_ms: set.duration_ms("timeout"),
             api_version: set.text("api_version").to_owned(),
             http_client: HttpClientConfig::of(set),
+            sigv4: set.record("sigv4").map(Sigv4Config::of),
             static_configs: set.records("static_configs").iter().map(static_targets).collect(),
             discovery_configs: DiscoveryConfig::all_of(set),
             relabel_configs: set.rules("relabel_configs").to_vec(),
@@ -73,9 +76,6 @@ impl AlertmanagerConfig {
 }
 
 fn unsupported(set: &Record) -> Option<String> {
-    if set.is_set_at_all("sigv4") {
-        return Some("sigv4: requests to Alertmanagers are not signed yet".to_owned());
-    }
     let key = unsupported_mechanism(set)?;
     Some(format!("{key}: this discovery mechanism is not built in"))
 }

@@ -34,6 +34,7 @@ mod scrape;
 mod secret;
 mod sections;
 mod storage;
+mod tokens;
 mod tracing;
 mod url;
 mod web;
@@ -69,6 +70,7 @@ pub use rule_file::{
 pub use scrape::{ScrapeConfig, ScrapeProtocol, StaticTargets};
 pub use secret::Secret;
 pub use storage::StorageConfig;
+pub use tokens::{AzureConfig, AzureIdentity, GoogleConfig, TokenConfig};
 pub use tracing::TracingConfig;
 pub use web::{ClientAuth, RateLimit, Roles, WebConfig, WebTls, WebToken, load_web, parse_web};
 

@@ -1,8 +1,8 @@
 //! One receiver of remote write.
 
-use super::HttpClientConfig;
 use super::record::Record;
 use super::secret::Secret;
+use super::{HttpClientConfig, TokenConfig};
 use crate::relabel::Rule;
 
 /// The message that requests hold.
@@ -41,6 +41,8 @@ pub struct RemoteWriteConfig {
     pub metadata: MetadataConfig,
     /// Signatures of AWS.
     pub sigv4: Option<Sigv4Config>,
+    /// Tokens of other clouds.
+    pub tokens: Option<TokenConfig>,
     /// A field that asks for what this server cannot do, and without which nothing can be sent.
     pub unsupported: Option<&'static str>,
 }
@@ -103,7 +105,7 @@ pub struct Sigv4Config {
 impl RemoteWriteConfig {
     /// The plain form of a completed record.
     pub(super) fn of(record: &Record) -> Self {
-        let unsupported = ["azuread", "google_iam"];
+        let tokens = TokenConfig::of(record);
         Self {
             url: Secret::new(record.text("url")),
             name: record.text("name").to_owned(),
@@ -120,7 +122,8 @@ impl RemoteWriteConfig {
             queue: QueueConfig::of(section(record, "queue_config")),
             metadata: MetadataConfig::of(section(record, "metadata_config")),
             sigv4: record.record("sigv4").map(Sigv4Config::of),
-            unsupported: unsupported.into_iter().find(|key| record.is_set_at_all(key)),
+            unsupported: tokens.as_ref().err().copied(),
+            tokens: tokens.unwrap_or_default(),
         }
     }
 }
@@ -160,7 +163,7 @@ impl MetadataConfig {
 }
 
 impl Sigv4Config {
-    fn of(record: &Record) -> Self {
+    pub(super) fn of(record: &Record) -> Self {
         let text = |key: &str| record.text(key).to_owned();
         Self {
             region: text("region"),
@@ -224,7 +227,5 @@ mod tests {
         assert_eq!((write.queue.capacity, write.queue.max_backoff_ms), (3, 1000));
         assert!(!write.metadata.send);
         assert_eq!(write.sigv4.unwrap().region, "r");
-        let write = first("remote_write: [{url: 'http://a', google_iam: {credentials_file: f}}]");
-        assert_eq!(write.unsupported, Some("google_iam"));
     }
 }

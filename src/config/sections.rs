@@ -10,6 +10,7 @@ use super::schema::{
     text, text_or, texts, uint,
 };
 use super::scrape::ScrapeProtocol;
+use super::tokens::check_azure_client;
 use crate::model::{EscapingScheme, FloatStyle, float_text, go_quote};
 
 /// The whole file.
@@ -312,26 +313,35 @@ static AZURE_AD: Section =
                 0 => Err("must provide an Azure Managed Identity, Azure Workload Identity, Azure \
                       OAuth, Azure SDK or Azure Certificate in the Azure AD config"
                     .to_owned()),
-                1 => Ok(()),
+                1 => check_azure_scope(azure.text("scope")),
                 _ => Err("cannot provide multiple authentication methods in the Azure AD config"
                     .to_owned()),
             }
         },
     };
 
-static AZURE_MANAGED: Section =
-    Section { name: "managed_identity", fields: &[text("client_id")], check: no_check };
+static AZURE_MANAGED: Section = Section {
+    name: "managed_identity",
+    fields: &[text("client_id")],
+    check: |managed| check_azure_client(managed, "Managed Identity", &[], &["client_id"]),
+};
 
 static AZURE_WORKLOAD: Section = Section {
     name: "workload_identity",
     fields: &[text("client_id"), text("tenant_id"), text("token_file_path")],
-    check: no_check,
+    check: |workload| {
+        let ids = ["client_id", "tenant_id"];
+        check_azure_client(workload, "Workload Identity", &ids, &ids)
+    },
 };
 
 static AZURE_OAUTH: Section = Section {
     name: "oauth",
     fields: &[text("client_id"), secret("client_secret"), text("tenant_id")],
-    check: no_check,
+    check: |client| {
+        let required = ["client_id", "client_secret", "tenant_id"];
+        check_azure_client(client, "OAuth", &required, &["client_id"])
+    },
 };
 
 static AZURE_SDK: Section = Section { name: "sdk", fields: &[text("tenant_id")], check: no_check };
@@ -346,7 +356,10 @@ static AZURE_CERTIFICATE: Section = Section {
         secret("certificate_password"),
         flag("send_certificate_chain"),
     ],
-    check: no_check,
+    check: |certificate| {
+        let required = ["client_id", "tenant_id", "certificate_path"];
+        check_azure_client(certificate, "Certificate", &required, &["client_id"])
+    },
 };
 
 static REMOTE_READ: Section = Section {
@@ -473,6 +486,15 @@ fn check_otlp(otlp: &mut Record) -> Result<(), String> {
         otlp.set(key, Value::Texts(Some(seen)));
     }
     Ok(())
+}
+
+fn check_azure_scope(scope: &str) -> Result<(), String> {
+    // COMPAT: what Go's `\w` and `\s` are.
+    let is_known = |c: char| c.is_ascii_alphanumeric() || "_ \t\n\x0c\r:/.-".contains(c);
+    if scope.chars().all(is_known) {
+        return Ok(());
+    }
+    Err("the provided scope contains invalid characters".to_owned())
 }
 
 fn check_validation_scheme(scheme: &str) -> Result<(), String> {

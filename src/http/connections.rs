@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::telemetry::{Counter, Registry};
+
 /// Connections that wait for a place.
 const WAITING_MAX: usize = 64;
 /// A connection without a request is left alone this long after its last one.
@@ -32,6 +34,7 @@ pub(super) struct Connections {
     began: Instant,
     next: AtomicU64,
     open: Mutex<HashMap<u64, Arc<Seat>>>,
+    counts: ListenerCounts,
 }
 
 /// One connection.
@@ -49,9 +52,35 @@ pub(super) struct Seat {
     is_leaving: std::sync::atomic::AtomicBool,
 }
 
+/// Connections that came and went.
+#[derive(Debug, Default)]
+pub(super) struct ListenerCounts {
+    accepted: Counter,
+    closed: Counter,
+}
+
+impl ListenerCounts {
+    /// COMPAT: names, and one name for all listeners.
+    pub(super) fn new(registry: &Registry) -> Self {
+        let counter =
+            |name, help| registry.counter_vec(name, help, &["listener_name"]).with(&["http"]);
+        Self {
+            accepted: counter(
+                "net_conntrack_listener_conn_accepted_total",
+                "Connections that were accepted.",
+            ),
+            closed: counter(
+                "net_conntrack_listener_conn_closed_total",
+                "Connections that were accepted and have ended.",
+            ),
+        }
+    }
+}
+
 impl Connections {
-    pub(super) fn new(places_max: usize) -> Arc<Self> {
+    pub(super) fn new(places_max: usize, counts: ListenerCounts) -> Arc<Self> {
         Arc::new(Self {
+            counts,
             places: Arc::new(Semaphore::new(places_max)),
             places_max,
             began: Instant::now(),
@@ -93,6 +122,7 @@ impl Connections {
             leave: Notify::new(),
             is_leaving: false.into(),
         });
+        self.counts.accepted.inc();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.insert(seat.id, Arc::clone(&seat));
         seat
@@ -207,7 +237,9 @@ impl Seat {
     /// The connection has ended.
     pub(super) fn end(&self) {
         let mut open = self.all.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.remove(&self.id);
+        if open.remove(&self.id).is_some() {
+            self.all.counts.closed.inc();
+        }
         drop(open);
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -253,7 +285,7 @@ mod tests {
     }
 
     fn connections(places: usize) -> Arc<Connections> {
-        let mut all = Connections::new(places);
+        let mut all = Connections::new(places, ListenerCounts::default());
         Arc::get_mut(&mut all).unwrap().began =
             Instant::now().checked_sub(Duration::from_mins(1)).unwrap();
         all

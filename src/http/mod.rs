@@ -11,6 +11,7 @@
 mod access;
 mod api;
 mod connections;
+mod consoles;
 mod cors;
 mod counted;
 mod front;

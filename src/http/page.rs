@@ -6,6 +6,7 @@
 use axum::response::Response;
 use http::header::HeaderValue;
 
+use super::consoles::has_index;
 use super::reply;
 use super::service::Service;
 
@@ -40,8 +41,13 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-fn html(title: &str, url: &str, prefix: &str) -> String {
+fn html(title: &str, url: &str, prefix: &str, has_consoles: bool) -> String {
     let (title, url, prefix) = (escape(title), escape(url), escape(prefix));
+    let consoles = if has_consoles {
+        format!("<li><a href=\"{prefix}/consoles/index.html\">Consoles</a></li>\n")
+    } else {
+        String::new()
+    };
     format!(
         "<!doctype html>
 <html lang=\"en\">
@@ -59,7 +65,7 @@ source of type Prometheus, or ask it directly:</p>
 <li><a href=\"{prefix}/api/v1/status/config\">Configuration</a></li>
 <li><a href=\"{prefix}/api/v1/status/flags\">Flags</a></li>
 <li><a href=\"{prefix}/metrics\">Own metrics</a></li>
-</ul>
+{consoles}</ul>
 </html>
 "
     )
@@ -73,7 +79,7 @@ pub(super) fn index(service: &Service) -> Response {
         Some(url) => url.clone(),
         None => settings.external_url.to_string(),
     };
-    let body = html(&settings.page_title, &url, prefix);
+    let body = html(&settings.page_title, &url, prefix, has_index(service));
     let mut response = reply::bytes(200, "text/html; charset=utf-8", body);
     for (name, value) in [
         (
@@ -94,8 +100,9 @@ mod tests {
 
     #[test]
     fn texts_of_the_operator_are_escaped() {
-        let page = html("<b>\"'&", "http://a'b", "/p");
+        let page = html("<b>\"'&", "http://a'b", "/p", true);
         assert!(page.contains("<title>&lt;b&gt;&#34;&#39;&amp;</title>"));
         assert!(page.contains("http://a&#39;b/api") && page.contains("\"/p/metrics\""));
+        assert!(page.contains("\"/p/consoles/index.html\""));
     }
 }

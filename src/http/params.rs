@@ -4,6 +4,7 @@
 //! COMPAT: times, durations and limits are read as Prometheus's API reads them, with its texts.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -65,6 +66,15 @@ impl Params {
     /// All values of `name`.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.pairs.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All of them: names with their values, in the order of the request.
+    pub(super) fn by_name(&self) -> BTreeMap<String, Vec<String>> {
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, value) in &self.pairs {
+            all.entry(name.clone()).or_default().push(value.clone());
+        }
+        all
     }
 
     /// A time that must be there.

@@ -22,6 +22,7 @@ use super::api::search::{Subject, search};
 use super::api::{
     admin, alertmanagers, exemplars, rules, series, standing, status, syntax, target_pages, targets,
 };
+use super::consoles::console;
 use super::handlers::{
     Shared, administer, federation, instant, json, json_handler, label_values, metrics, otlp_write,
     range, remote_read, remote_write, version,
@@ -45,7 +46,16 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route_layer(agent)
         .route_layer(ready.clone())
         .merge(standing());
-    let federation = needs(Router::new().route("/federate", get(federation)), Need::Read);
+    let federation = needs(
+        Router::new()
+            .route("/federate", get(federation))
+            .route("/consoles/", get(|state, request| console(state, None, request)))
+            .route(
+                "/consoles/{*filepath}",
+                get(|state, name, request| console(state, Some(name), request)),
+            ),
+        Need::Read,
+    );
     let all = pages()
         .nest("/api/v1", api)
         .merge(federation.route_layer(ready))

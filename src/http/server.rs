@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connections::{Connections, Seat};
+use super::connections::{Connections, ListenerCounts, Seat};
 use super::front::Front;
 use super::guard::Guard;
 use super::lanes::{Lanes, OwnThread, StreamExecutor};
@@ -87,7 +87,10 @@ pub async fn serve(
     guard: Option<Arc<Guard>>,
     stop: watch::Receiver<bool>,
 ) {
-    let connections = Connections::new(service.settings.connections_max);
+    let connections = Connections::new(
+        service.settings.connections_max,
+        ListenerCounts::new(service.control.counts().registry()),
+    );
     let lanes = Arc::new(Lanes::default());
     let mut loops = Vec::new();
     for listener in listeners {

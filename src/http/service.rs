@@ -2,6 +2,7 @@
 //! process.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -74,6 +75,10 @@ pub struct Settings {
     /// Where the server is found from its own machine, unless an address was given; no slash at
     /// its end.
     pub own_url: Option<String>,
+    /// `--web.console.templates`
+    pub console_templates: PathBuf,
+    /// `--web.console.libraries`
+    pub console_libraries: PathBuf,
     /// `--web.page-title`
     pub page_title: String,
 }

@@ -22,6 +22,16 @@ pub(super) fn assertion(config: &OAuth2, key: &Secret) -> Result<String, String>
     signed(&config.assertion, &claims(config, since_epoch.as_secs()), key)
 }
 
+/// A text of these claims, signed with an RSA key as PEM and SHA-256. `key_id` names the key;
+/// empty where it has no name.
+pub fn sign_claims(
+    claims: &serde_json::Value,
+    key_id: &str,
+    key: &Secret,
+) -> Result<String, String> {
+    signed(&JwtAssertion { key_id: key_id.to_owned(), ..JwtAssertion::default() }, claims, key)
+}
+
 fn claims(config: &OAuth2, now_s: u64) -> serde_json::Value {
     let written = &config.assertion;
     let or = |text: &str, default: &str| if text.is_empty() { default } else { text }.to_owned();

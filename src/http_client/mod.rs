@@ -40,6 +40,7 @@ pub use dials::{DialMetrics, Dials};
 pub use error::{ClientError, FetchError, Reason};
 pub use gunzip::gunzip;
 pub use http1::{HeadError, ResponseHead, parse_head};
+pub use jwt::sign_claims;
 pub use request::{Page, Request, Response};
 pub use tls::{crypto_provider, system_roots};
 pub use url::{Url, UrlError, encode_query, escape_path};

@@ -10,6 +10,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::config::AlertmanagerConfig;
+use crate::discovery::aws::PushSigner;
 use crate::http_client::{Client, Request, Url};
 
 /// Bytes of an answer that are read.
@@ -42,6 +43,7 @@ pub struct PostError {
 pub struct HttpTransport {
     client: Client,
     timeout: Duration,
+    signer: Option<PushSigner>,
 }
 
 impl HttpTransport {
@@ -49,7 +51,11 @@ impl HttpTransport {
     pub fn new(config: &AlertmanagerConfig) -> Result<Self, String> {
         let client = Client::new(&config.http_client).map_err(|error| error.to_string())?;
         let timeout_ms = u64::try_from(config.timeout_ms).unwrap_or_default();
-        Ok(Self { client, timeout: Duration::from_millis(timeout_ms) })
+        Ok(Self {
+            client,
+            timeout: Duration::from_millis(timeout_ms),
+            signer: config.sigv4.clone().map(PushSigner::new),
+        })
     }
 
     async fn send(&self, url: &str, body: String) -> Result<(), PostError> {
@@ -57,7 +63,12 @@ impl HttpTransport {
         let url = Url::parse(url).map_err(|error| may_pass(error.to_string()))?;
         let mut request = Request::get(url);
         request.method = Method::POST;
-        request.headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))].into();
+        let mut headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        if let Some(signer) = &self.signer {
+            let signed = signer.headers(&self.client, &request.url, body.as_bytes()).await;
+            headers.extend(signed.map_err(may_pass)?);
+        }
+        request.headers = headers.into();
         request.body = body.into();
         request.timeout = self.timeout;
         request.body_bytes_max = ANSWER_BYTES_MAX;
@@ -65,6 +76,11 @@ impl HttpTransport {
             self.client.send(&request).await.map_err(|error| may_pass(error.to_string()))?;
         if response.status.is_success() {
             return Ok(());
+        }
+        if matches!(response.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            && let Some(signer) = &self.signer
+        {
+            signer.forget().await;
         }
         Err(PostError {
             message: format!("bad response status {}", response.status_text),

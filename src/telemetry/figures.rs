@@ -13,6 +13,8 @@ use MetricType::{Counter, Gauge};
 /// Everything that is read for one page.
 #[derive(Debug, Clone, Default)]
 pub struct Figures {
+    /// Samples are only forwarded.
+    pub is_agent: bool,
     /// Whether the server answers queries.
     pub ready: bool,
     /// Tasks that the runtime holds; `None` where there is no runtime.

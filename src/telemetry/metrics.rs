@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::agent;
 use super::counted::{ConfigMetrics, HttpMetrics, QueryMetrics, StorageMetrics, WriteMetrics};
 use super::figures::{Figures, family, label, plain};
 use super::observer::ObserverLog;
@@ -232,6 +233,10 @@ impl Metrics {
         let mut families = process::families(figures.tasks, seconds_since_epoch(self.started));
         families.extend(self.build_families());
         families.extend(figures.families());
+        if figures.is_agent {
+            let all = self.registry.gather_with(families.clone());
+            families.extend(agent::families(&all));
+        }
         self.registry.render_with(families)
     }
 

@@ -10,6 +10,7 @@
 //! Whoever starts the server makes one [`Metrics`] and hands it on. What is global is who takes
 //! the lines of the log and the spans of traces.
 
+mod agent;
 mod counted;
 mod figures;
 pub mod log;

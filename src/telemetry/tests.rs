@@ -298,6 +298,7 @@ fn the_servers_page_reads_back_sorted_and_whole() {
     let write = ReceivedWrite { samples_written: 5, series_invalid: 2, ..Default::default() };
     metrics.observe_write(write);
     let figures = Figures {
+        is_agent: false,
         ready: true,
         tasks: Some(3),
         tsdb: Some(TsdbFigures {

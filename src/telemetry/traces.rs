@@ -24,7 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 
-pub use context::{Context, TRACE_PARENT, TRACE_STATE, ambient, within};
+pub use context::{Context, TRACE_PARENT, TRACE_STATE, ambient, check_trace_headers, within};
 pub use encode::export_request;
 pub use queue::{Queue, TraceCounts};
 

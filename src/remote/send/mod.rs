@@ -30,6 +30,7 @@ mod rates;
 mod reader;
 mod receiver;
 mod shard;
+mod tokens;
 
 pub use manager::{SendOptions, Senders, check};
 pub use metadata::MetadataSource;

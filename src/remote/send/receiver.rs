@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::body::Bytes;
 
+use super::tokens::Tokens;
 use crate::config::{RemoteWriteConfig, RemoteWriteMessage};
 use crate::discovery::aws::PushSigner;
 use crate::http_client::{Client, Request, USER_AGENT, Url};
@@ -30,6 +31,7 @@ pub(super) struct Receiver {
     timeout: Duration,
     retries_429: bool,
     signer: Option<PushSigner>,
+    tokens: Option<Tokens>,
 }
 
 /// What a receiver says that it stored.
@@ -83,8 +85,11 @@ impl Receiver {
             let name = HeaderName::try_from(name.as_str()).map_err(|error| bad(&error))?;
             headers.push((name, value));
         }
+        let tokens = config.tokens.as_ref().map(Tokens::new).transpose();
+        let tokens = tokens.map_err(|error| format!("remote_write to {shown}: {error}"))?;
         Ok(Self {
             client,
+            tokens,
             url,
             shown,
             headers,
@@ -115,6 +120,9 @@ impl Receiver {
             let signed = signer.headers(&self.client, url, &body).await;
             headers.extend(signed.map_err(recoverable)?);
         }
+        if let Some(tokens) = &self.tokens {
+            headers.push((header::AUTHORIZATION, tokens.header().await.map_err(recoverable)?));
+        }
         let request = Request {
             method: Method::POST,
             headers: Arc::from(headers),
@@ -142,6 +150,11 @@ impl Receiver {
             && let Some(signer) = &self.signer
         {
             signer.forget().await;
+        }
+        if response.status == StatusCode::UNAUTHORIZED
+            && let Some(tokens) = &self.tokens
+        {
+            tokens.forget().await;
         }
         let text = &response.body[..response.body.len().min(ANSWER_BYTES_MAX)];
         let text = String::from_utf8_lossy(text);
@@ -213,6 +226,6 @@ mod tests {
         let text = "remote_write: [{url: 'http://u:p@a', azuread: {sdk: {tenant_id: x}}}]";
         let config = crate::config::parse(text, "t.yml").unwrap();
         let error = Receiver::new(&config.remote_write_configs[0]).unwrap_err();
-        assert!(error.contains("http://u:xxxxx@a: azuread is not built in"), "{error}");
+        assert!(error.contains("http://u:xxxxx@a: azuread.sdk is not built in"), "{error}");
     }
 }

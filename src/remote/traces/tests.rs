@@ -1,3 +1,5 @@
+//! Traces to a receiver of the same process, over HTTP/1.1 and HTTP/2.
+
 use std::convert::Infallible;
 use std::io::Read as _;
 use std::net::SocketAddr;

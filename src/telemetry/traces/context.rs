@@ -102,6 +102,22 @@ impl Context {
     }
 }
 
+/// Reads two headers, one a line, as fuzzing wants it: what is read is what is written again.
+pub fn check_trace_headers(bytes: &[u8]) {
+    let mut headers = HeaderMap::new();
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    for name in [TRACE_PARENT, TRACE_STATE] {
+        if let Some(value) = lines.next().and_then(|line| HeaderValue::from_bytes(line).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    if let Some(context) = Context::from_headers(&headers) {
+        let mut written = HeaderMap::new();
+        context.to_headers(&mut written);
+        assert_eq!(Context::from_headers(&written), Some(context), "BUG: it says something else");
+    }
+}
+
 /// Lower-case digits only.
 fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
@@ -154,6 +170,14 @@ mod tests {
         assert!(headers[TRACE_PARENT].to_str().unwrap().ends_with("-00"));
         assert_eq!(headers[TRACE_STATE], "a=1,b=2");
         assert!(told(&GOOD.replacen("00", "01", 1).replace("-01", "-01-more")).is_some());
+    }
+
+    #[test]
+    fn what_is_handed_on_is_what_came() {
+        for state in ["", "a=1, b=2", "\u{e9}", "y\nz"] {
+            check_trace_headers(format!("{GOOD}\n{state}").as_bytes());
+        }
+        check_trace_headers(b"x\ny");
     }
 
     #[test]
