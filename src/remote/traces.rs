@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue, Method};
 use hyper::body::Bytes;
 use tokio::sync::watch;
 
-use crate::config::{HttpClientConfig, TracingConfig};
+use crate::config::{HttpClientConfig, TlsOptions, TracingConfig};
 use crate::exposition::{Family, MetricType, SampleLine};
 use crate::http_client::{Client, Request, Response, Url};
 use crate::protowire::field::Fields;
@@ -66,7 +66,7 @@ impl TraceReceiver {
     /// The receiver that the section names, or what is wrong with it.
     pub fn new(config: &TracingConfig) -> Result<Self, String> {
         let client_config = HttpClientConfig {
-            tls: if config.is_insecure { Default::default() } else { config.tls.clone() },
+            tls: if config.is_insecure { TlsOptions::default() } else { config.tls.clone() },
             follow_redirects: false,
             ..HttpClientConfig::default()
         };

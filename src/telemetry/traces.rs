@@ -169,6 +169,7 @@ impl Span {
     }
 
     /// Work that is part of this.
+    #[must_use]
     pub fn child(&self, name: &'static str) -> Self {
         match &self.0 {
             Some(live) => Self::begin_under(&live.tracer, Some(&live.span.context), name.into()),
@@ -298,7 +299,8 @@ mod tests {
         let mut inner = outer.child("inner").with_kind(Kind::Client);
         inner.fail("broken");
         drop(inner);
-        outer.add_past("past", Instant::now() - Duration::from_secs(2), Duration::from_secs(1));
+        let began = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
+        outer.add_past("past", began, Duration::from_secs(1));
         drop(outer);
         let spans = queue.take(9);
         let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();

@@ -150,8 +150,8 @@ async fn a_machine_asks_its_server_of_metadata() {
     .unwrap();
     assert_eq!(header(&google).await, "Bearer T");
     let asked = asked.lock().unwrap();
-    let first = "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2F\
-                 monitor.azure.com%2F&client_id=me HTTP/1.1\r\n";
+    let first = "GET /metadata/identity/oauth2/token?api-version=2018-02-01&client_id=me&resource=\
+                 https%3A%2F%2Fmonitor.azure.com%2F HTTP/1.1\r\n";
     assert!(asked[0].starts_with(first), "{}", asked[0]);
     assert!(asked[0].contains("metadata: true"));
     assert!(asked[1].starts_with("GET /msi/token?api-version=2019-08-01&"), "{}", asked[1]);
