@@ -236,14 +236,14 @@ async fn send(
 ) -> Result<(ResponseHead, Body), Reason> {
     let (url, user_info) = (&request.url, request.url.user_info());
     let has_agent = request.headers.iter().any(|(name, _)| *name == header::USER_AGENT);
+    let adds_nothing = client.credentials.is_none() && user_info.is_none() && has_agent;
     let headers;
-    let fields =
-        if client.credentials.is_none() && user_info.is_none() && has_agent && !is_elsewhere {
-            Fields::Own(&request.headers)
-        } else {
-            headers = Box::pin(headers_of(client, request, is_elsewhere)).await?;
-            Fields::Map(&headers)
-        };
+    let fields = if adds_nothing && !is_elsewhere && !traces::has_ambient() {
+        Fields::Own(&request.headers)
+    } else {
+        headers = Box::pin(headers_of(client, request, is_elsewhere)).await?;
+        Fields::Map(&headers)
+    };
     if let Some(wire) = known {
         match wire.exchange(request, url, fields, buffers).await {
             Ok(answer) => return Ok(answer),

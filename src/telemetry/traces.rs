@@ -24,7 +24,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::HeaderMap;
 
-pub use context::{Context, TRACE_PARENT, TRACE_STATE, ambient, check_trace_headers, within};
+pub use context::{
+    Context, TRACE_PARENT, TRACE_STATE, ambient, check_trace_headers, has_ambient, within,
+};
 pub use encode::export_request;
 pub use queue::{Queue, TraceCounts};
 

@@ -142,6 +142,11 @@ pub fn ambient() -> Option<Context> {
     AMBIENT.try_with(Clone::clone).ok().flatten()
 }
 
+/// Whether the future that runs now is part of something.
+pub fn has_ambient() -> bool {
+    AMBIENT.try_with(Option::is_some).unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
