@@ -34,7 +34,7 @@ const WORK_MIN: usize = 200_000;
 /// milliseconds: a chunk may have to be decoded, and some functions look at each sample of each
 /// window. Less work takes long only where the machine is busy, and nobody helps there: whoever
 /// began a batch and was put off holds up all that come after it.
-const SLOW_WORK_MIN: usize = 100_000;
+const SLOW_WORK_MIN: usize = 40_000;
 const WORK_MIN_NS: u128 = 2_000_000;
 
 /// How many of `len` series are computed at a time.
