@@ -52,7 +52,8 @@ fn histogram_line(
 }
 
 impl Reach<'_> {
-    /// The samples at or beyond the left edge and the right one; `None` where nothing is inside.
+    /// The samples at or beyond the left edge and the right one; `None` where nothing is behind the
+    /// left one.
     fn ends(&self) -> Option<(usize, usize)> {
         let (left_ms, right_ms) = self.edges_ms;
         let is_smoothed = self.extension == Extension::Smoothed;
@@ -64,9 +65,7 @@ impl Reach<'_> {
         } else {
             newest
         };
-        let is_outside =
-            self.samples[last].0 <= left_ms || (is_smoothed && self.samples[first].0 > right_ms);
-        (!is_outside).then_some((first, last))
+        (self.samples[last].0 > left_ms).then_some((first, last))
     }
 
     /// The values at both edges, and the samples strictly between.
@@ -80,7 +79,7 @@ impl Reach<'_> {
         } else {
             point(first)?.1
         };
-        let right = if is_smoothed && point(last)?.0 > right_ms {
+        let right = if is_smoothed && last > 0 && point(last)?.0 > right_ms {
             line(point(last - 1)?, point(last)?, right_ms, is_counter)
         } else {
             point(last)?.1
@@ -92,6 +91,11 @@ impl Reach<'_> {
     }
 
     fn change(&self, name: &str) -> Option<Cell> {
+        let is_before = |sample: &(i64, Cell)| sample.0 > self.edges_ms.1;
+        if self.extension == Extension::Smoothed && self.samples.first().is_some_and(is_before) {
+            // The series begins behind the window.
+            return None;
+        }
         let is_counter = name != "delta";
         let range_s = (self.edges_ms.1 - self.edges_ms.0) as f64 / 1000.0;
         let count = self.samples.iter().filter(|(_, cell)| cell.float().is_some()).count();
