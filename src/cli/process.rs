@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::auto_reload::AutoReload;
@@ -64,6 +65,9 @@ pub(super) struct Process {
     pub(super) service: OnceLock<Weak<Service>>,
     pub(super) auto_reload: Option<AutoReload>,
     pub(super) tracing: Tracing,
+    /// Where everything runs that goes on. Requests may be answered in runtimes of their own, which
+    /// end with their connections.
+    runtime: Handle,
 }
 
 /// Reads the configuration that the settings name.
@@ -101,7 +105,7 @@ pub(super) fn remote_sources(config: &Config) -> Result<Option<RemoteSources>, S
     if config.remote_read.is_empty() {
         return Ok(None);
     }
-    let runtime = tokio::runtime::Handle::try_current().map_err(|error| error.to_string())?;
+    let runtime = Handle::try_current().map_err(|error| error.to_string())?;
     RemoteSources::new(&config.remote_read, &config.global.external_labels, runtime).map(Some)
 }
 
@@ -111,6 +115,7 @@ impl Process {
         config: Config,
         requests: mpsc::UnboundedSender<Request>,
         auto_reload: Option<AutoReload>,
+        runtime: Handle,
     ) -> Self {
         let metrics = Metrics::new();
         metrics.reloaded(true);
@@ -132,6 +137,7 @@ impl Process {
             service: OnceLock::new(),
             auto_reload,
             tracing: Tracing::default(),
+            runtime,
         }
     }
 
@@ -201,7 +207,10 @@ impl Process {
         let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         // Before they are read: what changes meanwhile is seen at the next look.
         let seen = self.auto_reload.as_ref().and_then(|auto_reload| auto_reload.look().ok());
-        let outcome = self.read_and_apply();
+        let outcome = {
+            let _inside = self.runtime.enter();
+            self.read_and_apply()
+        };
         self.note_reload(outcome.is_ok());
         match &outcome {
             Ok(()) => {
@@ -270,9 +279,7 @@ impl Process {
         let mut figures = Figures {
             is_agent: self.settings.is_agent,
             ready: service.as_ref().is_some_and(|s| s.lifecycle() == Lifecycle::Ready),
-            tasks: tokio::runtime::Handle::try_current()
-                .ok()
-                .map(|runtime| runtime.metrics().num_alive_tasks()),
+            tasks: Some(self.runtime.metrics().num_alive_tasks()),
             tsdb: stats.map(|stats| TsdbFigures {
                 clean_start: Some(stats.clean_start),
                 stats,
@@ -349,8 +356,7 @@ impl Control for Process {
         let folder = std::env::current_dir().map(|path| path.display().to_string());
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let runtime = tokio::runtime::Handle::try_current();
-        let tasks = runtime.map_or(0, |runtime| runtime.metrics().num_alive_tasks());
+        let tasks = self.runtime.metrics().num_alive_tasks();
         let retention = retention_text(self.config().storage.retention);
         vec![
             ("startTime", json_time(self.started)),
@@ -510,6 +516,8 @@ fn json_time(time: SystemTime) -> String {
 mod tests {
     use std::ffi::OsString;
 
+    use tokio::runtime::{Builder, Runtime};
+
     use super::*;
     use crate::cli::flags::Flags;
 
@@ -520,7 +528,38 @@ mod tests {
         let settings = Settings::new(Flags::parse(line.map(OsString::from)).unwrap());
         let config = read_config(&settings).unwrap();
         let (requests, _) = mpsc::unbounded_channel();
-        (Process::new(settings, config, requests, None), file)
+        let runtime = runtime();
+        (Process::new(settings, config, requests, None, runtime.handle().clone()), file)
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn what_a_reload_begins_does_not_end_with_the_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut process, file) = process(folder.path());
+        let all = runtime();
+        process.runtime = all.handle().clone();
+        {
+            let _inside = all.enter();
+            process.start_notifying().unwrap();
+        }
+        let before = all.metrics().num_alive_tasks();
+        let managers = "alerting: {alertmanagers: [{static_configs: [{targets: [\"a:1\"]}]}]}\n";
+        std::fs::write(&file, managers).unwrap();
+        let of_connection = Builder::new_current_thread().enable_all().build().unwrap();
+        of_connection.block_on(async {
+            let reload = tokio::task::spawn_blocking(move || {
+                process.reload_config().unwrap();
+                process
+            });
+            let process = reload.await.unwrap();
+            assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
+            assert!(all.metrics().num_alive_tasks() > before);
+            drop(process);
+        });
     }
 
     #[test]

@@ -147,7 +147,13 @@ fn run_with(settings: &Settings) -> u8 {
         }
     };
     let (requests, inbox) = mpsc::unbounded_channel();
-    let process = Arc::new(Process::new(settings.clone(), config, requests, auto_reload));
+    let process = Arc::new(Process::new(
+        settings.clone(),
+        config,
+        requests,
+        auto_reload,
+        runtime.handle().clone(),
+    ));
     process.apply_rules(rules);
     let code = run_in(&runtime, settings, &process, inbox);
     runtime.shutdown_timeout(RUNTIME_GRACE);
