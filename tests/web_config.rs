@@ -64,7 +64,9 @@ fn web_file() -> String {
 fn raw_status(address: &str, head: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    write!(stream, "{head}\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    // At once: who is not understood may be left before a second piece comes.
+    let request = format!("{head}\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     answer.lines().next().unwrap_or_default().to_owned()
