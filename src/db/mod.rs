@@ -261,6 +261,13 @@ impl Database {
         Ok(Appender(self.inner.shared.head.appender(source.borrow())))
     }
 
+    /// Whether a commit now might wait for more than other commits: for the disk, for a replay, for
+    /// the upkeep of the store. A hint for who has other things to do on this thread; never waits
+    /// itself.
+    pub fn may_wait(&self) -> bool {
+        self.inner.shared.head.may_wait()
+    }
+
     /// Appends one sample, with its verdict. Several at once are cheaper: see
     /// [`Database::appender`].
     ///

@@ -67,6 +67,19 @@ impl Head {
     }
 }
 
+impl Head {
+    /// Whether a commit now might wait for more than other commits: for a replay, a seal, flush or
+    /// checkpoint, for who changes the tables, for the medium. Never waits itself. A hint: what
+    /// it says may be over, or begin, in the next moment.
+    pub fn may_wait(&self) -> bool {
+        !self.gate.is_open()
+            || self.maintenance.try_lock().is_err()
+            || self.register.try_read().is_err()
+            || self.groups.try_read().is_err()
+            || self.log.may_wait()
+    }
+}
+
 impl Appender {
     /// The series with these labels; it is created where the head has none.
     pub fn series(&mut self, labels: &Labels) -> SeriesRef {

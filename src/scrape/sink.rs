@@ -12,6 +12,9 @@ use crate::model::{Exemplar, Histogram, Labels, Metadata};
 pub trait Sink: fmt::Debug + Send + Sync {
     /// Begins a batch of one source.
     fn begin(&self, source: &GroupKey) -> Result<Box<dyn Batch + '_>, StorageError>;
+
+    /// Whether storing a batch now might take long, for reasons that lie not with the batch.
+    fn may_wait(&self) -> bool;
 }
 
 /// The samples of one scrape. Dropping it without a commit forgets them.
@@ -48,7 +51,11 @@ pub trait Batch {
 
 impl Sink for Database {
     fn begin(&self, source: &GroupKey) -> Result<Box<dyn Batch + '_>, StorageError> {
-        Ok(Box::new(self.appender(source.clone())?))
+        Ok(Box::new(self.appender(source)?))
+    }
+
+    fn may_wait(&self) -> bool {
+        Database::may_wait(self)
     }
 }
 

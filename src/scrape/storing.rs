@@ -2,8 +2,9 @@
 //!
 //! Usually that is done where the page was fetched. What may take long goes to a thread for such
 //! work, as many at a time as there are processors, and the other targets of the worker do not
-//! wait for it: large pages, and the first one of a target, whose series are all looked up, and
-//! whose group may have to be replayed first.
+//! wait for it: large pages, the first one of a target, whose series are all looked up and whose
+//! group may have to be replayed first, and any page while the storage says that a commit may have
+//! to wait. Without the last, one slow sync would make a worker's targets late by as much.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +65,7 @@ impl Storing {
     /// Stores it; `is_first`: nothing was stored for this target before. `alive` is held until it
     /// is done, even if nobody waits for it any more.
     pub(super) async fn store(self, is_first: bool, alive: &mpsc::Sender<()>) -> Stored {
-        if !is_first && !self.takes_long() {
+        if !is_first && !self.takes_long() && !self.shared.sink.may_wait() {
             return self.run();
         }
         let processors = Arc::clone(&self.shared.processors);

@@ -4,6 +4,7 @@ mod formats;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::head::SeriesId;
@@ -14,6 +15,8 @@ use crate::scrape::tests::job;
 #[derive(Debug, Default)]
 pub(in crate::scrape) struct MemorySink {
     state: Mutex<State>,
+    /// Batches wait as long as this is set.
+    pub(in crate::scrape) is_stalled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +68,14 @@ impl MemorySink {
 
 impl Sink for MemorySink {
     fn begin(&self, _source: &GroupKey) -> Result<Box<dyn Batch + '_>, StorageError> {
+        while self.is_stalled.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         Ok(Box::new(MemoryBatch { sink: self, appended: Vec::new() }))
+    }
+
+    fn may_wait(&self) -> bool {
+        self.is_stalled.load(Ordering::SeqCst)
     }
 }
 

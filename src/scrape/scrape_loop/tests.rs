@@ -143,6 +143,32 @@ async fn a_target_is_scraped_over_one_connection_on_its_grid() {
 }
 
 #[tokio::test]
+async fn targets_are_asked_in_time_while_the_storage_has_to_wait() {
+    const TARGETS: usize = 8;
+    let mut servers = Vec::new();
+    for _ in 0..TARGETS {
+        servers.push(serve(|n| page(TEXT, &format!("a {n}\n"))).await);
+    }
+    let addresses: Vec<&str> = servers.iter().map(|server| server.address.as_str()).collect();
+    let bench = Bench::start(fast_job(&addresses));
+    let scraped = |bench: &Bench, times| {
+        addresses.iter().all(|address| bench.samples("a", address).len() >= times)
+    };
+    bench.wait("scrapes", |bench| scraped(bench, 2)).await;
+    bench.sink.is_stalled.store(true, Ordering::SeqCst);
+    let requests = || -> Vec<usize> {
+        servers.iter().map(|server| server.requests.load(Ordering::SeqCst)).collect()
+    };
+    let before = requests();
+    // One or two may have been on their way already.
+    let asked = || requests().iter().zip(&before).filter(|(now, before)| now > before).count();
+    bench.wait("requests", |_| asked() >= TARGETS - 2).await;
+    bench.sink.is_stalled.store(false, Ordering::SeqCst);
+    bench.wait("scrapes", |bench| scraped(bench, 4)).await;
+    bench.manager.shutdown().await;
+}
+
+#[tokio::test]
 async fn large_pages_are_stored_as_well() {
     let filling = format!("# {}\n", "x".repeat(98)).repeat(12_000);
     let server = serve(move |n| page(TEXT, &format!("{filling}a {n}\n"))).await;

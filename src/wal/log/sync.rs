@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Current, Log, State};
+use super::{Batch, Current, Log, State};
 use crate::disk::StorageError;
 use crate::wal::Position;
 
@@ -68,6 +68,18 @@ impl Log {
         drop(state);
         self.changed.notify_all();
         result
+    }
+
+    /// Whether an append now might wait for the medium: a sync runs, somebody writes, or records
+    /// come near the greatest age. Never waits itself.
+    pub fn may_wait(&self) -> bool {
+        let interval = self.options.sync_interval;
+        let Ok(state) = self.state.try_lock() else { return true };
+        let age = |batch: &Batch| self.clock.monotonic().saturating_sub(batch.at);
+        interval.is_zero()
+            || state.syncing
+            || state.current.is_none()
+            || state.unsynced.front().is_some_and(|oldest| age(oldest) >= interval * 3 / 4)
     }
 
     /// Waits, or syncs, where records have reached the greatest age.

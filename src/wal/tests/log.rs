@@ -95,8 +95,22 @@ fn the_syncer_begins_at_half_the_age() {
 }
 
 #[test]
+fn who_must_not_wait_is_warned_before_records_are_too_old() {
+    let (_, clock, log) = new_log(1 << 20, 1000);
+    assert!(!log.may_wait());
+    append(&log, &[record(1)]).unwrap();
+    clock.advance(Duration::from_millis(749));
+    assert!(!log.may_wait());
+    clock.advance(Duration::from_millis(1));
+    assert!(log.may_wait());
+    log.sync().unwrap();
+    assert!(!log.may_wait());
+}
+
+#[test]
 fn an_interval_of_zero_syncs_before_it_answers() {
     let (disk, _, log) = new_log(1 << 20, 0);
+    assert!(log.may_wait());
     append(&log, &[record(1)]).unwrap();
     append(&log, &[record(2), record(3)]).unwrap();
     assert_eq!(log.stats().syncs, 2);
