@@ -256,7 +256,11 @@ fn paths_and_methods() {
     assert_eq!(answer.header("access-control-allow-origin"), Some("http://elsewhere"));
     assert!(answer.header("access-control-allow-methods").is_some_and(|m| m.contains("POST")));
     assert!(client.get("/api/v1/query?query=1").header("access-control-allow-origin").is_none());
-    let page = client.get("/");
+    for (path, to) in [("/", "/query"), ("/graph?g0.expr=up", "/query?g0.expr=up")] {
+        let answer = client.get(path);
+        assert_eq!((answer.status, answer.header("location")), (302, Some(to)), "{path}");
+    }
+    let page = client.get("/query");
     assert!(page.header("content-type").is_some_and(|mime| mime.starts_with("text/html")));
     assert!(page.text().contains("Narthex"));
 }

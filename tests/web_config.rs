@@ -117,7 +117,7 @@ fn no_path_is_open_to_who_is_not_let_in() {
         assert!(status.contains(" 400 "), "{status}");
     }
     let moved = client.send("GET", "//metrics/?a=b", &basic, b"");
-    assert_eq!((moved.status, moved.header("location")), (301, Some("/metrics?a=b")));
+    assert_eq!((moved.status, moved.header("location")), (307, Some("/metrics?a=b")));
 }
 
 #[test]

@@ -132,6 +132,7 @@ fn api(settings: &Settings) -> Category {
             ("label_values_match", true),
             ("lifecycle", http.lifecycle),
             ("openapi_3.1", true),
+            ("openapi_3.2", true),
             ("otlp_write_receiver", http.otlp),
             ("query_stats", true),
             ("query_warnings", true),

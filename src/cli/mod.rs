@@ -10,6 +10,7 @@ mod auto_reload;
 mod check;
 mod features;
 pub mod flags;
+mod listed;
 mod memory;
 mod notifying;
 mod process;

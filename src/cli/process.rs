@@ -331,7 +331,7 @@ impl Control for Process {
     }
 
     fn flags(&self) -> Vec<(String, String)> {
-        self.settings.flags.listed()
+        super::listed::flags(&self.settings, &self.config())
     }
 
     fn external_labels(&self) -> Labels {
@@ -374,8 +374,8 @@ impl Control for Process {
         ]
     }
 
-    fn metrics(&self) -> String {
-        self.metrics.render(&self.figures())
+    fn metrics(&self) -> Vec<Family> {
+        self.metrics.gather(&self.figures())
     }
 
     fn counts(&self) -> &Metrics {
@@ -594,6 +594,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (process, _) = process(folder.path());
         assert!(process.active_targets().is_empty() && process.metadata().is_empty());
-        assert!(process.metrics().contains("prometheus_config_last_reload_successful 1"));
+        let name = "prometheus_config_last_reload_successful";
+        assert!(process.metrics().iter().any(|family| family.name == name));
     }
 }

@@ -219,15 +219,14 @@ pub(super) const FLAGS: &[Flag] = &[
     agent(active(
         "storage.agent.retention.min-time",
         Kind::Duration,
-        "0s",
-        "Samples younger than this are held for receivers whatever the other limit says; 5m where \
-         this is 0.",
+        "5m",
+        "Samples younger than this are held for receivers whatever the other limit says.",
     )),
     agent(active(
         "storage.agent.retention.max-time",
         Kind::Duration,
-        "0s",
-        "How long samples are held for receivers that are away; 4h where this is 0.",
+        "4h",
+        "How long samples are held for receivers that are away.",
     )),
     agent(idle_switch!("storage.agent.no-lockfile", "false", "the data folder is always locked")),
     agent(idle_switch!("storage.agent.checkpoint-from-in-memory-series", "false", AGENT)),
@@ -402,7 +401,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "0s",
         "Longest block after compaction; a tenth of the retention by default.",
     )),
-    hidden(idle("storage.tsdb.max-block-chunk-segment-size", Kind::Bytes, "512MiB", FORMAT)),
+    hidden(idle("storage.tsdb.max-block-chunk-segment-size", Kind::Bytes, "0B", FORMAT)),
     hidden(idle("storage.tsdb.wal-segment-size", Kind::Bytes, "0B", FORMAT)),
     hidden(idle_switch!("storage.tsdb.wal-compression", "true", FORMAT)),
     hidden(idle(

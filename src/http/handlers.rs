@@ -28,6 +28,7 @@ use super::stream::{
     LIST_BYTES_MAX, RESULT_BYTES_MAX, Sink, answer, answer_here, answer_with, guarded,
 };
 use super::turns::{self, Turn};
+use crate::exposition::write_families;
 use crate::remote::BODY_BYTES_MAX;
 use crate::select::Cancellation;
 use crate::telemetry::QuerySlice;
@@ -239,7 +240,9 @@ pub(super) async fn metrics(State(service): Shared, request: Request) -> Respons
     let (gzip, own_thread) = (accepts_gzip(request.headers()), own_thread(&request));
     let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
     let work = move |sink: &mut Sink, _: &Cancellation| {
-        sink.buffer().extend_from_slice(service.control.metrics().as_bytes());
+        let mut page = String::new();
+        write_families(&service.control.metrics(), &mut page);
+        sink.buffer().extend_from_slice(page.as_bytes());
         Ok(())
     };
     if own_thread.is_some() {

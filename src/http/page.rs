@@ -11,8 +11,7 @@ use super::reply;
 use super::service::Service;
 
 /// COMPAT: other addresses of Prometheus's pages, to which alerts and dashboards link.
-pub(super) const PATHS: [&str; 12] = [
-    "/graph",
+pub(super) const PATHS: [&str; 11] = [
     "/query",
     "/alerts",
     "/rules",

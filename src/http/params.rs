@@ -118,7 +118,8 @@ impl Params {
             return Ok(0);
         }
         let number: i64 = text.parse().map_err(|_| {
-            let text = format!("cannot parse {} to a whole number", go_quote(text));
+            // COMPAT: Go's words.
+            let text = format!("strconv.Atoi: parsing {}: invalid syntax", go_quote(text));
             ApiError::invalid_parameter(name, &text)
         })?;
         usize::try_from(number)

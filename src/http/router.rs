@@ -20,7 +20,8 @@ use http::{Method, Uri};
 use super::access::{Access, Need};
 use super::api::search::{Subject, search};
 use super::api::{
-    admin, alertmanagers, exemplars, rules, series, standing, status, syntax, target_pages, targets,
+    admin, alertmanagers, exemplars, rules, self_metrics, series, standing, status, syntax,
+    target_pages, targets,
 };
 use super::consoles::console;
 use super::handlers::{
@@ -113,7 +114,7 @@ fn read() -> Routes {
         .route("/search/label_names", searching(Subject::LabelNames))
         .route("/search/label_values", searching(Subject::LabelValues))
         .route("/features", json(|s, _, k, _| standing::features(s, k)))
-        .route("/openapi.yaml", get(async || standing::openapi()))
+        .route("/openapi.yaml", get(async |uri: Uri| standing::openapi(uri.query())))
         .route("/status/buildinfo", json(|_, _, k, _| status::build_info(k)));
     needs(routes, Need::Read)
 }
@@ -133,6 +134,7 @@ fn read_all() -> Routes {
         .route("/status/runtimeinfo", json(|s, _, k, _| status::runtime_info(s, k)))
         .route("/status/config", json(|s, _, k, _| status::config(s, k)))
         .route("/status/flags", json(|s, _, k, _| status::flags(s, k)))
+        .route("/status/self_metrics", json(|s, p, k, _| self_metrics::self_metrics(s, p, k)))
         .route("/status/tsdb", json(|s, p, k, _| status::tsdb(s, p, k)))
         .route("/status/tsdb/blocks", json(|s, _, k, _| status::blocks(s, k)));
     needs(routes, Need::ReadAll)
@@ -174,13 +176,24 @@ fn manage() -> Routes {
 /// What people and collectors look at.
 fn pages() -> Routes {
     let mut routes = Router::new()
-        .route("/", get(index))
+        .route("/", get(home))
+        .route("/graph", get(graph))
         .route("/metrics", get(metrics))
         .route("/version", get(version));
     for path in page::PATHS {
         routes = routes.route(path, get(index));
     }
     needs(routes, Need::ReadAll)
+}
+
+async fn home(State(service): Shared) -> Response {
+    redirect(302, &format!("{}/query", service.settings.route_prefix))
+}
+
+/// COMPAT: the page of queries, asked for what this was asked for.
+async fn graph(State(service): Shared, uri: Uri) -> Response {
+    let query = uri.query().unwrap_or_default();
+    redirect(302, &format!("{}/query?{query}", service.settings.route_prefix))
 }
 
 async fn index(State(service): Shared) -> Response {
@@ -212,15 +225,15 @@ fn plain_path(path: &str) -> Option<String> {
     (plain != path && path.starts_with('/') && !plain.starts_with("/\\")).then_some(plain)
 }
 
-async fn not_found(method: Method, uri: Uri) -> Response {
+async fn not_found(uri: Uri) -> Response {
     let Some(mut plain) = plain_path(uri.path()) else {
         return reply::text(404, "404 page not found\n");
     };
     if let Some(query) = uri.query() {
         plain = plain + "?" + query;
     }
-    // A method is kept where it matters.
-    redirect(if matches!(method, Method::GET | Method::HEAD) { 301 } else { 308 }, &plain)
+    // COMPAT: this status, with which a method is kept.
+    redirect(307, &plain)
 }
 
 async fn reload(State(service): Shared) -> Response {

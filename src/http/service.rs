@@ -16,6 +16,7 @@ use super::reply::ApiError;
 use super::source::Source;
 use crate::config::ExternalUrl;
 use crate::db::{Database, ResultCache, ResultCacheStats};
+use crate::exposition::Family;
 use crate::model::Labels;
 use crate::promql::engine::Engine;
 use crate::promql::parse::ParseOptions;
@@ -115,8 +116,8 @@ pub trait Control: Send + Sync + fmt::Debug {
     fn features(&self) -> Vec<(&'static str, Vec<(String, bool)>)>;
     /// Whether the last reload failed.
     fn has_failed_reload(&self) -> bool;
-    /// Own metrics as text exposition.
-    fn metrics(&self) -> String;
+    /// Own metrics, in the order of their names.
+    fn metrics(&self) -> Vec<Family>;
     /// Where requests, queries and pushes are counted.
     fn counts(&self) -> &Metrics;
     /// Targets being scraped.

@@ -87,7 +87,10 @@ pub fn receive(database: &Database, known: &KnownSeries, request: WriteRequest<'
     if !encoding.eq_ignore_ascii_case("snappy") {
         return refuse(
             415,
-            format!("{encoding} encoding (compression) is not accepted; snappy is"),
+            format!(
+                "{encoding} encoding (compression) is not accepted by this server; only snappy \
+                 is acceptable"
+            ),
         );
     }
     let message = match decompress(request.body) {

@@ -15,7 +15,7 @@ use super::observer::ObserverLog;
 use super::process;
 use super::registry::Registry;
 use super::value::Gauge;
-use crate::exposition::{Family, MetricType};
+use crate::exposition::{Family, MetricType, write_families};
 use crate::select::MemoryPool;
 
 /// What is said of the build.
@@ -230,6 +230,13 @@ impl Metrics {
 
     /// The page of `/metrics`, text format 0.0.4.
     pub fn render(&self, figures: &Figures) -> String {
+        let mut page = String::new();
+        write_families(&self.gather(figures), &mut page);
+        page
+    }
+
+    /// What that page says, ascending by name.
+    pub fn gather(&self, figures: &Figures) -> Vec<Family> {
         let mut families = process::families(figures.tasks, seconds_since_epoch(self.started));
         families.extend(self.build_families());
         families.extend(figures.families());
@@ -237,7 +244,7 @@ impl Metrics {
             let all = self.registry.gather_with(families.clone());
             families.extend(agent::families(&all));
         }
-        self.registry.render_with(families)
+        self.registry.gather_with(families)
     }
 
     fn build_families(&self) -> [Family; 2] {

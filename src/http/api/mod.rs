@@ -12,6 +12,7 @@ pub(super) mod query;
 pub(super) mod read;
 pub(super) mod rules;
 pub(super) mod search;
+pub(super) mod self_metrics;
 pub(super) mod series;
 pub(super) mod standing;
 pub(super) mod status;

@@ -1,5 +1,6 @@
 //! What the server says of its own standing: features, notifications, replay, its description.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -150,7 +151,19 @@ pub(in crate::http) fn replay() -> Response {
     reply::bytes(200, "application/json", body)
 }
 
-/// `openapi.yaml`
-pub(in crate::http) fn openapi() -> Response {
-    reply::bytes(200, "application/yaml; charset=utf-8", OPENAPI)
+/// `openapi.yaml`, by default in version 3.1 of that language. COMPAT: 3.2 for those who ask.
+pub(in crate::http) fn openapi(query: Option<&str>) -> Response {
+    let version = query.unwrap_or_default().split('&').find_map(|pair| {
+        let (name, version) = pair.split_once('=')?;
+        (name == "openapi_version").then_some(version)
+    });
+    let text = match version {
+        // What is said is the same in both.
+        Some("3.2" | "3.2.0") => OPENAPI.replacen("openapi: 3.1.0", "openapi: 3.2.0", 1).into(),
+        _ => Cow::Borrowed(OPENAPI),
+    };
+    let mut response = reply::bytes(200, "application/yaml; charset=utf-8", text.into_owned());
+    let uncached = HeaderValue::from_static("no-cache, no-store, must-revalidate");
+    response.headers_mut().insert(CACHE_CONTROL, uncached);
+    response
 }
