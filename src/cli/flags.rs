@@ -106,6 +106,9 @@ impl Flags {
                 _ => EXIT_USAGE,
             },
         })?;
+        if matches.get_flag("write-documentation") {
+            return Err(FlagsError { text: documentation(), exit_code: 0 });
+        }
         let mut values = Vec::with_capacity(FLAGS.len());
         for flag in FLAGS {
             let (texts, is_given) = value_of(flag, &matches);
@@ -264,6 +267,18 @@ fn whole_number(text: &str) -> Result<u64, ()> {
     if is_whole { Ok(value as u64) } else { Err(()) }
 }
 
+/// All flags that are shown, as a table in Markdown.
+fn documentation() -> String {
+    let mut text = String::from("# narthex\n\n| Flag | Meaning | Default |\n| --- | --- | --- |\n");
+    for flag in FLAGS.iter().filter(|flag| !flag.is_hidden) {
+        let why = flag.idle.map(|why| format!(" Reason: {why}.")).unwrap_or_default();
+        let Flag { name, help, default, .. } = flag;
+        let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+        text.push_str(&format!("| `--{name}` | {help}{why} | {default} |\n"));
+    }
+    text
+}
+
 fn command() -> Command {
     let version = concat!(env!("CARGO_PKG_VERSION"), " (stands in for Prometheus 3.14.0)");
     let mut command = Command::new("narthex")
@@ -381,5 +396,10 @@ mod tests {
         let help = parse(&["--help"]).unwrap_err();
         assert!(help.is_answer() && help.to_string().contains("--query.lookback-delta"));
         assert!(!help.to_string().contains("--scrape.adjust-timestamps"));
+        let table = parse(&["--write-documentation"]).unwrap_err();
+        assert!(table.is_answer());
+        let table = table.to_string();
+        assert!(table.contains("| `--query.timeout` | ") && table.ends_with("|\n"), "{table}");
+        assert_eq!(table.lines().count(), 4 + FLAGS.iter().filter(|f| !f.is_hidden).count());
     }
 }

@@ -439,4 +439,5 @@ pub(super) const FLAGS: &[Flag] = &[
         "5s",
         "Least time between two changes of targets that are taken over.",
     )),
+    hidden(switch!("write-documentation", "false", "Print all flags as Markdown and end.")),
 ];

@@ -514,7 +514,49 @@ fn check_kubernetes(record: &mut Record) -> Result<(), String> {
             let list = allowed.join(", ");
             return Err(format!("{role} role supports only {list} selectors"));
         }
+        check_field_selector(selector.text("field"))?;
         seen.push(name);
+    }
+    Ok(())
+}
+
+/// COMPAT: terms `FIELD=VALUE`, `==` or `!=` between commas, `\\` before a mark that is meant
+/// as itself; refused in the words of Kubernetes's own reader, which looks at the terms in order.
+fn check_field_selector(selector: &str) -> Result<(), String> {
+    let (mut terms, mut begin, mut is_escaped) = (Vec::new(), 0, false);
+    for (at, c) in selector.char_indices() {
+        if c == ',' && !is_escaped {
+            terms.push(&selector[begin..at]);
+            begin = at + 1;
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    terms.push(&selector[begin..]);
+    terms.sort_unstable();
+    for term in terms.into_iter().filter(|term| !term.is_empty()) {
+        let Some(at) = term.find('=') else {
+            return Err(format!("invalid selector: '{selector}'; can't understand '{term}'"));
+        };
+        let mut value = term[at + 1..].strip_prefix('=').unwrap_or(&term[at + 1..]).chars();
+        // `!=` has one `=` only.
+        if term[..at].ends_with('!') {
+            value = term[at + 1..].chars();
+        }
+        while let Some(c) = value.next() {
+            match (c, value.clone().next()) {
+                ('\\', Some('\\' | ',' | '=')) => value = value.as_str()[1..].chars(),
+                ('\\', other) => {
+                    let sequence: String = std::iter::once('\\').chain(other).collect();
+                    return Err(format!(
+                        "invalid field selector: invalid escape sequence: {sequence}"
+                    ));
+                }
+                ('=', _) => {
+                    return Err("invalid field selector: unescaped character in value: 61".into());
+                }
+                _ => {}
+            }
+        }
     }
     Ok(())
 }
@@ -522,4 +564,26 @@ fn check_kubernetes(record: &mut Record) -> Result<(), String> {
 /// Kept here so that clouds need not name the field themselves.
 pub(super) const fn refresh_minute() -> Field {
     REFRESH.or(Default::DurationMs(60_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_field_selector;
+
+    #[test]
+    fn field_selectors_are_refused_as_kubernetes_refuses_them() {
+        for fine in ["", ",", "a=b", "a==b,c!=d", r"a=b\,c,d=\\", "=", "status.phase=Running"] {
+            assert_eq!(check_field_selector(fine), Ok(()), "{fine}");
+        }
+        for (wrong, why) in [
+            ("x-y", "invalid selector: 'x-y'; can't understand 'x-y'"),
+            ("b=1,z,a", "invalid selector: 'b=1,z,a'; can't understand 'a'"),
+            ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+            ("a!==c", "invalid field selector: unescaped character in value: 61"),
+            (r"a=\x", r"invalid field selector: invalid escape sequence: \x"),
+            (r"a=\", r"invalid field selector: invalid escape sequence: \"),
+        ] {
+            assert_eq!(check_field_selector(wrong), Err(why.to_owned()), "{wrong}");
+        }
+    }
 }
