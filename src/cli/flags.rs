@@ -274,7 +274,8 @@ fn documentation() -> String {
         let why = flag.idle.map(|why| format!(" Reason: {why}.")).unwrap_or_default();
         let Flag { name, help, default, .. } = flag;
         let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-        text.push_str(&format!("| `--{name}` | {help}{why} | {default} |\n"));
+        let line = format!("| `--{name}` | {help}{why} | {default} |\n");
+        text.push_str(&line);
     }
     text
 }
