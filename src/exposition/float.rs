@@ -43,29 +43,58 @@ const POWERS_OF_TEN: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
+/// Reads the decimal digits from `at` on as if they followed those of `before`; the number, which
+/// wraps, and how many they are.
+#[inline]
+fn read_digits(bytes: &[u8], at: usize, before: u64) -> (u64, usize) {
+    const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+    let (mut number, mut len) = (before, 0);
+    while let Some(eight) = bytes.get(at + len..).and_then(|rest| rest.first_chunk()) {
+        // Digits become 0 to 9; a byte that is none gets its highest bit set in the second term.
+        let values = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
+        let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
+        let found = others.trailing_zeros() as usize / 8;
+        if found == 8 {
+            number = number.wrapping_mul(100_000_000).wrapping_add(eight_digits(values));
+            len += 8;
+            continue;
+        }
+        if found == 0 {
+            return (number, len);
+        }
+        // Zeros go before the digits that are there.
+        let value = eight_digits(values << (64 - 8 * found));
+        return (number.wrapping_mul(POWERS[found]).wrapping_add(value), len + found);
+    }
+    while let Some(digit) = bytes.get(at + len).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        len += 1;
+    }
+    (number, len)
+}
+
+/// The number that eight digits make, the first one in the lowest byte.
+#[inline]
+fn eight_digits(digits: u64) -> u64 {
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_ffff_0000_ffff;
+    fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff
+}
+
 /// A plain decimal number at the start of `bytes`, and how many bytes it takes; `None` where the
 /// fast path does not apply. The caller checks what follows the number.
 #[inline]
 pub(super) fn parse_fast_prefix(bytes: &[u8]) -> Option<(f64, usize)> {
     let negative = bytes.first() == Some(&b'-');
     let mut at = usize::from(negative);
-    let first = at;
-    let mut mantissa = 0_u64;
-    while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
-        at += 1;
-    }
-    let mut digits = at - first;
+    let (mut mantissa, mut digits) = read_digits(bytes, at, 0);
+    at += digits;
     let mut exponent = 0_i32;
     if bytes.get(at) == Some(&b'.') {
-        at += 1;
-        let fraction = at;
-        while let Some(digit) = bytes.get(at).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
-            at += 1;
-        }
-        digits += at - fraction;
-        exponent = -i32::try_from(at - fraction).ok()?;
+        let (all, fraction) = read_digits(bytes, at + 1, mantissa);
+        (mantissa, digits) = (all, digits + fraction);
+        at += 1 + fraction;
+        exponent = -i32::try_from(fraction).ok()?;
     }
     if digits == 0 || digits > 19 {
         return None;

@@ -5,11 +5,11 @@
 
 pub(super) mod commit;
 mod homes;
+mod plain;
 mod rooms;
 mod verdict;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::commit::Commit;
@@ -165,6 +165,11 @@ impl Appender {
         if let Some(window_ms) = self.late_window_ms {
             limits.take_late(self.newest_ms.unwrap_or(first.t_ms), window_ms);
         }
+        if self.extras.is_empty()
+            && let Some(outcome) = plain::commit(&self.head, &self.key, &self.samples, &limits)?
+        {
+            return Ok(outcome);
+        }
         let samples = (&*self.samples, &*self.extras, &*self.in_order);
         Commit::new(&self.head, &self.key, samples, limits).run()
     }
@@ -180,42 +185,62 @@ impl Drop for Appender {
 /// How many appenders are open, by their lower bounds.
 #[derive(Debug, Default)]
 pub(super) struct OpenAppenders {
-    by_bound: Mutex<BTreeMap<i64, usize>>,
+    open: Mutex<Open>,
     left: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// Bounds, each with the number of its appenders: a handful, in no order.
+    by_bound: Vec<(i64, usize)>,
+    /// Who waits for appenders to leave: to tell nobody costs a call of the system too.
+    waiting: usize,
 }
 
 impl OpenAppenders {
     /// Registers an appender with the bound that `bound` gives; no flush comes in between.
     fn enter(&self, bound: impl FnOnce() -> i64) -> i64 {
-        let mut by_bound = self.by_bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         let bound = bound();
-        *by_bound.entry(bound).or_insert(0) += 1;
+        match open.by_bound.iter_mut().find(|entry| entry.0 == bound) {
+            Some(entry) => entry.1 += 1,
+            None => open.by_bound.push((bound, 1)),
+        }
         bound
     }
 
     fn leave(&self, bound: i64) {
-        let mut by_bound = self.by_bound.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = by_bound.get_mut(&bound) {
-            *count -= 1;
-            if *count == 0 {
-                by_bound.remove(&bound);
+        let mut open = self.lock();
+        if let Some(at) = open.by_bound.iter().position(|entry| entry.0 == bound) {
+            open.by_bound[at].1 -= 1;
+            if open.by_bound[at].1 == 0 {
+                open.by_bound.swap_remove(at);
             }
         }
-        self.left.notify_all();
+        if open.waiting > 0 {
+            self.left.notify_all();
+        }
     }
 
     /// Runs `raise`, which moves the lower bound of later appenders to `border_ms`, and waits
     /// until none with a lower one is open. `false` when some stay longer than `patience`.
     pub(super) fn raise(&self, border_ms: i64, patience: Duration, raise: impl FnOnce()) -> bool {
-        let by_bound = self.by_bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         raise();
-        let (_open, timeout) = self
+        open.waiting += 1;
+        let (mut open, timeout) = self
             .left
-            .wait_timeout_while(by_bound, patience, |open| {
+            .wait_timeout_while(open, patience, |open| {
                 // An appender opened on an empty head has no bound yet.
-                open.keys().next().is_some_and(|&bound| bound < border_ms || bound == NO_TIME)
+                let is_below = |&(bound, _): &(i64, usize)| bound < border_ms || bound == NO_TIME;
+                open.by_bound.iter().any(is_below)
             })
             .unwrap_or_else(PoisonError::into_inner);
+        open.waiting -= 1;
         !timeout.timed_out()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -251,6 +251,24 @@ impl Data {
         }
     }
 
+    /// Stores samples of the group's own source that have one time: slots and bits.
+    pub(super) fn place_row(&mut self, t_ms: i64, samples: impl Iterator<Item = (u32, u64)>) {
+        if self.times.last().is_none_or(|&newest| newest < t_ms) {
+            self.times.push(t_ms);
+        }
+        let is_newest = self.times.last() == Some(&t_ms);
+        let row = self.next_row() - 1;
+        for (slot, bits) in samples {
+            let column = &mut self.columns[slot as usize];
+            if is_newest && column.cursor() <= row && !column.is_rich() {
+                column.append(row, f64::from_bits(bits));
+                self.rows_len += 1;
+            } else {
+                self.place(slot, t_ms, bits, Extra::NONE);
+            }
+        }
+    }
+
     /// Stores a sample outside the rows. One that is there keeps its value.
     pub(super) fn place_loose(
         &mut self,

@@ -5,12 +5,18 @@
 //! a page of usual size to another thread costs more than to store it, so only what may take long
 //! goes elsewhere (`storing.rs`). The server's other work is on other threads: the disk may hold
 //! up scrapes, which need it, and nothing else.
+//!
+//! A thread gets some dozens of loops before the next one gets its first: the more of them share a
+//! thread, the less often it is woken for one alone, and with everything forgotten by then.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+
+/// Loops that a thread is given one after the other: little enough work for one, even each second.
+const LOOPS_AT_A_TIME: usize = 64;
 
 /// The threads; they end when this is dropped and what they do at the moment is done.
 #[derive(Debug)]
@@ -45,8 +51,8 @@ impl Workers {
             tokio::spawn(work);
             return;
         }
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len();
-        self.threads[at].runtime.spawn(work);
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) / LOOPS_AT_A_TIME;
+        self.threads[turn % self.threads.len()].runtime.spawn(work);
     }
 }
 
@@ -76,7 +82,8 @@ mod tests {
     fn loops_are_spread_over_the_threads() {
         let workers = Workers::new(2);
         let (sender, names) = mpsc::channel();
-        for _ in 0..4 {
+        let loops = 4 * LOOPS_AT_A_TIME;
+        for _ in 0..loops {
             let sender = sender.clone();
             workers.spawn(async move {
                 tokio::task::yield_now().await;
@@ -85,9 +92,9 @@ mod tests {
         }
         drop(sender);
         let ran: Vec<_> = names.iter().collect();
-        assert_eq!(ran.len(), 4);
+        assert_eq!(ran.len(), loops);
         let first = ran.iter().filter(|id| **id == ran[0]).count();
-        assert_eq!(first, 2);
+        assert_eq!(first, loops / 2);
     }
 
     #[tokio::test]

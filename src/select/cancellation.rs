@@ -182,8 +182,8 @@ mod tests {
                 gone.load(Ordering::Relaxed)
             }
         };
-        let work = Cancellation::new().asking(Arc::new(question));
         let begun = Instant::now();
+        let work = Cancellation::new().asking(Arc::new(question));
         while asked.load(Ordering::Relaxed) < 3 {
             assert!(work.clone().check().is_ok());
         }

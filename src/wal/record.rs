@@ -240,7 +240,12 @@ pub struct RowsWriter<'a> {
     out: &'a mut Vec<u8>,
     slots: u32,
     t_ms: i64,
+    /// Of the row being written: its slots, which of its samples are absolute, which of the others
+    /// differ from the ones before, and the values.
     members: Vec<u32>,
+    absolute: Vec<u32>,
+    changed: Vec<u32>,
+    values: Vec<u8>,
 }
 
 impl<'a> RowsWriter<'a> {
@@ -251,38 +256,54 @@ impl<'a> RowsWriter<'a> {
         write_uvarint(out, header.number - header.previous);
         write_uvarint(out, u64::from(header.slots));
         write_uvarint(out, header.source.map_or(0, |source| u64::from(source) + 1));
-        Self { out, slots: header.slots, t_ms: 0, members: Vec::new() }
+        Self {
+            out,
+            slots: header.slots,
+            t_ms: 0,
+            members: Vec::new(),
+            absolute: Vec::new(),
+            changed: Vec::new(),
+            values: Vec::new(),
+        }
     }
 
-    /// Appends a row. `samples` ascend by slot, at most one for each; they are gone through several
-    /// times. A late row is below the newest sample of its series; all its values must be absolute.
+    /// Appends a row. `samples` ascend by slot, at most one for each. A late row is below the
+    /// newest sample of its series; all its values must be absolute.
     pub fn row<'s>(
         &mut self,
         t_ms: i64,
         is_late: bool,
-        samples: impl ExactSizeIterator<Item = RowSample<'s>> + Clone,
+        samples: impl ExactSizeIterator<Item = RowSample<'s>>,
     ) {
-        self.out.push(u8::from(is_late));
-        write_varint(self.out, t_ms.wrapping_sub(self.t_ms));
+        let Self { out, members, absolute, changed, values, .. } = self;
+        out.push(u8::from(is_late));
+        write_varint(out, t_ms.wrapping_sub(self.t_ms));
         self.t_ms = t_ms;
-        let number = samples.len();
-        let members = &mut self.members;
         members.clear();
-        members.extend(samples.clone().map(|s| s.slot));
-        write_set(self.out, self.slots, members);
-        members.clear();
-        members.extend((0..).zip(samples.clone()).filter(|(_, s)| s.is_absolute).map(|(i, _)| i));
-        write_set(self.out, number as u32, members);
-        let relative = number - members.len();
-        members.clear();
-        let deltas = (0..).zip(samples.clone().filter(|s| !s.is_absolute));
-        members.extend(deltas.filter(|(_, s)| !s.is_repeated()).map(|(i, _)| i));
-        write_set(self.out, relative as u32, members);
-        for sample in samples {
-            if sample.is_absolute || !sample.is_repeated() {
-                sample.write(self.out);
+        absolute.clear();
+        changed.clear();
+        values.clear();
+        members.reserve(samples.len());
+        changed.reserve(samples.len());
+        values.reserve(samples.len() * 2);
+        let mut relative = 0;
+        for (i, sample) in (0..).zip(samples) {
+            members.push(sample.slot);
+            if sample.is_absolute {
+                absolute.push(i);
+                sample.write(values);
+                continue;
             }
+            if !sample.is_repeated() {
+                changed.push(relative);
+                sample.write(values);
+            }
+            relative += 1;
         }
+        write_set(out, self.slots, members);
+        write_set(out, members.len() as u32, absolute);
+        write_set(out, relative, changed);
+        out.extend_from_slice(values);
     }
 }
 

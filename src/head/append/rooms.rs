@@ -17,6 +17,7 @@ const ROOM_MAX: usize = 16 << 10;
 pub(in crate::head) struct Rooms {
     pub(super) samples: Room<Sample>,
     pub(super) items: Room<Item>,
+    pub(super) slots: Room<u32>,
 }
 
 /// Vectors that are used again.

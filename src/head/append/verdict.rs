@@ -69,6 +69,11 @@ impl Limits {
         self.late_min_ms = Some(self.late_min_ms.map_or(min_ms, |known| known.min(min_ms)));
     }
 
+    /// Whether a sample at `t_ms` that is newer than its series' last is stored.
+    pub(super) fn are_met_at(&self, t_ms: i64) -> bool {
+        (self.min_valid_ms..=self.max_ms).contains(&t_ms)
+    }
+
     /// Whether late samples may be stored at all.
     pub(super) fn takes_late(&self) -> bool {
         self.late_min_ms.is_some()
