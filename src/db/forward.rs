@@ -41,7 +41,7 @@ pub(super) struct Forwards {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// Records below these are done, durably; by name.
     done: BTreeMap<String, u64>,
     /// Places of the tables that are there, ascending.
@@ -51,6 +51,22 @@ struct State {
 }
 
 impl State {
+    /// How far forwards came. What cannot be opened is an error: without it nobody knows what of
+    /// the log they need.
+    pub(super) fn read(disk: &Arc<dyn Disk>, root: &Path) -> Result<Self, StorageError> {
+        let (dir, mut state) = (root.join(DIR), Self::default());
+        if !disk.exists(&dir) {
+            return Ok(state);
+        }
+        for name in names(&**disk, &dir)? {
+            if let Some(shards) = progress::read(&**disk, &path_of(&dir, &name))? {
+                state.done.insert(name, lowest(&shards));
+            }
+        }
+        state.tables = tables(disk, &dir)?;
+        Ok(state)
+    }
+
     /// From where the log is needed.
     fn needed_from(&self) -> Option<u64> {
         let slowest = *self.done.values().min()?;
@@ -60,45 +76,15 @@ impl State {
 }
 
 impl Forwards {
-    /// Reads how far forwards came, and has the log kept for them.
-    pub(super) fn open(disk: &Arc<dyn Disk>, root: &Path, head: &Arc<Head>) -> Self {
-        let dir = root.join(DIR);
-        let forwards =
-            Self { disk: Arc::clone(disk), dir, head: Arc::clone(head), state: Mutex::default() };
-        if forwards.disk.exists(&forwards.dir) {
-            let mut state = forwards.state();
-            for name in forwards.names() {
-                if let Some(shards) = progress::read(&*forwards.disk, &forwards.path_of(&name)) {
-                    state.done.insert(name, lowest(&shards));
-                }
-            }
-            state.tables = forwards.tables();
-            forwards.head.keep_log_from(state.needed_from());
-        }
-        forwards
+    /// Has the log kept for forwards that came so far.
+    pub(super) fn open(disk: &Arc<dyn Disk>, root: &Path, head: &Arc<Head>, state: State) -> Self {
+        head.keep_log_from(state.needed_from());
+        let (disk, head) = (Arc::clone(disk), Arc::clone(head));
+        Self { disk, dir: root.join(DIR), head, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn path_of(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}{}", progress::EXTENSION))
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = self.disk.read_dir(&self.dir).unwrap_or_default();
-        let name = |entry: &crate::disk::Entry| {
-            entry.name.strip_suffix(progress::EXTENSION).map(str::to_owned)
-        };
-        entries.iter().filter_map(name).collect()
-    }
-
-    fn tables(&self) -> Vec<u64> {
-        let found = wal::positions(&self.disk, &self.dir).unwrap_or_default();
-        let mut places: Vec<u64> = found.iter().map(|position| position.sequence).collect();
-        places.sort_unstable();
-        places
     }
 
     /// A forward has come so far, durably.
@@ -113,10 +99,10 @@ impl Forwards {
     fn open_forward(self: &Arc<Self>, name: &str) -> Result<Forward, StorageError> {
         let created = self.disk.create_dir_all(&self.dir);
         created.map_err(|e| StorageError::io("create", &self.dir, e))?;
-        let path = self.path_of(name);
+        let path = path_of(&self.dir, name);
         let mut told = Vec::new();
         let mut state = self.state();
-        if let Some(shards) = progress::read(&*self.disk, &path) {
+        if let Some(shards) = progress::read(&*self.disk, &path)? {
             let from = lowest(&shards);
             let (follower, damages) = self.head.follow_from(&self.dir, from)?;
             told.extend(damages);
@@ -151,7 +137,7 @@ impl Forwards {
             // What nobody needs is from another time.
             self.remove_tables(state)?;
             state.tables_bytes = follower.save(&self.dir)?;
-            state.tables = self.tables();
+            state.tables = tables(&self.disk, &self.dir)?;
         }
         let shards = vec![ShardProgress { done: point, sending: point }];
         let progress = Progress::open(Arc::clone(self), name, path, shards)?;
@@ -177,8 +163,8 @@ impl Forwards {
             return Ok(());
         }
         let mut state = self.state();
-        for name in self.names().iter().filter(|name| !names.contains(name)) {
-            let path = self.path_of(name);
+        for name in self::names(&*self.disk, &self.dir)?.iter().filter(|n| !names.contains(n)) {
+            let path = path_of(&self.dir, name);
             let removed = self.disk.remove_file(&path);
             removed.map_err(|e| StorageError::io("remove", &path, e))?;
         }
@@ -203,10 +189,32 @@ impl Forwards {
             return Ok(false);
         }
         state.tables_bytes = follower.save(&self.dir)?;
-        state.tables = self.tables();
+        state.tables = tables(&self.disk, &self.dir)?;
         self.head.keep_log_from(state.needed_from());
         Ok(true)
     }
+}
+
+fn path_of(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}{}", progress::EXTENSION))
+}
+
+/// Names of the forwards that have noted how far they came.
+fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StorageError> {
+    let entries = disk.read_dir(dir).or_else(|_| disk.read_dir(dir));
+    let entries = entries.map_err(|e| StorageError::io("list", dir, e))?;
+    let name = |entry: &crate::disk::Entry| {
+        entry.name.strip_suffix(progress::EXTENSION).map(str::to_owned)
+    };
+    Ok(entries.iter().filter_map(name).collect())
+}
+
+/// Places of the tables that are there, ascending.
+fn tables(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<u64>, StorageError> {
+    let found = wal::positions(disk, dir)?;
+    let mut places: Vec<u64> = found.iter().map(|position| position.sequence).collect();
+    places.sort_unstable();
+    Ok(places)
 }
 
 /// The record below which all is done.

@@ -185,8 +185,10 @@ impl Database {
         let blocks = BlockStore::open(Arc::clone(&disk), &root, Arc::clone(&observer), cache)?;
         let head_options = head_options(&disk, &clock, &root, &options);
         let reserve = take_reserve(&disk, &head_options.dir, &options);
+        // Before the head, which lets go of what nobody needs.
+        let forwarded = forward::State::read(&disk, &root)?;
         let head = Head::open(head_options)?;
-        let forwards = Arc::new(Forwards::open(&disk, &root, &head));
+        let forwards = Arc::new(Forwards::open(&disk, &root, &head, forwarded));
         observer.event(&Event::Opened {
             series: head.series_count(),
             blocks: blocks.list().len() + takeover.list().len(),

@@ -184,6 +184,17 @@ pub fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether an error says that the medium has lost what was asked for. Others may pass: too many
+/// open files, a right that is missing.
+pub fn is_damage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    #[cfg(target_os = "linux")]
+    if Errno::from_io_error(error) == Some(Errno::UCLEAN) {
+        return true;
+    }
+    matches!(Errno::from_io_error(error), Some(Errno::IO | Errno::BADMSG))
+}
+
 impl StorageError {
     /// Wraps an I/O error with what was tried and where.
     pub fn io(op: &'static str, path: &Path, source: io::Error) -> Self {

@@ -181,11 +181,12 @@ impl Follower {
         self.tail.wait(timeout)
     }
 
-    /// Reads a record. `false` where there is none yet.
-    pub fn read(&mut self, sink: &mut dyn FollowSink) -> bool {
+    /// Reads a record. `false` where there is none yet. An error is that of a file of the log that
+    /// is there and cannot be opened now: nothing is passed over, and the next call tries again.
+    pub fn read(&mut self, sink: &mut dyn FollowSink) -> Result<bool, StorageError> {
         let tables = &mut self.tables;
-        match self.tail.next_item() {
-            None => return false,
+        match self.tail.next_item()? {
+            None => return Ok(false),
             Some(Item::Damage(damage)) => sink.lost(damage.records, &damage.to_string()),
             Some(Item::Record { position, kind, payload }) => {
                 let point = LogPoint { sequence: position.sequence, index: 0 };
@@ -194,7 +195,12 @@ impl Follower {
                 }
             }
         }
-        true
+        Ok(true)
+    }
+
+    /// After an error: what cannot be opened the next time either is lost, and told so.
+    pub fn give_up(&mut self) {
+        self.tail.give_up();
     }
 
     /// Writes the tables of this place to `dir`, durably; the two newest are kept there. Returns

@@ -166,7 +166,12 @@ impl Span {
         if !IS_ON.load(Ordering::Relaxed) {
             return Self(None);
         }
-        let span = Self::begin(Context::from_headers(headers).as_ref(), || name().into());
+        // Whoever asks decides how long it is.
+        let name = || match Value::from(name()) {
+            Value::Text(name) => name.into(),
+            Value::Int(_) => Cow::default(),
+        };
+        let span = Self::begin(Context::from_headers(headers).as_ref(), name);
         span.with_kind(Kind::Server)
     }
 

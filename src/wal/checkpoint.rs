@@ -12,7 +12,7 @@ use super::frame::{self, FrameHeader, HEADER_LEN as FRAME_LEN, KIND_END};
 use super::segment::{self, number_of};
 use super::window::Window;
 use super::{Damage, DamageKind, KIND_MAX, PAYLOAD_BYTES_MAX, Position};
-use crate::disk::{Disk, File, StorageError};
+use crate::disk::{Disk, File, StorageError, is_damage};
 
 const MAGIC: [u8; 8] = *b"NXCKPT\r\n";
 const VERSION: u32 = 1;
@@ -142,24 +142,44 @@ pub fn read_newest(
     disk: &Arc<dyn Disk>,
     dir: &Path,
 ) -> Result<(Option<CheckpointReader>, Vec<Damage>), StorageError> {
-    read_up_to(disk, dir, u64::MAX)
+    find(disk, dir, u64::MAX, true)
 }
 
 /// The positions of the checkpoints in a directory, oldest first, those left out whose header
-/// cannot be read.
+/// does not check. One that cannot be opened is an error.
 pub fn positions(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<Position>, StorageError> {
     if !disk.exists(dir) {
         return Ok(Vec::new());
     }
     let (found, _) = list(&**disk, dir)?;
-    Ok(found.iter().filter_map(|(_, path)| read_position(disk, path).ok()).collect())
+    let mut positions = Vec::with_capacity(found.len());
+    for (_, path) in found {
+        match read_position(disk, &path) {
+            Ok(position) => positions.push(position),
+            Err(StorageError::Io { source, .. }) if is_damage(&source) => {}
+            Err(error @ StorageError::Io { .. }) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(positions)
 }
 
-/// [`read_newest`] among those whose position has at most this sequence.
+/// [`read_newest`] among those whose position has at most this sequence. One that cannot be opened
+/// is an error: that may pass, and what an older one needs of the log may be gone.
 pub fn read_up_to(
     disk: &Arc<dyn Disk>,
     dir: &Path,
     sequence: u64,
+) -> Result<(Option<CheckpointReader>, Vec<Damage>), StorageError> {
+    find(disk, dir, sequence, false)
+}
+
+/// `takes_older`: an older one does where one cannot be opened.
+fn find(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    sequence: u64,
+    takes_older: bool,
 ) -> Result<(Option<CheckpointReader>, Vec<Damage>), StorageError> {
     let mut damages = Vec::new();
     if !disk.exists(dir) {
@@ -178,7 +198,7 @@ pub fn read_up_to(
                 let kind = DamageKind::Rotten;
                 damages.push(Damage { path, offset, len: 0, records: 0, kind });
             }
-            Err(StorageError::Io { .. }) => {
+            Err(StorageError::Io { source, .. }) if takes_older || is_damage(&source) => {
                 let path = path.clone();
                 let kind = DamageKind::MissingSegment;
                 damages.push(Damage { path, offset: 0, len: 0, records: 0, kind });

@@ -177,8 +177,9 @@ impl Log {
     /// record gets a number below it, whatever became of the segments.
     ///
     /// Damaged segments are no error, and neither is a disk that takes no new segment: appends
-    /// are refused then until it does. A segment of a newer version is
-    /// [`StorageError::TooNew`].
+    /// are refused then until it does. A segment that cannot be opened for a
+    /// reason that may pass is an error: its records would be void once a new one begins. A segment
+    /// of a newer version is [`StorageError::TooNew`].
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,

@@ -57,7 +57,8 @@ pub struct Replay {
 
 impl Replay {
     /// Begins at the first record whose number is at least `from.sequence`.
-    /// An error only where the directory cannot be listed; a missing directory is an empty log.
+    /// An error only where the directory cannot be listed or a segment cannot be opened; a missing
+    /// directory is an empty log.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, from: Position) -> Result<Self, StorageError> {
         let (segments, _) = segment::list(&disk, dir)?;
         Ok(Self::over(disk, dir, segments, from))

@@ -5,10 +5,11 @@
 //! segments with sequences from `first_sequence` on are void: this one has them again, or they
 //! were never acknowledged.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, File, StorageError};
+use crate::disk::{Disk, File, StorageError, is_damage};
 
 /// Bytes of one header; a segment begins with two equal ones.
 const HEADER_LEN: usize = 36;
@@ -138,7 +139,9 @@ pub(super) fn write_salt(disk: &Arc<dyn Disk>, dir: &Path, salt: u32) -> std::io
 }
 
 /// The segments in `dir`, oldest first, and the names of files that were never finished.
-/// A missing directory has none.
+/// A missing directory has none. A segment that cannot be opened is damaged where the medium says
+/// so, and an error otherwise: a right that is missing, or too many open files, may pass, and who
+/// went on without it would lose for good what it holds.
 pub(super) fn list(
     disk: &Arc<dyn Disk>,
     dir: &Path,
@@ -153,6 +156,7 @@ pub(super) fn list(
         let path = dir.join(&entry.name);
         if let Some(number) = number_of(&entry.name, EXTENSION) {
             let header = read_header(disk, &path, number);
+            let header = header.map_err(|e| StorageError::io("open", &path, e))?;
             segments.push(Segment { number, path, bytes: entry.len, header });
         } else if number_of(&entry.name, ".wal.tmp").is_some() {
             unfinished.push(path);
@@ -174,8 +178,14 @@ pub(super) fn open(disk: &Arc<dyn Disk>, path: &Path) -> std::io::Result<Box<dyn
 }
 
 /// The first copy that checks and fits the name.
-fn read_header(disk: &Arc<dyn Disk>, path: &Path, number: u64) -> HeaderState {
-    let Ok(file) = open(disk, path) else { return HeaderState::Unreadable };
+fn read_header(disk: &Arc<dyn Disk>, path: &Path, number: u64) -> std::io::Result<HeaderState> {
+    let file = match open(disk, path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound || is_damage(&error) => {
+            return Ok(HeaderState::Unreadable);
+        }
+        Err(error) => return Err(error),
+    };
     let mut state = HeaderState::Unreadable;
     for copy in 0..2 {
         let offset = copy * HEADER_LEN as u64;
@@ -193,5 +203,5 @@ fn read_header(disk: &Arc<dyn Disk>, path: &Path, number: u64) -> HeaderState {
             }
         }
     }
-    state
+    Ok(state)
 }

@@ -5,8 +5,12 @@
 //! follower may note how far it came and go on there after a restart.
 //!
 //! RELIES ON: whoever follows keeps the segments that are yet to be read ([`Log::drop_before`] is
-//! the owner's to call). One that is gone all the same is told as damage.
+//! the owner's to call). One that is gone all the same is told as damage. So is
+//! one that the medium has lost. One that cannot be opened for another reason is not: that may pass
+//! (too many open files, a right that is missing), so it is an error, and the same place is tried
+//! again, until the owner gives it up.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +20,7 @@ use super::segment;
 use super::walk::{Bounds, Step, Walk};
 use super::window::Window;
 use super::{Damage, DamageKind};
+use crate::disk::{StorageError, is_damage};
 
 /// Reads a log while it grows.
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub struct Tail {
     synced: u64,
     /// First sequence that the segment which is read does not have.
     limit: u64,
+    /// The next segment counts as missing where it cannot be opened.
+    gives_up: bool,
 }
 
 /// What stands next, without the bytes.
@@ -40,7 +47,7 @@ enum Found {
 impl Tail {
     /// Begins at the first record whose number is at least `sequence`.
     pub fn open(log: Arc<Log>, sequence: u64) -> Self {
-        Self { log, walk: None, next: sequence, synced: 0, limit: 0 }
+        Self { log, walk: None, next: sequence, synced: 0, limit: 0, gives_up: false }
     }
 
     /// Number of the next record that will be given.
@@ -59,9 +66,11 @@ impl Tail {
         self.log.wait_synced_beyond(self.next, timeout)
     }
 
-    /// The next record or damage; `None` where all that is on the medium has been given.
-    pub fn next_item(&mut self) -> Option<Item<'_>> {
-        match self.find()? {
+    /// The next record or damage; `None` where all that is on the medium has been given. After an
+    /// error nothing is passed over: the next call tries the same place.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, StorageError> {
+        let Some(found) = self.find()? else { return Ok(None) };
+        Ok(match found {
             Found::Damage(damage) => Some(Item::Damage(damage)),
             Found::Record { sequence, offset, kind, len } => {
                 let Some((segment, walk)) = &mut self.walk else {
@@ -70,17 +79,23 @@ impl Tail {
                 let position = super::Position { sequence, segment: *segment, offset };
                 Some(Item::Record { position, kind, payload: walk.payload(offset, len) })
             }
-        }
+        })
     }
 
-    fn find(&mut self) -> Option<Found> {
+    /// After an error: where the segment cannot be opened the next time either, its records are
+    /// lost, and told as damage.
+    pub fn give_up(&mut self) {
+        self.gives_up = true;
+    }
+
+    fn find(&mut self) -> Result<Option<Found>, StorageError> {
         loop {
             if self.next >= self.synced.min(self.limit) && !self.look() {
-                return None;
+                return Ok(None);
             }
             let Some((number, walk)) = &mut self.walk else {
-                if let Some(damage) = self.begin() {
-                    return Some(Found::Damage(damage));
+                if let Some(damage) = self.begin()? {
+                    return Ok(Some(Found::Damage(damage)));
                 }
                 continue;
             };
@@ -91,7 +106,7 @@ impl Tail {
                         continue;
                     }
                     self.next = sequence + 1;
-                    return Some(Found::Record { sequence, offset, kind, len });
+                    return Ok(Some(Found::Record { sequence, offset, kind, len }));
                 }
                 Step::Marker(_) => {}
                 Step::Damage { offset, len, records, kind } => {
@@ -101,7 +116,7 @@ impl Tail {
                     if lost > 0 {
                         let path = segment::path_of(self.log.dir(), *number);
                         let damage = Damage { path, offset, len, records: lost, kind };
-                        return Some(Found::Damage(damage));
+                        return Ok(Some(Found::Damage(damage)));
                     }
                 }
                 Step::End => {
@@ -114,7 +129,7 @@ impl Tail {
                         self.next = end;
                         let kind = DamageKind::Rotten;
                         let damage = Damage { path, offset: 0, len: 0, records, kind };
-                        return Some(Found::Damage(damage));
+                        return Ok(Some(Found::Damage(damage)));
                     }
                 }
             }
@@ -143,7 +158,7 @@ impl Tail {
     }
 
     /// Opens the segment that has the next record; says what is missing before it.
-    fn begin(&mut self) -> Option<Damage> {
+    fn begin(&mut self) -> Result<Option<Damage>, StorageError> {
         let known = self.log.known_segments();
         self.synced = known.synced;
         let firsts = || known.segments.iter().filter_map(|&(n, first, b)| Some((n, first?, b)));
@@ -154,16 +169,25 @@ impl Tail {
             let records = end.saturating_sub(self.next).max(1);
             self.next += records;
             let (path, kind) = (self.log.dir().to_owned(), DamageKind::MissingSegment);
-            return Some(Damage { path, offset: 0, len: 0, records, kind });
+            return Ok(Some(Damage { path, offset: 0, len: 0, records, kind }));
         };
         self.limit = limit_of(&known, number);
         let path = segment::path_of(self.log.dir(), number);
-        let Ok(file) = segment::open(self.log.disk(), &path) else {
-            let end = self.limit.min(self.synced);
-            let records = end - self.next;
-            self.next = end;
-            let kind = DamageKind::MissingSegment;
-            return Some(Damage { path, offset: 0, len: bytes, records, kind });
+        let gives_up = std::mem::take(&mut self.gives_up);
+        let file = match segment::open(self.log.disk(), &path) {
+            Ok(file) => file,
+            Err(error)
+                if error.kind() != ErrorKind::NotFound && !is_damage(&error) && !gives_up =>
+            {
+                return Err(StorageError::io("open", &path, error));
+            }
+            Err(_) => {
+                let end = self.limit.min(self.synced);
+                let records = end - self.next;
+                self.next = end;
+                let kind = DamageKind::MissingSegment;
+                return Ok(Some(Damage { path, offset: 0, len: bytes, records, kind }));
+            }
         };
         let bounds = Bounds {
             limit: Some(self.limit).filter(|&limit| limit < u64::MAX),
@@ -172,7 +196,7 @@ impl Tail {
         };
         let walk = Walk::new(Window::new(file, bytes), self.log.salt(), first, bounds);
         self.walk = Some((number, walk));
-        None
+        Ok(None)
     }
 }
 
@@ -187,7 +211,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::disk::{Crash, Disk, SimulatedClock, SimulatedDisk};
+    use crate::disk::{Call, Crash, Disk, Fault, SimulatedClock, SimulatedDisk};
     use crate::wal::{LogOptions, Position};
 
     fn open(disk: &Arc<SimulatedDisk>, segment_bytes_max: u64) -> Arc<Log> {
@@ -199,7 +223,7 @@ mod tests {
 
     fn drain(tail: &mut Tail) -> Vec<(u64, Vec<u8>)> {
         let mut found = Vec::new();
-        while let Some(item) = tail.next_item() {
+        while let Some(item) = tail.next_item().unwrap() {
             match item {
                 Item::Record { position, payload, .. } => {
                     found.push((position.sequence, payload.to_vec()));
@@ -267,10 +291,60 @@ mod tests {
         log.sync().unwrap();
         log.drop_before(10).unwrap();
         let mut tail = Tail::open(Arc::clone(&log), 3);
-        let Some(Item::Damage(damage)) = tail.next_item() else { panic!("nothing was told") };
+        let item = tail.next_item().unwrap();
+        let Some(Item::Damage(damage)) = item else { panic!("nothing was told") };
         assert_eq!(damage.kind, DamageKind::MissingSegment);
         let rest = drain(&mut tail);
         assert_eq!(rest.len() as u64 + damage.records, 17);
         assert_eq!(rest.last().map(|r| r.0), Some(19));
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_opened_is_tried_again_and_loses_nothing() {
+        let disk = Arc::new(SimulatedDisk::new(1));
+        let log = open(&disk, 100);
+        for round in 0_u8..20 {
+            log.append(&[(1, &[round; 40])]).unwrap();
+        }
+        log.sync().unwrap();
+        let mut tail = Tail::open(Arc::clone(&log), 0);
+        let mut found = Vec::new();
+        // Each segment is opened twice where that fails.
+        for nth in [1, 1, 3] {
+            disk.fail_nth_of(Call::Open, nth, Fault::Lasting);
+            let error = loop {
+                match tail.next_item() {
+                    Ok(Some(Item::Record { position, .. })) => found.push(position.sequence),
+                    Ok(item) => panic!("{item:?}"),
+                    Err(error) => break error,
+                }
+            };
+            assert!(error.to_string().contains(".wal"), "{error}");
+            assert_eq!(tail.next_sequence(), found.len() as u64);
+            disk.heal();
+        }
+        found.extend(drain(&mut tail).iter().map(|record| record.0));
+        assert_eq!(found, (0..20).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn a_segment_that_is_given_up_is_told_and_the_next_one_is_read() {
+        let disk = Arc::new(SimulatedDisk::new(1));
+        let log = open(&disk, 100);
+        for round in 0_u8..6 {
+            log.append(&[(1, &[round; 40])]).unwrap();
+        }
+        log.sync().unwrap();
+        let mut tail = Tail::open(Arc::clone(&log), 0);
+        disk.fail_nth_of(Call::Open, 1, Fault::Lasting);
+        assert!(tail.next_item().is_err());
+        tail.give_up();
+        let Some(Item::Damage(damage)) = tail.next_item().unwrap() else { panic!("not told") };
+        assert_eq!(damage.kind, DamageKind::MissingSegment);
+        assert!(tail.next_item().is_err(), "that held for one segment");
+        // What was given up is read after all where it can be opened again.
+        tail.give_up();
+        disk.heal();
+        assert_eq!(drain(&mut tail).len() as u64 + damage.records, 6);
     }
 }

@@ -9,11 +9,12 @@
 //! long. What the process wrote survives the process; a sync, every second or so, makes it survive
 //! a loss of power ([`Progress::sync`]).
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Forwards, lowest};
-use crate::disk::{Disk, File, StorageError};
+use crate::disk::{Disk, File, StorageError, is_damage};
 use crate::encoding::cursor::{Cursor, CursorError};
 use crate::encoding::varint::write_uvarint;
 use crate::head::LogPoint;
@@ -210,14 +211,25 @@ fn crc_of(len: &[u8], body: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// What the file at `path` says; `None` where there is none that can be read.
-pub(super) fn read(disk: &dyn Disk, path: &Path) -> Option<Vec<ShardProgress>> {
-    let file = disk.open(path).or_else(|_| disk.open(path)).ok()?;
-    let len = usize::try_from(file.len().ok()?).ok()?;
-    // It is never much longer than that.
-    let mut bytes = vec![0; len.min(4 * FILE_BYTES_MAX as usize)];
-    file.read_at(0, &mut bytes).or_else(|_| file.read_at(0, &mut bytes)).ok()?;
-    parse(&bytes)
+/// What the file at `path` says; `None` where there is none, or it is damaged. One that cannot be
+/// opened is an error: that may pass, and whoever began anew would leave out what is not done.
+pub(super) fn read(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<Option<Vec<ShardProgress>>, StorageError> {
+    let file = match disk.open(path).or_else(|_| disk.open(path)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound || is_damage(&error) => return Ok(None),
+        Err(error) => return Err(StorageError::io("open", path, error)),
+    };
+    let read = || -> std::io::Result<Vec<u8>> {
+        // It is never much longer than that.
+        let len = file.len()?.min(4 * FILE_BYTES_MAX);
+        let mut bytes = vec![0; len as usize];
+        file.read_at(0, &mut bytes).or_else(|_| file.read_at(0, &mut bytes))?;
+        Ok(bytes)
+    };
+    Ok(read().ok().and_then(|bytes| parse(&bytes)))
 }
 
 /// What the bytes of a file say, up to the first that do not check.

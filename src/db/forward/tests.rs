@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::progress::parse;
 use super::*;
 use crate::db::Options;
-use crate::disk::{Crash, SimulatedClock, SimulatedDisk};
+use crate::disk::{Call, Crash, Fault, SimulatedClock, SimulatedDisk};
 use crate::head::{FollowSink, FollowedSample, GroupKey};
 use crate::model::{Exemplar, Labels};
 
@@ -46,7 +46,7 @@ fn commit(db: &Database, t_ms: i64) {
 
 fn drain(forward: &mut Forward) -> Vec<(LogPoint, i64)> {
     let mut seen = Seen::default();
-    while forward.follower.read(&mut seen) {}
+    while forward.follower.read(&mut seen).unwrap() {}
     seen.0
 }
 
@@ -132,7 +132,7 @@ fn the_log_is_kept_for_those_who_are_away_and_let_go_behind_them() {
     db.retain_forwards(&[]).unwrap();
     grow(100);
     assert!(db.stats().wal_bytes < kept, "{} {kept}", db.stats().wal_bytes);
-    assert!(db.inner.shared.forwards.names().is_empty());
+    assert!(names(&disk, &db.inner.shared.forwards.dir).unwrap().is_empty());
 }
 
 #[test]
@@ -147,9 +147,9 @@ fn progress_comes_back_up_to_what_is_torn() {
     for n in 10..9_000 {
         forward.progress.note(1, shard(n)).unwrap();
     }
-    let path = db.inner.shared.forwards.path_of("r");
+    let path = path_of(&db.inner.shared.forwards.dir, "r");
     let expected = vec![shard(1), shard(8_999), shard(3)];
-    assert_eq!(progress::read(&disk, &path).unwrap(), expected);
+    assert_eq!(progress::read(&disk, &path).unwrap(), Some(expected));
     let file = disk.open(&path).unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_at(0, &mut bytes).unwrap();
@@ -159,6 +159,48 @@ fn progress_comes_back_up_to_what_is_torn() {
     bytes[at] ^= 1;
     assert_eq!(parse(&bytes).unwrap()[1], shard(8_998));
     assert_eq!(parse(&bytes[..11]), None);
+}
+
+/// Too many open files, a right that is missing: whatever cannot be opened is told, and what was
+/// not passed on is passed on when it can.
+#[test]
+fn what_cannot_be_opened_for_a_while_is_not_left_out() {
+    let disk = SimulatedDisk::new(2);
+    let clock = SimulatedClock::new(NOW);
+    let db = open(&disk, &clock);
+    drop(db.forward("r").unwrap());
+    let expected: Vec<i64> = (1..=5).flat_map(|n| [NOW + n, NOW + n]).collect();
+    (1..=5).for_each(|n| commit(&db, NOW + n));
+    db.sync().unwrap();
+    let mut failures = 0;
+    let mut forward = loop {
+        // One more call succeeds each time.
+        disk.fail_nth_of(Call::Open, failures + 1, Fault::Lasting);
+        let opened = db.forward("r");
+        disk.heal();
+        match opened {
+            Ok(forward) => break forward,
+            Err(error) => assert!(error.to_string().contains("remote"), "{error}"),
+        }
+        failures += 1;
+    };
+    // Its progress, its tables twice.
+    assert_eq!(failures, 3);
+    assert_eq!(forward.told, Vec::<String>::new());
+    let times: Vec<i64> = drain(&mut forward).iter().map(|(_, t_ms)| *t_ms).collect();
+    assert_eq!(times, expected);
+    drop((forward, db));
+    // A start that cannot know what forwards need of the log ends, and lets go of nothing.
+    let root = Path::new("data").join(super::super::ROOT);
+    let disk: Arc<dyn Disk> = {
+        let disk = disk.kill();
+        disk.fail_nth_of(Call::Open, 1, Fault::Lasting);
+        assert!(State::read(&(Arc::new(disk.clone()) as Arc<dyn Disk>), &root).is_err());
+        disk.heal();
+        Arc::new(disk)
+    };
+    let state = State::read(&disk, &root).unwrap();
+    assert!(state.done.contains_key("r") && state.tables.len() == 1);
 }
 
 proptest! {

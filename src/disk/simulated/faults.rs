@@ -1,6 +1,7 @@
 //! Which call fails: a count of calls, and plans that wait for theirs.
 
 use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 
 /// The kinds of calls that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,9 +75,19 @@ struct Plan {
 pub(super) struct Faults {
     calls: u64,
     plans: Vec<Plan>,
+    /// Files that the medium has lost.
+    lost: Vec<PathBuf>,
 }
 
 impl Faults {
+    pub(super) fn lose(&mut self, path: &Path) {
+        self.lost.push(path.to_owned());
+    }
+
+    pub(super) fn is_lost(&self, path: &Path) -> bool {
+        self.lost.iter().any(|lost| lost == path)
+    }
+
     pub(super) fn plan(&mut self, call: Option<Call>, n: u64, fault: Fault) {
         assert!(n > 0, "calls are counted from 1");
         self.plans.push(Plan { call, left: n, fault });
@@ -84,6 +95,7 @@ impl Faults {
 
     pub(super) fn clear(&mut self) {
         self.plans.clear();
+        self.lost.clear();
     }
 
     pub(super) fn calls(&self) -> u64 {
@@ -110,6 +122,11 @@ impl Faults {
 /// The error of a call that was made to fail.
 pub(super) fn injected(call: Call) -> io::Error {
     io::Error::other(format!("simulated I/O error on {call:?}"))
+}
+
+/// The error of a file that the medium has lost.
+pub(super) fn lost() -> io::Error {
+    rustix::io::Errno::IO.into()
 }
 
 /// The error of a name that is not there.

@@ -98,6 +98,11 @@ impl SimulatedDisk {
         self.state().faults.plan(Some(call), n, fault);
     }
 
+    /// From now on opening the file fails as a medium does that has lost it.
+    pub fn lose(&self, path: &Path) {
+        self.state().faults.lose(path);
+    }
+
     /// Takes back every planned and lasting fault. What was lost stays lost.
     pub fn heal(&self) {
         self.state().faults.clear();
@@ -210,6 +215,9 @@ impl Disk for SimulatedDisk {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let state = self.begin_or_fail(Call::Open)?;
+        if state.faults.is_lost(path) {
+            return Err(faults::lost());
+        }
         let inode = state.file_at(path)?;
         drop(state);
         Ok(self.file(inode))

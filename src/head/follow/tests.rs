@@ -73,7 +73,7 @@ fn open(disk: &Arc<SimulatedDisk>, clock: &Arc<SimulatedClock>) -> Arc<Head> {
 
 fn drain(follower: &mut Follower) -> Collect {
     let mut collect = Collect::default();
-    while follower.read(&mut collect) {}
+    while follower.read(&mut collect).unwrap() {}
     assert_eq!(collect.lost, Vec::<String>::new());
     collect
 }
@@ -146,7 +146,7 @@ fn a_slow_follower_outlives_seals_restarts_and_series_that_leave() {
     // Half of it, then tables of that place, then the rest from there.
     let mut first = Collect::default();
     while first.seen.len() < expected.len() / 2 {
-        assert!(follower.read(&mut first));
+        assert!(follower.read(&mut first).unwrap());
     }
     follower.save(&dir).unwrap();
     let sequence = follower.point().sequence;

@@ -2,8 +2,8 @@
 //! somebody types, best or first ones only, as lines of JSON.
 //!
 //! COMPAT: parameters, their checks and texts, the lines and the scores are Prometheus 3.14's.
-//! What is kept of what is found is bounded by `limit`, and long terms are refused, so that no
-//! comparison of one name takes long.
+//! What is kept of what is found is bounded by `limit`, long terms are refused, and a search ends
+//! with its time also where one name takes long.
 
 mod score;
 
@@ -25,7 +25,7 @@ use crate::http::stream::{Sink, answer};
 use crate::model::{FloatStyle, TimeRange, go_quote, push_float};
 use crate::select::{Cancellation, Queryable as _};
 
-use score::{Algorithm, Wanted};
+use score::{Algorithm, Patience, Wanted};
 
 const LINES: &str = "application/x-ndjson; charset=utf-8";
 const HOUR_MS: i64 = 3_600_000;
@@ -35,8 +35,6 @@ const RESULTS_DEFAULT: usize = 100;
 const TERMS_MAX: usize = 32;
 /// Bytes of a term.
 const TERM_BYTES_MAX: usize = 4096;
-/// Names between two looks at whether anybody still waits.
-const NAMES_PER_LOOK: usize = 256;
 
 /// What is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,12 +256,10 @@ impl Search {
             Order::Falling => Box::new(names.into_iter().rev()),
             Order::Rising | Order::BestFirst => Box::new(names.into_iter()),
         };
+        let mut patience = Patience::new(cancellation);
         let mut found = Vec::new();
-        for (i, name) in names.enumerate() {
-            if i.is_multiple_of(NAMES_PER_LOOK) {
-                cancellation.check()?;
-            }
-            let Some(score) = self.wanted.score(&name) else { continue };
+        for name in names {
+            let Some(score) = self.wanted.score(&name, &mut patience)? else { continue };
             found.push(Found { name, score });
             if self.order != Order::BestFirst && found.len() == count {
                 break;

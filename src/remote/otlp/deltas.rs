@@ -64,6 +64,27 @@ enum Kind {
     Exponential,
 }
 
+/// What a stream may come to weigh.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    weight_most: u64,
+    /// Of all streams.
+    weight_max: u64,
+}
+
+impl Room {
+    fn check(self, before: u64, after: u64) -> Result<(), String> {
+        if after <= before.max(self.weight_most) {
+            return Ok(());
+        }
+        let Self { weight_max, .. } = self;
+        Err(format!(
+            "no room for more buckets of a stream of delta temporality \
+             (--storage.limits.max-delta-streams={weight_max})"
+        ))
+    }
+}
+
 /// Points that are no part of any sum.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Dropped {
@@ -235,8 +256,10 @@ impl State {
                 let stream = place.get_mut();
                 stream.seen = now;
                 let before = stream.total.weight();
-                stream.add(point)?;
-                self.weight = (self.weight + stream.total.weight()).saturating_sub(before);
+                let others = self.weight.saturating_sub(before);
+                let weight_most = weight_max.saturating_sub(others);
+                stream.add(point, Room { weight_most, weight_max })?;
+                self.weight = others.saturating_add(stream.total.weight());
             }
         }
         Ok(())
@@ -244,7 +267,7 @@ impl State {
 }
 
 impl Stream {
-    fn add(&mut self, point: &mut OtlpPoint) -> Result<(), String> {
+    fn add(&mut self, point: &mut OtlpPoint, room: Room) -> Result<(), String> {
         if point.start_ns < self.start_ns {
             return Err(format!(
                 "a point that starts at {} ns, before its stream at {} ns: is one series sent \
@@ -264,6 +287,7 @@ impl Stream {
                 point.value = *total;
             }
             Total::Histogram(total) if total.bounds != point.bounds => {
+                room.check(weight(total), weight(point))?;
                 **total = kept(point);
                 self.start_ns = point.start_ns;
             }
@@ -276,8 +300,11 @@ impl Stream {
                 (point.count, point.sum) = (total.count, total.sum);
             }
             Total::Exponential(total) => {
-                exponents::add(total, point, SCALE_MIN)?;
-                add_counts(total, point);
+                let mut sum = kept(total);
+                exponents::add(&mut sum, point, SCALE_MIN)?;
+                room.check(weight(total), weight(&sum))?;
+                add_counts(&mut sum, point);
+                **total = sum;
                 point.positive.clone_from(&total.positive);
                 point.negative.clone_from(&total.negative);
                 point.scale = total.scale;
@@ -467,10 +494,41 @@ mod tests {
         let mut again = named("b", 5);
         assert_eq!(streams.accumulate_at(&mut again, minutes(10)).points, 0);
         assert_eq!(again[0].scopes[0].metrics[0].data.points()[0].value, 1.0);
-        // Buckets weigh too.
+    }
+
+    #[test]
+    fn buckets_weigh_too_when_they_come_and_when_a_stream_grows() {
         let streams = DeltaStreams::new(2);
         let wide = OtlpPoint { bucket_counts: vec![0; 64], ..point(1, 2, 0.0) };
         let mut request = sent(OtlpData::Histogram(vec![wide], DELTA));
         assert_eq!(streams.accumulate(&mut request).points, 1);
+        // A stream that is there may not grow beyond the bound either.
+        let streams = DeltaStreams::new(3);
+        let push = |data| streams.accumulate(&mut sent(data));
+        let histogram = |t_ns, buckets: usize| {
+            let bounds: Vec<f64> = (1..buckets).map(|bound| bound as f64).collect();
+            let point =
+                OtlpPoint { bounds, bucket_counts: vec![1; buckets], ..point(1, t_ns, 0.0) };
+            OtlpData::Histogram(vec![point], DELTA)
+        };
+        let exponential = |t_ns, buckets: usize| {
+            let point = OtlpPoint { positive: (0, vec![1; buckets]), ..point(1, t_ns, 0.0) };
+            OtlpData::Exponential(vec![point], DELTA)
+        };
+        for (data, refused) in [
+            (histogram(2, 2), 0),
+            (exponential(2, 0), 0),
+            (histogram(3, 40), 1),
+            (exponential(3, 64), 1),
+            (exponential(3, 40), 0),
+            (exponential(4, 70), 1),
+            (histogram(3, 3), 0),
+            (exponential(4, 40), 0),
+        ] {
+            let dropped = push(data);
+            assert_eq!(dropped.points, refused);
+            let limit = "--storage.limits.max-delta-streams=3";
+            assert!(dropped.first_fault.is_none_or(|fault| fault.contains(limit)));
+        }
     }
 }

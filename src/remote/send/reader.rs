@@ -117,10 +117,13 @@ impl Reader {
             self.tick();
             let is_stopping = self.queue.is_stopping();
             let patience = if is_stopping { Duration::ZERO } else { PATIENCE };
-            if self.follower.wait(patience) {
-                self.read();
-            } else if is_stopping {
+            let is_held_up = self.follower.wait(patience) && !self.read();
+            if is_stopping && (is_held_up || !self.follower.wait(Duration::ZERO)) {
+                // What cannot be read now is read after the next start.
                 break;
+            }
+            if is_held_up {
+                std::thread::sleep(PATIENCE);
             }
         }
         self.shards.iter().for_each(|shard| shard.close());
@@ -140,7 +143,8 @@ impl Reader {
         self.sync();
     }
 
-    fn read(&mut self) {
+    /// Reads some records; whether the log can be read.
+    fn read(&mut self) -> bool {
         let mut deal = Deal {
             queue: &self.queue,
             relabeling: &mut self.relabeling,
@@ -152,9 +156,15 @@ impl Reader {
             dropped: Default::default(),
         };
         let mut records = 0;
-        while records < RECORDS_AT_A_TIME && self.follower.read(&mut deal) {
-            records += 1;
-        }
+        let outcome = loop {
+            match self.follower.read(&mut deal) {
+                Ok(true) if records + 1 < RECORDS_AT_A_TIME => records += 1,
+                outcome => {
+                    records += usize::from(matches!(outcome, Ok(true)));
+                    break outcome;
+                }
+            }
+        };
         deal.end();
         self.queue.metrics.records.add(records as u64);
         self.hand_out();
@@ -162,6 +172,19 @@ impl Reader {
         for shard in &self.shards {
             shard.read_to(point);
         }
+        let Err(error) = outcome else { return true };
+        if self.queue.may_tell() {
+            let name = &self.queue.name;
+            tracing::error!(
+                remote_name = %name, err = %error,
+                "The log cannot be read on; it is tried again, and what is there is kept"
+            );
+        }
+        if point.sequence < self.queue.give_up_before.load(Ordering::Acquire) {
+            // More is kept for it than may be.
+            self.follower.give_up();
+        }
+        false
     }
 
     /// Gives what waits to the shards, as they have room.

@@ -10,6 +10,7 @@ use super::message::tests::Each;
 use super::*;
 use crate::config::{Config, parse};
 use crate::db::{Database, Options};
+use crate::disk::{Call, Fault, SimulatedDisk, SystemClock};
 use crate::head::GroupKey;
 use crate::model::Labels;
 use crate::protowire::{remote_write_v1, remote_write_v2};
@@ -237,4 +238,40 @@ async fn a_queue_outlives_a_reload_that_does_not_change_it() {
     senders.apply(&nothing.remote_write_configs, &Labels::empty()).await.unwrap();
     assert!(senders.families().iter().all(|family| !family.name.ends_with("_shards")));
     senders.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_cannot_be_opened_for_a_while_holds_samples_up_and_loses_none() {
+    let received = Arc::new(Received::default());
+    received.status.store(200, Ordering::SeqCst);
+    let config = config(serve(Arc::clone(&received)).await, "");
+    let mut disk = SimulatedDisk::new(1);
+    let clock = Arc::new(SystemClock::new());
+    let (first, mut stored) = (now(), Vec::new());
+    for (t_ms, ends_meanwhile) in [(first, false), (first + 1_000, true)] {
+        // Each start of the database begins a segment.
+        disk = disk.kill();
+        let at = Arc::new(disk.clone());
+        let options = Options { background: false, disk_reserve_bytes: 0, ..Options::default() };
+        let database = Database::open_with(at, clock.clone(), "data", options).unwrap();
+        let mut senders = start(&database, &config).await;
+        // A segment is opened with the first record that there is to read.
+        disk.fail_nth_of(Call::Open, 1, Fault::Lasting);
+        commit(&database, t_ms);
+        stored.push(t_ms);
+        database.sync().unwrap();
+        // Some tries.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(received.times("x").len(), stored.len() - 1);
+        if ends_meanwhile {
+            senders.shutdown().await;
+        }
+        disk.heal();
+        if ends_meanwhile {
+            senders = start(&database, &config).await;
+        }
+        until("what was held up", || received.times("z").len() == stored.len()).await;
+        senders.shutdown().await;
+        assert_eq!(received.times("x"), stored);
+    }
 }

@@ -25,8 +25,12 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// After a failure nobody asks again for this long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same while the token at hand holds: requests should not wait for answers they can do without.
+const PAUSE_WITH_TOKEN: Duration = Duration::from_secs(30);
 /// How long a token is taken to hold where nobody says.
 const LIFE_DEFAULT: Duration = Duration::from_mins(10);
+/// How long at most, whatever is said.
+const LIFE_MAX: Duration = Duration::from_hours(24);
 /// A token is not used any more this long before it expires.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 /// Characters of an answer that an error shows.
@@ -85,7 +89,10 @@ impl Tokens {
         if let Some(token) = state.token.as_ref().filter(|token| now < token.renewed) {
             return Ok(token.header.clone());
         }
-        let asked_lately = state.failed.as_ref().filter(|(at, _)| at.elapsed() < PAUSE);
+        let holds = |token: &&Token| now + EXPIRY_MARGIN < token.expires;
+        let pause =
+            if state.token.as_ref().is_some_and(|t| holds(&t)) { PAUSE_WITH_TOKEN } else { PAUSE };
+        let asked_lately = state.failed.as_ref().filter(|(at, _)| at.elapsed() < pause);
         let asked = match asked_lately {
             Some((_, why)) => Err(why.clone()),
             None => self.ask().await,
@@ -98,9 +105,9 @@ impl Tokens {
             }
             Err(why) => {
                 if asked_lately.is_none() {
-                    state.failed = Some((now, why.clone()));
+                    state.failed = Some((Instant::now(), why.clone()));
                 }
-                match state.token.as_ref().filter(|token| now + EXPIRY_MARGIN < token.expires) {
+                match state.token.as_ref().filter(holds) {
                     Some(token) => Ok(token.header.clone()),
                     None => Err(format!("Failed to get access token: {why}")),
                 }
@@ -184,6 +191,7 @@ fn read(response: &Response) -> Result<Token, String> {
         expires_s.saturating_sub(now.unwrap_or_default().as_secs())
     });
     let life = number("expires_in").or(until).map_or(LIFE_DEFAULT, Duration::from_secs);
+    let life = life.min(LIFE_MAX);
     let now = Instant::now();
     Ok(Token { header, renewed: now + life / 2, expires: now + life })
 }

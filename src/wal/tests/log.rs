@@ -51,6 +51,47 @@ fn kill_loses_nothing_and_a_crash_nothing_that_was_synced() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_opened_ends_the_start_and_loses_nothing() {
+    let (disk, clock, log) = new_log(200, 1000);
+    let expected: Vec<Record> = (0..20).map(record).collect();
+    for record in &expected {
+        append(&log, std::slice::from_ref(record)).unwrap();
+    }
+    log.sync().unwrap();
+    let disk = disk.kill();
+    for nth in 1..=segment_files(&disk).len() as u64 {
+        disk.fail_nth_of(Call::Open, nth, Fault::Lasting);
+        let error = open(&disk, &clock, options(200, 1000)).unwrap_err();
+        disk.heal();
+        assert!(error.to_string().starts_with("open /data/wal/"), "{error}");
+    }
+    open(&disk, &clock, options(200, 1000)).unwrap();
+    assert_eq!(records(&disk), expected);
+}
+
+#[test]
+fn a_segment_that_the_medium_has_lost_ends_no_start() {
+    let (disk, clock, log) = new_log(200, 1000);
+    for i in 0..20 {
+        append(&log, &[record(i)]).unwrap();
+    }
+    log.sync().unwrap();
+    let disk = disk.kill();
+    for entry in segment_files(&disk) {
+        let disk = disk.fork(1);
+        disk.lose(&dir().join(&entry.name));
+        let log = open(&disk, &clock, options(200, 1000)).unwrap();
+        append(&log, &[record(20)]).unwrap();
+        log.sync().unwrap();
+        let (found, damages) = replay(&disk);
+        assert!(!damages.is_empty());
+        // Those of other segments are all there.
+        assert!(found.len() > 10, "{}", found.len());
+        assert_eq!(found.last(), Some(&record(20)));
+    }
+}
+
+#[test]
 fn restarts_leave_no_pile_of_empty_segments() {
     let (mut disk, clock, _) = new_log(1 << 20, 1000);
     for _ in 0..20 {

@@ -1,12 +1,42 @@
 //! How well a name fits what is searched for.
 //!
 //! COMPAT: which names are found and the bits of their scores are Prometheus 3.14's: sums and
-//! products are in its order.
+//! products are in its order. How long a comparison takes goes by the product of lengths, so it is
+//! asked meanwhile whether anybody waits ([`Patience`]).
+
+use crate::select::{Cancellation, Stopped};
 
 /// What no match but a whole one or a prefix reaches.
 const INEXACT: f64 = 0.999;
 /// What each character of a common prefix of up to four is worth.
 const PREFIX_BOOST: f64 = 0.1;
+
+/// Characters that are looked at between two looks at whether anybody still waits.
+const CHARACTERS_PER_LOOK: usize = 1 << 20;
+
+/// Work that ends when nobody waits for it.
+#[derive(Debug)]
+pub(super) struct Patience<'a> {
+    cancellation: &'a Cancellation,
+    left: usize,
+}
+
+impl<'a> Patience<'a> {
+    /// It is looked at once in the beginning.
+    pub(super) fn new(cancellation: &'a Cancellation) -> Self {
+        Self { cancellation, left: 0 }
+    }
+
+    /// So many characters will be looked at.
+    pub(super) fn spend(&mut self, characters: usize) -> Result<(), Stopped> {
+        if let Some(left) = self.left.checked_sub(characters) {
+            self.left = left;
+            return Ok(());
+        }
+        self.left = CHARACTERS_PER_LOOK;
+        self.cancellation.check()
+    }
+}
 
 /// How names are compared with terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,37 +72,51 @@ impl Wanted {
 
     /// The best score of a name, from 0 to 1; `None`: it is not wanted. Without terms every name
     /// is wanted.
-    pub(super) fn score(&self, name: &str) -> Option<f64> {
+    pub(super) fn score(
+        &self,
+        name: &str,
+        patience: &mut Patience<'_>,
+    ) -> Result<Option<f64>, Stopped> {
+        patience.spend(name.len() + 1)?;
         if self.terms.is_empty() {
-            return Some(1.0);
+            return Ok(Some(1.0));
         }
         let folded = self.folds_case.then(|| lower(name));
         let name = folded.as_deref().unwrap_or(name);
         let mut best: Option<f64> = None;
         for term in &self.terms {
-            let Some(score) = self.score_of(term, name) else { continue };
+            let Some(score) = self.score_of(term, name, patience)? else { continue };
             best = Some(best.map_or(score, |best| best.max(score)));
             if score >= 1.0 {
                 break;
             }
         }
-        best
+        Ok(best)
     }
 
-    fn score_of(&self, term: &str, name: &str) -> Option<f64> {
-        match self.algorithm {
+    fn score_of(
+        &self,
+        term: &str,
+        name: &str,
+        patience: &mut Patience<'_>,
+    ) -> Result<Option<f64>, Stopped> {
+        let is_near = |score: f64| score >= self.threshold;
+        Ok(match self.algorithm {
             Algorithm::Subsequence => {
                 if name.starts_with(term) {
-                    return Some(1.0);
+                    return Ok(Some(1.0));
                 }
-                let score = by_characters(term, name, subsequence);
-                (score > 0.0 && score >= self.threshold).then_some(score)
+                let score = by_characters(term, name, subsequence, patience)?;
+                (score > 0.0 && is_near(score)).then_some(score)
             }
-            Algorithm::JaroWinkler => within(term, name).or_else(|| {
-                let score = by_characters(term, name, jaro_winkler);
-                (self.threshold > 0.0 && score >= self.threshold).then_some(score)
-            }),
-        }
+            Algorithm::JaroWinkler => {
+                if let Some(score) = within(term, name) {
+                    return Ok(Some(score));
+                }
+                let score = by_characters(term, name, jaro_winkler, patience)?;
+                (self.threshold > 0.0 && is_near(score)).then_some(score)
+            }
+        })
     }
 }
 
@@ -82,16 +126,21 @@ fn lower(text: &str) -> String {
 }
 
 /// Compares bytes where those are characters.
-fn by_characters(a: &str, b: &str, compare: Compare) -> f64 {
+fn by_characters(
+    a: &str,
+    b: &str,
+    compare: Compare,
+    patience: &mut Patience<'_>,
+) -> Result<f64, Stopped> {
     if a.is_ascii() && b.is_ascii() {
         let wide = |text: &str| text.bytes().map(u32::from).collect::<Vec<u32>>();
-        return compare(&wide(a), &wide(b));
+        return compare(&wide(a), &wide(b), patience);
     }
     let wide = |text: &str| text.chars().map(u32::from).collect::<Vec<u32>>();
-    compare(&wide(a), &wide(b))
+    compare(&wide(a), &wide(b), patience)
 }
 
-type Compare = fn(&[u32], &[u32]) -> f64;
+type Compare = fn(&[u32], &[u32], &mut Patience<'_>) -> Result<f64, Stopped>;
 
 /// The earlier a term stands in a name, the better.
 fn within(term: &str, name: &str) -> Option<f64> {
@@ -106,13 +155,14 @@ fn within(term: &str, name: &str) -> Option<f64> {
 
 /// Runs count by the square of their length; gaps, what stands before and, by half, what stands
 /// behind count against the match.
-fn subsequence(term: &[u32], name: &[u32]) -> f64 {
-    let Some(last_start) = name.len().checked_sub(term.len()) else { return 0.0 };
+fn subsequence(term: &[u32], name: &[u32], patience: &mut Patience<'_>) -> Result<f64, Stopped> {
+    let Some(last_start) = name.len().checked_sub(term.len()) else { return Ok(0.0) };
     let mut best = -1.0_f64;
     for start in 0..=last_start {
         if name[start] != term[0] {
             continue;
         }
+        patience.spend(name.len() - start)?;
         match score_from(term, name, start) {
             // What cannot be found from here cannot be found from further on.
             None => break,
@@ -120,9 +170,9 @@ fn subsequence(term: &[u32], name: &[u32]) -> f64 {
         }
     }
     if best < 0.0 {
-        return 0.0;
+        return Ok(0.0);
     }
-    best / (term.len() * term.len()) as f64 * INEXACT
+    Ok(best / (term.len() * term.len()) as f64 * INEXACT)
 }
 
 fn score_from(term: &[u32], name: &[u32], start: usize) -> Option<f64> {
@@ -148,13 +198,13 @@ fn score_from(term: &[u32], name: &[u32], start: usize) -> Option<f64> {
 }
 
 /// Source: M. A. Jaro, 1989; W. E. Winkler, 1990.
-fn jaro_winkler(a: &[u32], b: &[u32]) -> f64 {
+fn jaro_winkler(a: &[u32], b: &[u32], patience: &mut Patience<'_>) -> Result<f64, Stopped> {
     if a == b {
-        return 1.0;
+        return Ok(1.0);
     }
     let (short, long) = if a.len() > b.len() { (b, a) } else { (a, b) };
     if short.is_empty() {
-        return 0.0;
+        return Ok(0.0);
     }
     let reach = (long.len() / 2).saturating_sub(1);
     let mut in_short = vec![false; short.len()];
@@ -162,13 +212,14 @@ fn jaro_winkler(a: &[u32], b: &[u32]) -> f64 {
     let mut count = 0_usize;
     for (i, c) in short.iter().enumerate() {
         let near = i.saturating_sub(reach)..(i + reach + 1).min(long.len());
+        patience.spend(near.len())?;
         if let Some(j) = near.into_iter().find(|&j| !in_long[j] && long[j] == *c) {
             (in_short[i], in_long[j]) = (true, true);
             count += 1;
         }
     }
     if count == 0 {
-        return 0.0;
+        return Ok(0.0);
     }
     let matched = |text: &[u32], is_in: &[bool]| -> Vec<u32> {
         text.iter().zip(is_in).filter(|(_, is_in)| **is_in).map(|(c, _)| *c).collect()
@@ -178,15 +229,35 @@ fn jaro_winkler(a: &[u32], b: &[u32]) -> f64 {
     let (per_short, per_long) = (1.0 / short.len() as f64, 1.0 / long.len() as f64);
     let jaro = (matches * per_short + matches * per_long + (matches - moved * 0.5) / matches) / 3.0;
     let prefix = short.iter().zip(long).take(4).take_while(|(a, b)| a == b).count();
-    jaro + prefix as f64 * PREFIX_BOOST * (1.0 - jaro)
+    Ok(jaro + prefix as f64 * PREFIX_BOOST * (1.0 - jaro))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     fn score(algorithm: Algorithm, threshold: f64, terms: &[&str], name: &str) -> Option<f64> {
-        Wanted::new(terms.iter().copied(), algorithm, threshold, false).score(name)
+        score_of(&Wanted::new(terms.iter().copied(), algorithm, threshold, false), name)
+    }
+
+    fn score_of(wanted: &Wanted, name: &str) -> Option<f64> {
+        wanted.score(name, &mut Patience::new(&Cancellation::new())).unwrap()
+    }
+
+    #[test]
+    fn one_comparison_ends_too_when_nobody_waits() {
+        let name = "a".repeat(1 << 20) + "b";
+        for (algorithm, term) in
+            [(Algorithm::Subsequence, "ab".to_owned()), (Algorithm::JaroWinkler, "c".repeat(4000))]
+        {
+            let cancellation = Cancellation::at(Instant::now() + Duration::from_millis(50));
+            let wanted = Wanted::new([term.as_str()].into_iter(), algorithm, 0.1, false);
+            let patience = &mut Patience::new(&cancellation);
+            // Without it the first takes half a million million steps.
+            while wanted.score(&name, patience).is_ok() {}
+        }
     }
 
     #[test]
@@ -221,7 +292,7 @@ mod tests {
         assert_eq!(found, Some(1.0 - 0.9 * 1.0 / 2.0));
         assert_eq!(score(Algorithm::Subsequence, 0.0, &["", ""], "anything"), Some(1.0));
         let wanted = Wanted::new(["ΣÄ"].into_iter(), Algorithm::Subsequence, 0.0, true);
-        assert_eq!(wanted.score("σä_x"), Some(1.0));
+        assert_eq!(score_of(&wanted, "σä_x"), Some(1.0));
         assert_eq!(lower("İΣ"), "iσ");
     }
 }

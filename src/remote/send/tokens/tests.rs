@@ -240,3 +240,29 @@ async fn a_refusal_is_told_and_the_token_at_hand_is_used_while_it_holds() {
     assert_eq!(self::header(&tokens).await, "Bearer T");
     assert_eq!(asked.lock().unwrap().len(), 3);
 }
+
+#[tokio::test]
+async fn a_life_without_end_is_cut_and_an_issuer_that_is_away_holds_nothing_up() {
+    let endless = r#"{"expires_in":18446744073709551615,"access_token":"T"}"#;
+    let until = r#"{"expires_on":"18446744073709551615","access_token":"U"}"#;
+    let (address, asked) = issuer(&[(200, endless), (200, until), (503, "gone")]);
+    let config = azure(AzureIdentity::Client {
+        client_id: "id".to_owned(),
+        client_secret: Secret::new("secret"),
+        tenant_id: "t".to_owned(),
+    });
+    let authority = format!("http://{address}");
+    let tokens = tokens(Issuer::Azure(Azure::under(&config, &authority, &nothing)));
+    assert_eq!(self::header(&tokens).await, "Bearer T");
+    tokens.forget().await;
+    assert_eq!(self::header(&tokens).await, "Bearer U");
+    // Half of its life is over.
+    tokens.state.lock().await.token.as_mut().unwrap().renewed = Instant::now();
+    assert_eq!(self::header(&tokens).await, "Bearer U");
+    assert_eq!(asked.lock().unwrap().len(), 3);
+    // While it holds nobody has to wait for the next question so soon.
+    let before = Instant::now().checked_sub(PAUSE).unwrap();
+    tokens.state.lock().await.failed.as_mut().unwrap().0 = before;
+    assert_eq!(self::header(&tokens).await, "Bearer U");
+    assert_eq!(asked.lock().unwrap().len(), 3);
+}
