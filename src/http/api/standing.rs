@@ -167,3 +167,25 @@ pub(in crate::http) fn openapi(query: Option<&str>) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, uncached);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::OPENAPI;
+
+    #[test]
+    fn every_path_of_the_api_is_described() {
+        let routes = include_str!("../router.rs").lines();
+        let routes =
+            routes.filter_map(|line| line.trim_start().strip_prefix(".route(\"")?.split_once('"'));
+        let mut paths = 0;
+        for (path, _) in routes.filter(|(path, _)| *path != "/") {
+            let described = OPENAPI.contains(&format!("\n  {path}:\n"));
+            // What stands beside the API has paths of its own.
+            let beside =
+                ["/federate", "/version", "/metrics", "/-/", "/debug", "/consoles", "/graph"];
+            assert!(described || beside.iter().any(|begin| path.starts_with(begin)), "{path}");
+            paths += usize::from(described);
+        }
+        assert!(paths >= 35, "{paths}");
+    }
+}
