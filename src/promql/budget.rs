@@ -5,12 +5,22 @@
 //! labels and series take besides, bounded for the query and for all queries together by the
 //! account that comes with the [`Cancellation`]. Both are charged before they are allocated.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use super::columns::{Column, Sample};
 use super::cores::{Cores, Turn};
 use super::engine::QueryError;
 use super::tally::{Tallies, Tally};
 use crate::select::{Cancellation, Limit, LimitReached, SAMPLE_BYTES};
+
+/// Steps that one operator goes over between two looks at whether the query is to end: with a
+/// microsecond a step, which few operators take, that is some ten milliseconds.
+pub(super) const STEPS_PER_LOOK: usize = 1 << 14;
+
+/// What a warning about a value counts as: there may be as many as values.
+pub(super) const NOTE_BYTES: u64 = 256;
 
 /// The budget of one query.
 #[derive(Debug)]
@@ -139,6 +149,84 @@ impl<'a> Budget<'a> {
             turn.look(self.cancellation)?;
         }
         Ok(())
+    }
+
+    /// An error once the query should end: for once per some thousand steps.
+    pub(super) fn look(&self) -> Result<(), QueryError> {
+        self.calls_left.store(0, Ordering::Relaxed);
+        self.check_time()
+    }
+
+    /// Does the work of `steps` steps, a part of them at a time with a look before each; each part
+    /// begins at a multiple of 64. So many that it looks at all are seldom.
+    pub(super) fn in_pieces(
+        &self,
+        steps: usize,
+        mut work: impl FnMut(Range<usize>),
+    ) -> Result<(), QueryError> {
+        if steps <= STEPS_PER_LOOK {
+            work(0..steps);
+            return Ok(());
+        }
+        for start in (0..steps).step_by(STEPS_PER_LOOK) {
+            self.look()?;
+            work(start..steps.min(start + STEPS_PER_LOOK));
+        }
+        Ok(())
+    }
+
+    /// Changes a column by what looks at one step at a time: at once, or piece after piece.
+    pub(super) fn change(
+        &self,
+        column: &mut Column,
+        mut change: impl FnMut(&mut Column, Range<usize>),
+    ) -> Result<(), QueryError> {
+        let steps = column.steps();
+        if steps <= STEPS_PER_LOOK {
+            change(column, 0..steps);
+            return Ok(());
+        }
+        self.in_pieces(steps, |steps| {
+            let mut piece = column.take_piece(steps.clone());
+            change(&mut piece, steps.clone());
+            column.put_piece(steps, piece);
+        })
+    }
+
+    /// The same value at every step.
+    pub(super) fn constant(&self, steps: usize, value: f64) -> Result<Column, QueryError> {
+        if steps <= STEPS_PER_LOOK {
+            return Ok(Column::constant(steps, value));
+        }
+        let mut values = Vec::with_capacity(steps);
+        self.in_pieces(steps, |steps| values.resize(steps.end, value))?;
+        Ok(Column::dense(values))
+    }
+
+    /// A column of `steps` equal slots out of one of a single step.
+    pub(super) fn repeated(&self, one: &Column, steps: usize) -> Result<Column, QueryError> {
+        match one.sample(0) {
+            Some(Sample::Float(value)) => self.constant(steps, value),
+            Some(Sample::Histogram(histogram)) => {
+                let mut histograms = Vec::with_capacity(steps);
+                self.in_pieces(steps, |steps| {
+                    histograms.resize(steps.end, Some(Arc::clone(histogram)));
+                })?;
+                Ok(Column { histograms, ..self.constant(steps, 0.0)? })
+            }
+            None => Ok(Column::empty(steps)),
+        }
+    }
+
+    /// A number for each step.
+    pub(super) fn computed(
+        &self,
+        steps: usize,
+        mut value: impl FnMut(usize) -> f64,
+    ) -> Result<Column, QueryError> {
+        let mut values = Vec::with_capacity(steps);
+        self.in_pieces(steps, |steps| values.extend(steps.map(&mut value)))?;
+        Ok(Column::dense(values))
     }
 
     /// Tells that so many samples were gone over since it was told last.

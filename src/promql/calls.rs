@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use super::ast::{AggregateOp, Expr, Extension, NodeId, Selector, Span, ValueType};
+use super::budget::{NOTE_BYTES, STEPS_PER_LOOK};
 use super::columns::{Bitmap, Column, Grid, Operand, SameLabelset, Series, Vector};
 use super::engine::{MatrixSeries, QueryError};
 use super::evaluator::{Evaluator, into_vector};
@@ -66,7 +67,7 @@ impl Evaluator<'_> {
             _ => None,
         };
         if let Some(value) = constant {
-            return Ok(Operand::Scalar(Column::constant(grid.steps, value)));
+            return Ok(Operand::Scalar(self.budget.constant(grid.steps, value)?));
         }
         if function.name == "timestamp"
             && let Expr::Selector(selector) = self.ast.expr(unwrap_parens(self.ast, args[0]))
@@ -103,12 +104,12 @@ impl Evaluator<'_> {
                     operands,
                     grid,
                     delayed_name_removal: self.delayed_name_removal,
-                    cancellation: self.budget.cancellation(),
+                    budget: &self.budget,
                     annotations: self.annotations.get_mut(),
                 };
                 let mut operand = evaluate(&mut call)?;
                 if let Operand::Vector(vector) = &mut operand {
-                    vector.finish()?;
+                    vector.finish(&self.budget)?;
                 }
                 Ok(operand)
             }
@@ -136,7 +137,7 @@ impl Evaluator<'_> {
         let mut stream = self.look_back_stream(&*set, times, (taken, scope));
         stream.reader.read = Some(range);
         let mut vector = stream.collect(&self.budget, self.delayed_name_removal)?;
-        vector.finish()?;
+        vector.finish(&self.budget)?;
         Ok(Operand::Vector(vector))
     }
 
@@ -159,7 +160,7 @@ impl Evaluator<'_> {
                 Ok(())
             })?;
             self.budget.ensure(1, grid.steps)?;
-            let mut column = Column::constant(grid.steps, 1.0);
+            let mut column = self.budget.constant(grid.steps, 1.0)?;
             column.valid.subtract(&present);
             column.valid.compact();
             let argument = window_argument(self.ast, id).map(|(_, node)| node);
@@ -242,7 +243,7 @@ impl Evaluator<'_> {
                 let check = || self.budget.cancellation().check();
                 sort_by(&mut vector.series, &check, |a, b| a.labels.cmp(&b.labels))?;
                 for Series { labels, column, .. } in vector.series {
-                    matrix.push(MatrixSeries::of_column(labels, column, inner));
+                    matrix.push(MatrixSeries::of_column(labels, column, inner, &self.budget)?);
                 }
             }
             _ => unreachable!("BUG: a matrix is a window or a subquery"),
@@ -273,13 +274,18 @@ impl Evaluator<'_> {
         if let (Some(filled), Some(PreparedWindow { scalars, .. })) =
             (observed.filled, &prepared.window)
         {
-            for step in filled.iter() {
+            for (nth, step) in filled.iter().enumerate() {
+                if nth % STEPS_PER_LOOK == STEPS_PER_LOOK - 1 {
+                    self.budget.look()?;
+                }
                 if function.name == "double_exponential_smoothing" {
                     check_smoothing(scalars, step)?;
                     continue;
                 }
                 let phi = scalars[0].values[step];
                 if !(0.0..=1.0).contains(&phi) {
+                    self.budget.check_time()?;
+                    self.budget.charge_bytes(NOTE_BYTES)?;
                     self.annotations.get_mut().invalid_quantile(span, phi);
                 }
             }
@@ -315,7 +321,7 @@ impl Evaluator<'_> {
                 let vector = self.take_vector(*expr, grid)?;
                 self.add_all(&mut aggregation, vector)?;
             }
-            return Ok(aggregation.finish(&self.budget, input, self.annotations.get_mut()));
+            return aggregation.finish(&self.budget, input, self.annotations.get_mut());
         }
         let param = param.expect("BUG: the parser asks for the parameter");
         let span = self.ast.node(unwrap_parens(self.ast, param)).span;
@@ -392,7 +398,7 @@ impl Evaluator<'_> {
             if observed.is_any_twice {
                 return Err(SameLabelset.into());
             }
-            vector.finish()?;
+            vector.finish(budget)?;
             self.report(source, &prepared, observed)?;
             return self.add_all(aggregation, vector);
         }

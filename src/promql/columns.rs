@@ -13,6 +13,8 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
+use super::budget::Budget;
+use super::engine::QueryError;
 use crate::model::{FloatHistogram, Labels, METRIC_NAME};
 
 /// Evaluation times: `start_ms`, `start_ms + step_ms`, …; an instant query has one.
@@ -191,13 +193,41 @@ impl Bitmap {
         }
     }
 
-    /// The steps that both have, at most 64 at a time, and whether both have all of these.
-    pub fn stretches<'b>(&'b self, other: &'b Self) -> impl Iterator<Item = (Range<usize>, bool)> {
-        (0..self.len.div_ceil(64)).map(move |index| {
+    /// The steps of `over`, which begins at a multiple of 64, at most 64 at a time, and whether
+    /// both have all of these.
+    pub fn stretches<'b>(
+        &'b self,
+        other: &'b Self,
+        over: Range<usize>,
+    ) -> impl Iterator<Item = (Range<usize>, bool)> {
+        (over.start / 64..over.end.div_ceil(64)).map(move |index| {
             let steps = index * 64..self.len.min((index + 1) * 64);
             let all = u64::MAX >> (64 - steps.len());
             (steps, self.word(index) & other.word(index) == all)
         })
+    }
+
+    /// A part of it, which begins at a multiple of 64.
+    fn piece(&self, steps: &Range<usize>) -> Self {
+        debug_assert_eq!(steps.start % 64, 0, "BUG: pieces consist of whole words");
+        if self.words.is_empty() {
+            return Self::all(steps.len());
+        }
+        let words = self.words[steps.start / 64..steps.end.div_ceil(64)].to_vec();
+        Self { len: steps.len(), words }
+    }
+
+    /// Puts a part back in its place.
+    fn put_piece(&mut self, steps: &Range<usize>, piece: &Self) {
+        if piece.words.is_empty() && self.words.is_empty() {
+            return;
+        }
+        self.spell_out();
+        for (index, word) in
+            self.words[steps.start / 64..steps.end.div_ceil(64)].iter_mut().enumerate()
+        {
+            *word = piece.word(index);
+        }
     }
 
     #[inline]
@@ -225,7 +255,7 @@ impl Bitmap {
 }
 
 /// Values over a grid.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Column {
     /// One slot for each step.
     pub values: Vec<f64>,
@@ -348,6 +378,44 @@ impl Column {
         self.values.len().saturating_add(histograms.sum())
     }
 
+    /// Copies a part of it, which begins at a multiple of 64.
+    #[must_use]
+    pub fn piece(&self, steps: Range<usize>) -> Self {
+        let histograms = self.histograms.get(steps.clone()).unwrap_or_default().to_vec();
+        Self {
+            values: self.values[steps.clone()].to_vec(),
+            valid: self.valid.piece(&steps),
+            histograms,
+        }
+    }
+
+    /// The same; its histograms are gone from `self` until the piece is put back.
+    #[must_use]
+    pub fn take_piece(&mut self, steps: Range<usize>) -> Self {
+        let slots = self.histograms.get_mut(steps.clone()).unwrap_or_default();
+        let histograms = slots.iter_mut().map(Option::take).collect();
+        Self {
+            values: self.values[steps.clone()].to_vec(),
+            valid: self.valid.piece(&steps),
+            histograms,
+        }
+    }
+
+    /// Puts a piece in the place of what stands at `steps`.
+    pub fn put_piece(&mut self, steps: Range<usize>, mut piece: Self) {
+        self.valid.put_piece(&steps, &piece.valid);
+        self.values[steps.clone()].copy_from_slice(&piece.values);
+        if self.histograms.is_empty() && piece.has_histograms() {
+            self.histograms.resize(self.values.len(), None);
+        }
+        let slots = self.histograms.get_mut(steps).unwrap_or_default();
+        if piece.has_histograms() {
+            slots.swap_with_slice(&mut piece.histograms);
+        } else {
+            slots.fill(None);
+        }
+    }
+
     /// Applies `f` to every value.
     pub fn map(&mut self, f: impl Fn(f64) -> f64) {
         for value in &mut self.values {
@@ -362,19 +430,6 @@ impl Column {
                 Sample::Float(value) => self.set(step, value),
                 Sample::Histogram(histogram) => self.set_histogram(step, Arc::clone(histogram)),
             }
-        }
-    }
-
-    /// A column of `steps` equal slots out of one of a single step.
-    #[must_use]
-    pub fn broadcast(&self, steps: usize) -> Self {
-        match self.sample(0) {
-            Some(Sample::Float(value)) => Self::constant(steps, value),
-            Some(Sample::Histogram(histogram)) => Self {
-                histograms: vec![Some(Arc::clone(histogram)); steps],
-                ..Self::constant(steps, 0.0)
-            },
-            None => Self::empty(steps),
         }
     }
 }
@@ -443,11 +498,12 @@ impl Vector {
     /// end of the query: there it puts both at the same time of one series, of which whatever
     /// comes next, and the answer to an instant query, has one and silently loses the other. Such
     /// a series is refused here like any other.
-    pub fn finish(&mut self) -> Result<(), SameLabelset> {
+    pub(super) fn finish(&mut self, budget: &Budget<'_>) -> Result<(), QueryError> {
         self.drop_empty();
         let mut first: HashMap<Labels, usize> = HashMap::with_capacity(self.series.len());
         let mut duplicates = Vec::new();
         for (index, series) in self.series.iter().enumerate() {
+            budget.check_time()?;
             match first.entry(series.labels.clone()) {
                 Entry::Vacant(entry) => {
                     entry.insert(index);
@@ -456,9 +512,10 @@ impl Vector {
             }
         }
         for &(kept, index) in &duplicates {
+            budget.check_time()?;
             let (head, tail) = self.series.split_at_mut(index);
             if head[kept].column.valid.first_common(&tail[0].column.valid).is_some() {
-                return Err(SameLabelset);
+                return Err(SameLabelset.into());
             }
             head[kept].column.merge(&tail[0].column);
             tail[0].column = Column::empty(0);

@@ -24,6 +24,8 @@ pub(super) struct Cut {
     timestamps: Vec<i64>,
     /// The part of a shared column that they were last: it need not be compared.
     column: Option<(Arc<[i64]>, Range<usize>)>,
+    /// Whether it is found again: not where times of its own would take too much.
+    is_kept: bool,
     /// First sample and one past the last, for each step. Both never decrease.
     pub(super) bounds: Vec<(u32, u32)>,
     /// Samples of all windows together.
@@ -79,21 +81,24 @@ impl Reach {
 }
 
 impl Cut {
-    /// The cut of `timestamps`; half of one, not to be found again, where the query is to end.
+    /// The cut of `timestamps`, the first `known` of which count as read before; half of one, not
+    /// to be found again, where the query is to end.
     fn new(
         (timestamps, column): (&[i64], Option<PartOf<'_>>),
         times: &SampleTimes,
         (width_ms, overhang): (i64, Overhang),
+        known: usize,
         cancellation: Option<&Cancellation>,
     ) -> Self {
         let filled = Bitmap::none(times.grid.steps);
         let column = column.map(|(column, part)| (Arc::clone(column), part));
-        let own = if column.is_some() { Vec::new() } else { timestamps.to_vec() };
-        let mut cut = Self { timestamps: own, column, filled, ..Self::default() };
+        let is_kept = column.is_some() || size_of_val(timestamps) <= BYTES_MAX;
+        let own = if column.is_some() || !is_kept { &[] } else { timestamps }.to_vec();
+        let mut cut = Self { timestamps: own, column, is_kept, filled, ..Self::default() };
         cut.bounds.reserve_exact(times.grid.steps);
         let width_ms = width_ms.saturating_add(overhang.before_ms);
         let (mut low, mut high) = (Cursor::default(), Cursor::default());
-        let mut known = 0;
+        let mut known = known;
         for step in 0..times.grid.steps {
             let is_stopped = || cancellation.is_some_and(|c| c.check().is_err());
             if step % WORK_PER_CHECK == WORK_PER_CHECK - 1 && is_stopped() {
@@ -180,10 +185,11 @@ impl Cuts {
         (timestamps, column): (&[i64], Option<PartOf<'_>>),
         times: &SampleTimes,
         width: (i64, Overhang),
+        known: usize,
         cancellation: Option<&Cancellation>,
     ) {
         let is_same = |cut: &Cut| {
-            if cut.bounds.len() != times.grid.steps {
+            if !cut.is_kept || cut.bounds.len() != times.grid.steps {
                 return false;
             }
             if let (Some((known, part)), Some((column, range))) = (&cut.column, &column)
@@ -196,7 +202,7 @@ impl Cuts {
             known.first() == timestamps.first() && known == timestamps
         };
         let next = self.current + 1;
-        let known = if self.kept.get(self.current).is_some_and(is_same) {
+        let found = if self.kept.get(self.current).is_some_and(is_same) {
             Some(self.current)
         } else if self.kept.get(next).is_some_and(is_same) {
             // Targets take turns, always in the same order.
@@ -204,9 +210,9 @@ impl Cuts {
         } else {
             self.kept.iter().position(is_same)
         };
-        if let Some(known) = known {
-            self.current = known;
-            let cut = &mut self.kept[known];
+        if let Some(found) = found {
+            self.current = found;
+            let cut = &mut self.kept[found];
             // To compare what two columns hold would cost more than all that is saved.
             let is_last = |(of, part): &PartOf<'_>| {
                 cut.column.as_ref().is_some_and(|last| Arc::ptr_eq(&last.0, of) && last.1 == *part)
@@ -216,7 +222,7 @@ impl Cuts {
             }
             return;
         }
-        let cut = Cut::new((timestamps, column), times, width, cancellation);
+        let cut = Cut::new((timestamps, column), times, width, known, cancellation);
         let bytes = cut.bytes();
         let has_room = self.kept.len() < CUTS_MAX && self.bytes + bytes <= BYTES_MAX;
         if has_room || self.kept.is_empty() {
@@ -292,8 +298,8 @@ mod tests {
             (0..80).map(|phase| (0..50).map(|i| i * 10 + phase).collect()).collect();
         for round in 0..3 {
             for (phase, timestamps) in vectors.iter().enumerate() {
-                cuts.cut((timestamps, None), &times(50), width(30), None);
-                let fresh = Cut::new((timestamps, None), &times(50), width(30), None);
+                cuts.cut((timestamps, None), &times(50), width(30), 0, None);
+                let fresh = Cut::new((timestamps, None), &times(50), width(30), 0, None);
                 assert_eq!(cuts.current().bounds, fresh.bounds, "{phase} in round {round}");
                 assert_eq!(cuts.current().held, fresh.held);
                 assert!(cuts.kept.len() <= CUTS_MAX);
@@ -307,7 +313,7 @@ mod tests {
         let mut cuts = Cuts::default();
         for phase in 0..40 {
             let timestamps: Vec<i64> = (0..10).map(|i| i * 10 + phase).collect();
-            cuts.cut((&timestamps, None), &times(11_000), width(30), None);
+            cuts.cut((&timestamps, None), &times(11_000), width(30), 0, None);
             assert!(cuts.bytes <= BYTES_MAX || cuts.kept.len() == 1);
         }
         assert!(cuts.kept.len() > 1);
@@ -317,7 +323,7 @@ mod tests {
     fn cuts_serve_those_who_look_at_the_same_times() {
         let mut pool = CutPool::default();
         let mut cuts = pool.take(&times(5), width(30));
-        cuts.cut((&[0, 10], None), &times(5), width(30), None);
+        cuts.cut((&[0, 10], None), &times(5), width(30), 0, None);
         pool.put(times(5), width(30), cuts);
         assert!(pool.take(&times(5), width(31)).kept.is_empty());
         assert!(pool.take(&times(6), width(30)).kept.is_empty());
@@ -337,23 +343,23 @@ mod tests {
         let mut cuts = Cuts::default();
         for part in [0..20, 3..25, 0..20] {
             let given = (&column[part.clone()], Some((&column, part.clone())));
-            cuts.cut(given, &times(30), width(30), None);
-            let fresh = Cut::new((&column[part], None), &times(30), width(30), None);
+            cuts.cut(given, &times(30), width(30), 0, None);
+            let fresh = Cut::new((&column[part], None), &times(30), width(30), 0, None);
             assert_eq!(cuts.current().bounds, fresh.bounds);
         }
         assert_eq!(cuts.kept.len(), 2);
         // Equal times of another column are the same.
         let other: Arc<[i64]> = column.iter().copied().collect();
-        cuts.cut((&other[3..25], Some((&other, 3..25))), &times(30), width(30), None);
+        cuts.cut((&other[3..25], Some((&other, 3..25))), &times(30), width(30), 0, None);
         assert_eq!((cuts.kept.len(), cuts.current), (2, 1));
     }
 
     #[test]
     fn a_window_without_a_sample_is_seen() {
-        let cut = Cut::new((&[0, 10, 40], None), &times(5), width(10), None);
+        let cut = Cut::new((&[0, 10, 40], None), &times(5), width(10), 0, None);
         assert_eq!(cut.bounds, [(0, 1), (1, 2), (2, 2), (2, 2), (2, 3)]);
         assert!(!cut.filled.is_all());
-        assert!(Cut::new((&[0, 10], None), &times(2), width(10), None).filled.is_all());
+        assert!(Cut::new((&[0, 10], None), &times(2), width(10), 0, None).filled.is_all());
         assert_eq!((cut.held, cut.read), (3, 3));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ast::{Ast, ValueType};
-use super::budget::Budget;
+use super::budget::{Budget, STEPS_PER_LOOK};
 use super::columns::{Column, Grid, Operand, SameLabelset, Sample, Series, Vector};
 use super::cores::Cores;
 use super::evaluator::Evaluator;
@@ -198,11 +198,19 @@ pub struct MatrixSeries {
 
 impl MatrixSeries {
     /// A column's values with their times.
-    pub(super) fn of_column(labels: Labels, column: Column, grid: Grid) -> Self {
+    pub(super) fn of_column(
+        labels: Labels,
+        column: Column,
+        grid: Grid,
+        budget: &Budget<'_>,
+    ) -> Result<Self, QueryError> {
         if column.valid.is_all() && !column.has_histograms() {
-            let (timestamps, values) = (grid.times().collect(), column.values);
-            let samples = Samples { timestamps, values, ..Samples::default() };
-            return Self { labels, samples, histograms: Vec::new() };
+            let mut timestamps = Vec::with_capacity(grid.steps);
+            budget.in_pieces(grid.steps, |steps| {
+                timestamps.extend(steps.map(|step| grid.time_ms(step)));
+            })?;
+            let samples = Samples { timestamps, values: column.values, ..Samples::default() };
+            return Ok(Self { labels, samples, histograms: Vec::new() });
         }
         let histograms = column.samples().filter_map(|(step, sample)| match sample {
             Sample::Histogram(histogram) => Some((grid.time_ms(step), Arc::clone(histogram))),
@@ -215,8 +223,13 @@ impl MatrixSeries {
             values: Vec::with_capacity(count),
             ..Samples::default()
         };
-        column.iter().for_each(|(step, value)| samples.push(grid.time_ms(step), value));
-        Self { labels, samples, histograms }
+        for (nth, (step, value)) in column.iter().enumerate() {
+            if nth % STEPS_PER_LOOK == STEPS_PER_LOOK - 1 {
+                budget.look()?;
+            }
+            samples.push(grid.time_ms(step), value);
+        }
+        Ok(Self { labels, samples, histograms })
     }
 
     /// The samples of a window as they are.
@@ -371,7 +384,7 @@ impl Engine {
         let ast = query.ast.resolve(range, 0).map_err(QueryError::Duration)?;
         let query = Query { ast: &ast, ..query };
         let cancellation = self.bounded(options, cancellation);
-        let mut evaluator = self.evaluator(source, query.ast, range, options, &cancellation);
+        let mut evaluator = self.evaluator(source, query.ast, range, options, &cancellation)?;
         evaluator.run()?;
         let root = query.ast.root;
         let value = if query.ast.node(root).value_type == ValueType::Matrix {
@@ -380,21 +393,9 @@ impl Engine {
             match evaluator.take(root, Grid::instant(t_ms))? {
                 Operand::Scalar(column) => Value::Scalar { t_ms, value: column.values[0] },
                 Operand::String(value) => Value::String { t_ms, value },
-                Operand::Vector(vector) => Value::Vector(
-                    evaluator
-                        .without_names(vector)?
-                        .series
-                        .into_iter()
-                        // A sum of floats and histograms leaves a series without a value.
-                        .filter(|series| series.column.valid.get(0))
-                        .map(|Series { labels, mut column, .. }| VectorSample {
-                            labels,
-                            t_ms,
-                            value: column.values[0],
-                            histogram: column.histograms.pop().flatten(),
-                        })
-                        .collect(),
-                ),
+                Operand::Vector(vector) => {
+                    Value::Vector(at_one_time(evaluator.without_names(vector)?, t_ms, &evaluator)?)
+                }
             }
         };
         Ok(finish(&evaluator, query, value))
@@ -426,7 +427,7 @@ impl Engine {
         let ast = query.ast.resolve(range, range.step_ms).map_err(QueryError::Duration)?;
         let query = Query { ast: &ast, ..query };
         let cancellation = self.bounded(options, cancellation);
-        let mut evaluator = self.evaluator(source, query.ast, range, options, &cancellation);
+        let mut evaluator = self.evaluator(source, query.ast, range, options, &cancellation)?;
         evaluator.run()?;
         let grid = Grid::new(range.start_ms, range.end_ms, range.step_ms);
         let mut vector = match evaluator.take(root, grid)? {
@@ -440,10 +441,12 @@ impl Engine {
         let began = Instant::now();
         sort_by(&mut vector.series, &|| cancellation.check(), |a, b| a.labels.cmp(&b.labels))?;
         let sort_time = began.elapsed();
-        let series = vector.series.into_iter();
-        let series = series
-            .map(|Series { labels, column, .. }| MatrixSeries::of_column(labels, column, grid));
-        let value = Value::Matrix(series.collect());
+        let mut matrix = Vec::with_capacity(vector.series.len());
+        for Series { labels, column, .. } in vector.series {
+            evaluator.budget.check_time()?;
+            matrix.push(MatrixSeries::of_column(labels, column, grid, &evaluator.budget)?);
+        }
+        let value = Value::Matrix(matrix);
         let mut result = finish(&evaluator, query, value);
         result.stats.sort_time = sort_time;
         Ok(result)
@@ -469,23 +472,41 @@ impl Engine {
         range: QueryRange,
         options: &QueryOptions,
         cancellation: &'a Cancellation,
-    ) -> Evaluator<'a> {
+    ) -> Result<Evaluator<'a>, QueryError> {
         let lookback_ms = options
             .lookback_delta_ms
             .filter(|lookback_ms| *lookback_ms > 0)
             .unwrap_or(self.options.lookback_delta_ms);
         let plan = Plan::new(ast, range, self.options.subquery_step_ms);
         let by_step = self.options.per_step_stats && options.per_step_stats;
-        let tallies = Tallies::new(&plan.scopes, by_step);
-        Evaluator::new(
+        let tallies = Tallies::charged(&plan.scopes, by_step, cancellation)?;
+        Ok(Evaluator::new(
             ast,
             plan,
             source,
             Budget::new(self.options.max_samples, tallies, cancellation).taking_turns(&self.cores),
             lookback_ms,
             (&self.options, &self.helpers),
-        )
+        ))
     }
+}
+
+/// The samples of a vector over one step.
+fn at_one_time(
+    vector: Vector,
+    t_ms: i64,
+    evaluator: &Evaluator<'_>,
+) -> Result<Vec<VectorSample>, QueryError> {
+    let mut samples = Vec::with_capacity(vector.series.len());
+    for Series { labels, mut column, .. } in vector.series {
+        evaluator.budget.check_time()?;
+        // A sum of floats and histograms leaves a series without a value.
+        if column.valid.get(0) {
+            let (value, histogram) = (column.values[0], column.histograms.pop().flatten());
+            samples.push(VectorSample { labels, t_ms, value, histogram });
+        }
+    }
+    Ok(samples)
 }
 
 fn finish(evaluator: &Evaluator<'_>, query: Query<'_>, value: Value) -> QueryResult {

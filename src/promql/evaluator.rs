@@ -115,7 +115,9 @@ impl<'a> Evaluator<'a> {
         let ast = self.ast;
         let grid = self.plan.node(id).grid;
         let operand = match ast.expr(id) {
-            Expr::Number { value, .. } => Operand::Scalar(Column::constant(grid.steps, *value)),
+            Expr::Number { value, .. } => {
+                Operand::Scalar(self.budget.constant(grid.steps, *value)?)
+            }
             Expr::String(text) => Operand::String(text.clone()),
             // Nothing that is not UTF-8 is a label's name or value.
             Expr::Bytes(bytes) => Operand::String(String::from_utf8_lossy(bytes).into_owned()),
@@ -124,7 +126,10 @@ impl<'a> Evaluator<'a> {
             Expr::Unary { negate: false, expr } => self.take(*expr, grid)?,
             Expr::Unary { negate: true, expr } => match self.take(*expr, grid)? {
                 Operand::Scalar(mut column) => {
-                    column.map(|value| -value);
+                    let values = &mut column.values;
+                    self.budget.in_pieces(values.len(), |steps| {
+                        values[steps].iter_mut().for_each(|value| *value = -*value);
+                    })?;
                     Operand::Scalar(column)
                 }
                 operand => {
@@ -157,13 +162,17 @@ impl<'a> Evaluator<'a> {
         if self.plan.node(id).once {
             match &mut operand {
                 Operand::Scalar(column) => {
-                    self.budget.ensure(1, grid.steps)?;
-                    *column = column.broadcast(grid.steps);
+                    self.budget.charge(grid.steps)?;
+                    self.note_taken((grid.steps, 0));
+                    *column = self.budget.repeated(column, grid.steps)?;
                 }
                 Operand::Vector(vector) => {
-                    self.budget.ensure(vector.series.len(), grid.steps)?;
+                    let slots = vector.series.len().saturating_mul(grid.steps);
+                    self.budget.charge(slots)?;
+                    self.note_taken((slots, 0));
                     for series in &mut vector.series {
-                        series.column = series.column.broadcast(grid.steps);
+                        self.budget.check_time()?;
+                        series.column = self.budget.repeated(&series.column, grid.steps)?;
                     }
                 }
                 Operand::String(_) => {}
@@ -248,13 +257,13 @@ impl<'a> Evaluator<'a> {
     ) -> Result<Vector, QueryError> {
         for series in &mut vector.series {
             self.budget.check_time()?;
-            stage.apply(&mut series.column, &self.annotations);
+            stage.apply(&mut series.column, &self.annotations, &self.budget)?;
             if stage.drops_name() {
                 series.drop_name(self.delayed_name_removal);
             }
         }
         if stage.drops_name() {
-            vector.finish()?;
+            vector.finish(&self.budget)?;
         } else {
             vector.drop_empty();
         }
@@ -265,9 +274,10 @@ impl<'a> Evaluator<'a> {
     pub(super) fn without_names(&self, mut vector: Vector) -> Result<Vector, QueryError> {
         if self.delayed_name_removal {
             for series in vector.series.iter_mut().filter(|series| series.drop_name) {
+                self.budget.check_time()?;
                 series.labels = without_name(&series.labels);
             }
-            vector.finish()?;
+            vector.finish(&self.budget)?;
         }
         Ok(vector)
     }
@@ -284,7 +294,10 @@ impl<'a> Evaluator<'a> {
                 return Err(QueryError::execution(text));
             }
             (Operand::Scalar(mut left), Operand::Scalar(right)) => {
-                arithmetic::combine(*op, &mut left.values, &right.values);
+                let (values, others) = (&mut left.values, &right.values);
+                self.budget.in_pieces(grid.steps, |steps| {
+                    arithmetic::combine(*op, &mut values[steps.clone()], &others[steps]);
+                })?;
                 return Ok(Operand::Scalar(left));
             }
             (Operand::Vector(vector), Operand::Scalar(scalar)) => (vector, scalar, false),
@@ -326,7 +339,7 @@ impl<'a> Evaluator<'a> {
         };
         let mut vector = join.evaluate(lhs, rhs, &self.budget)?;
         join.tell(self.ast.node(id).span, &self.annotations);
-        vector.finish()?;
+        vector.finish(&self.budget)?;
         Ok(Operand::Vector(vector))
     }
 

@@ -182,7 +182,7 @@ impl Evaluator<'_> {
                 self.enrich(&series, &infos, &wanted, &mut out)?;
             }
         }
-        out.finish()?;
+        out.finish(&self.budget)?;
         Ok(Operand::Vector(out))
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::annotations::Annotations;
 use super::ast::{Expr, NodeId, Selector};
 use super::calls::{taken_by, unsupported};
-use super::columns::{Bitmap, Column, Grid, Vector};
+use super::columns::{Bitmap, Column, Grid};
 use super::engine::QueryError;
 use super::evaluator::Evaluator;
 use super::extended::Overhang;
@@ -18,7 +18,7 @@ use super::functions::window::{
     MixedFunction, WindowFunction, keeps_name, mixed_function, window_function,
 };
 use super::plan::window_argument;
-use super::reading::{Reader, Reading, Source};
+use super::reading::{Inside, Reader, Reading, Source};
 use super::spread::Crew;
 use super::stream::{Observed, Stage, Stream};
 use super::windows::{SampleTimes, Taken};
@@ -28,7 +28,7 @@ use crate::select::{SeriesSet, Wanted};
 /// What a stream borrows from.
 pub(super) enum SourceData {
     Storage(Arc<dyn SeriesSet>),
-    Subquery(Vector, Grid),
+    Subquery(Inside),
 }
 
 /// Everything about a source but what it borrows.
@@ -91,7 +91,7 @@ impl Prepared {
     ) -> Stream<'s> {
         let source = match &self.data {
             SourceData::Storage(set) => Source::Storage(&**set),
-            SourceData::Subquery(vector, grid) => Source::Subquery(vector, *grid),
+            SourceData::Subquery(inside) => Source::Subquery(inside),
         };
         let reading = match &self.window {
             None => Reading::LookBack { lookback_ms, taken: self.taken },
@@ -162,7 +162,8 @@ impl Evaluator<'_> {
                 let mut names = vector.series.iter().map(|series| series.labels.metric_name());
                 let first = names.next();
                 let one_name = names.all(|name| Some(name) == first);
-                (SourceData::Subquery(vector, inner), times, *range_ms, one_name)
+                let inside = Inside::new(vector, inner);
+                (SourceData::Subquery(inside), times, *range_ms, one_name)
             }
             _ => unreachable!("BUG: a matrix is a window or a subquery"),
         };

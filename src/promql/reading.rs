@@ -2,6 +2,8 @@
 //!
 //! A [`Reader`] is shared by threads; each has its own [`Windows`].
 
+use std::sync::{Mutex, PoisonError};
+
 use super::budget::Budget;
 use super::columns::{Column, Grid, Sample, Vector};
 use super::engine::QueryError;
@@ -17,8 +19,34 @@ use crate::select::{SeriesSet, Wanted};
 pub(super) enum Source<'a> {
     /// Storage.
     Storage(&'a dyn SeriesSet),
-    /// A subquery's result, over its own grid.
-    Subquery(&'a Vector, Grid),
+    /// A subquery's result.
+    Subquery(&'a Inside),
+}
+
+/// What a subquery gave, over its own grid. Each series can be taken once.
+#[derive(Debug)]
+pub(super) struct Inside {
+    /// Labels, and whether the name is to go at the end of the query.
+    labels: Vec<(Labels, bool)>,
+    columns: Vec<Mutex<Column>>,
+    grid: Grid,
+}
+
+impl Inside {
+    /// Of a vector over `grid`.
+    pub(super) fn new(vector: Vector, grid: Grid) -> Self {
+        let (labels, columns) = vector
+            .series
+            .into_iter()
+            .map(|series| ((series.labels, series.drop_name), Mutex::new(series.column)))
+            .unzip();
+        Self { labels, columns, grid }
+    }
+
+    fn take(&self, index: usize) -> Column {
+        let mut column = self.columns[index].lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut column, Column::empty(0))
+    }
 }
 
 /// How samples become a column.
@@ -85,7 +113,7 @@ impl Reader<'_> {
     pub(super) fn len(&self) -> usize {
         match &self.source {
             Source::Storage(set) => set.len(),
-            Source::Subquery(vector, _) => vector.series.len(),
+            Source::Subquery(inside) => inside.labels.len(),
         }
     }
 
@@ -93,62 +121,104 @@ impl Reader<'_> {
     pub(super) fn labels(&self, index: usize) -> (&Labels, bool) {
         match &self.source {
             Source::Storage(set) => (set.labels(index), false),
-            Source::Subquery(vector, _) => {
-                let series = &vector.series[index];
-                (&series.labels, series.drop_name)
+            Source::Subquery(inside) => {
+                let (labels, drop_name) = &inside.labels[index];
+                (labels, *drop_name)
             }
         }
     }
 
-    /// Reads the samples of a series. A long one of a subquery is refused before it is copied where
-    /// `budget` has no room for it, and its copy ends with the query.
+    /// Reads the samples of a series; gives how many of them are still to be charged for. A long
+    /// one of a subquery is refused before it is copied where `budget` has no room for it, and
+    /// reading it ends with the query. A series of a subquery can be read once.
     pub(super) fn read(
         &self,
         index: usize,
         range: TimeRange,
         out: &mut Windows,
         budget: &Budget<'_>,
-    ) -> Result<(), QueryError> {
+    ) -> Result<usize, QueryError> {
         out.clear();
         match &self.source {
             Source::Storage(set) => {
                 let lent = set.read_or_lend(index, (range, self.wanted), out.samples_mut())?;
                 out.lend(lent);
             }
-            Source::Subquery(vector, grid) => {
-                let column = &vector.series[index].column;
-                let count = column.valid.count();
-                if count >= WORK_PER_CHECK {
-                    budget.ensure(1, count)?;
-                    out.samples_mut().reserve(count);
+            Source::Subquery(inside) => {
+                let column = inside.take(index);
+                let grid = inside.grid;
+                let is_whole = range.contains(grid.start_ms) && range.contains(grid.end_ms());
+                if is_whole && column.valid.is_all() && !column.has_histograms() {
+                    let mut times = Vec::with_capacity(grid.steps);
+                    budget.in_pieces(grid.steps, |steps| {
+                        times.extend(steps.map(|step| grid.time_ms(step)));
+                    })?;
+                    out.take_in(times, column.values);
+                    return Ok(0);
                 }
-                for (n, (step, sample)) in column.samples().enumerate() {
-                    if n % WORK_PER_CHECK == WORK_PER_CHECK - 1 {
-                        budget.cancellation().check()?;
-                    }
-                    let t_ms = grid.time_ms(step);
-                    if !range.contains(t_ms) {
-                        continue;
-                    }
-                    match sample {
-                        Sample::Float(value) => out.samples_mut().push(t_ms, value),
-                        Sample::Histogram(histogram) => out.push_computed(t_ms, histogram),
-                    }
-                }
+                copy(&column, (grid, range), out, budget)?;
             }
         }
-        Ok(())
+        Ok(out.cost())
     }
 
     /// Makes the column of the samples that were read.
+    ///
+    /// Where there are many steps, it is made piece by piece: what a function keeps for each step
+    /// is then never much, and the query can end in between. Pieces share no step, and windows
+    /// know of no other step, so that the result is the same. Histograms are taken whole: what is
+    /// known of one's resets depends on what stands before it.
     pub(super) fn compute(
         &self,
         windows: &mut Windows,
         column: &mut Column,
         notes: &mut WindowNotes,
         budget: &Budget<'_>,
+    ) -> Result<(), QueryError> {
+        let (grid, scalars) = (self.times.grid, self.scalars());
+        if grid.steps <= WORK_PER_CHECK || windows.may_have_histograms() {
+            self.compute_over((&self.times, 0), windows, scalars, (column, notes), budget);
+            return Ok(());
+        }
+        *column = Column::empty(grid.steps);
+        let (width_ms, overhang) = self.width();
+        let mut known_until_ms = None;
+        for first in (0..grid.steps).step_by(WORK_PER_CHECK) {
+            budget.look()?;
+            let over = first..grid.steps.min(first + WORK_PER_CHECK);
+            let grid = Grid { start_ms: grid.time_ms(first), steps: over.len(), ..grid };
+            let times = SampleTimes { grid, ..self.times };
+            let Some(range) = times.touched(width_ms, overhang) else { continue };
+            let mut part = windows.part(range, known_until_ms);
+            let scalars: Vec<Column> =
+                scalars.iter().map(|scalar| scalar.piece(over.clone())).collect();
+            let mut piece = Column::empty(0);
+            let out = (&mut piece, &mut *notes);
+            self.compute_over((&times, first), &mut part, &scalars, out, budget);
+            column.put_piece(over, piece);
+            known_until_ms = Some(range.max_ms);
+        }
+        column.valid.compact();
+        Ok(())
+    }
+
+    fn scalars(&self) -> &[Column] {
+        match self.reading {
+            Reading::LookBack { .. } => &[],
+            Reading::Window { scalars, .. } => scalars,
+        }
+    }
+
+    /// Makes the column over `times`, the first of which is step `first`.
+    fn compute_over(
+        &self,
+        (times, first): (&SampleTimes, usize),
+        windows: &mut Windows,
+        scalars: &[Column],
+        (column, notes): (&mut Column, &mut WindowNotes),
+        budget: &Budget<'_>,
     ) {
-        let steps = self.times.grid.steps;
+        let steps = times.grid.steps;
         match &self.reading {
             Reading::LookBack { lookback_ms, taken: Taken::Smoothed } => {
                 windows.take_in_histograms();
@@ -156,11 +226,11 @@ impl Reader<'_> {
                 if windows.has_histograms() {
                     column.reset(steps);
                     let reach = Overhang::of_instant(Some(Extension::Smoothed), *lookback_ms);
-                    windows.cut(&self.times, *lookback_ms, reach);
-                    let input = windows.input(&self.times, *lookback_ms, &[]);
+                    windows.cut(times, *lookback_ms, reach);
+                    let input = windows.input(times, *lookback_ms, &[]);
                     extended_mixed::smooth(&input, column, notes);
                 } else {
-                    smooth(windows.samples(), &self.times, *lookback_ms, column);
+                    smooth(windows.samples(), times, *lookback_ms, column);
                 }
                 // COMPAT: what is smoothed is not counted.
                 budget.note_work(column.valid.count() as u64);
@@ -169,37 +239,31 @@ impl Reader<'_> {
                 if self.stats_only {
                     windows.take_in_histograms();
                 }
-                look_back(windows, &self.times, *lookback_ms, *taken, column);
+                look_back(windows, times, *lookback_ms, *taken, column);
                 budget.note_work(column.valid.count() as u64);
-                budget.tally(self.scope).count_column(column);
+                budget.tally(self.scope).count_column(column, first);
             }
             Reading::Window {
-                function,
-                mixed,
-                range_ms,
-                overhang,
-                before_ms,
-                scalars,
-                uses_starts,
+                function, mixed, range_ms, overhang, before_ms, uses_starts, ..
             } => {
                 column.reset(steps);
                 if *before_ms > 0 {
                     windows.take_in_histograms();
-                    windows.drop_until(self.times.at(0).saturating_sub(*range_ms));
+                    windows.drop_until(times.at(0).saturating_sub(*range_ms));
                 }
                 if !uses_starts {
                     windows.drop_starts();
                 }
-                windows.cut(&self.times, *range_ms, *overhang);
-                let input = windows.input(&self.times, *range_ms, scalars);
+                windows.cut(times, *range_ms, *overhang);
+                let input = windows.input(times, *range_ms, scalars);
                 let is_stored = matches!(self.source, Source::Storage(_));
                 budget.note_work(input.in_windows);
-                budget.tally(self.scope).count_windows(&input, is_stored);
+                budget.tally(self.scope).count_windows(&input, is_stored, first);
                 if windows.has_histograms() {
                     let mut floats = windows.floats();
                     if !floats.is_empty() {
-                        floats.cut(&self.times, *range_ms, *overhang);
-                        function(&floats.input(&self.times, *range_ms, scalars), column);
+                        floats.cut(times, *range_ms, *overhang);
+                        function(&floats.input(times, *range_ms, scalars), column);
                     }
                 } else {
                     function(&input, column);
@@ -213,45 +277,33 @@ impl Reader<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::promql::columns::Series;
-    use crate::promql::tally::Tallies;
-    use crate::select::Cancellation;
-
-    /// Reads a subquery's only series, of so many samples.
-    fn read(steps: usize, samples_max: usize, is_canceled: bool) -> Result<usize, QueryError> {
-        let grid = Grid { start_ms: 0, step_ms: 1, steps };
-        let column = Column::dense(vec![1.0; steps]);
-        let series = vec![Series { labels: Labels::empty(), drop_name: false, column }];
-        let vector = Vector { series };
-        let reader = Reader {
-            source: Source::Subquery(&vector, grid),
-            reading: Reading::LookBack { lookback_ms: 1, taken: Taken::Value },
-            times: SampleTimes { grid, offset_ms: 0, fixed_ms: None },
-            read: None,
-            wanted: Wanted::Samples,
-            stats_only: false,
-            scope: 0,
-        };
-        let cancellation = Cancellation::new();
-        if is_canceled {
-            cancellation.cancel();
+/// Copies those values of a subquery's series that lie within `range`.
+fn copy(
+    column: &Column,
+    (grid, range): (Grid, TimeRange),
+    out: &mut Windows,
+    budget: &Budget<'_>,
+) -> Result<(), QueryError> {
+    let count = column.valid.count();
+    if count >= WORK_PER_CHECK {
+        budget.ensure(1, count)?;
+        out.samples_mut().reserve(count);
+    }
+    for (n, (step, sample)) in column.samples().enumerate() {
+        if n % WORK_PER_CHECK == WORK_PER_CHECK - 1 {
+            budget.look()?;
         }
-        let budget = Budget::new(samples_max, Tallies::new(&[], false), &cancellation);
-        let mut windows = Windows::new(false);
-        reader.read(0, TimeRange::ALL, &mut windows, &budget)?;
-        Ok(windows.len())
+        let t_ms = grid.time_ms(step);
+        if !range.contains(t_ms) {
+            continue;
+        }
+        match sample {
+            Sample::Float(value) => out.samples_mut().push(t_ms, value),
+            Sample::Histogram(histogram) => out.push_computed(t_ms, histogram),
+        }
     }
-
-    #[test]
-    fn a_long_subquery_ends_with_its_query_and_is_refused_before_it_is_copied() {
-        let long = 3 * WORK_PER_CHECK;
-        assert_eq!(read(long, long, false).unwrap(), long);
-        assert!(read(long, long, true).is_err(), "it looks while it reads");
-        let error = read(long, long - 1, false).unwrap_err().to_string();
-        assert!(error.contains(&format!("{long} samples are needed")), "{error}");
-        assert_eq!(read(9, 1, true).unwrap(), 9, "a short one is left to who charges it");
-    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

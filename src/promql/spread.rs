@@ -143,12 +143,11 @@ fn run_charged(
             }
         }
         budget.check_time()?;
-        reader.read(index, range, &mut windows, budget)?;
+        let held = reader.read(index, range, &mut windows, budget)?;
         work = work.saturating_add(windows.len() + steps);
         if windows.is_empty() {
             continue;
         }
-        let held = windows.cost();
         budget.charge(held)?;
         let notes = compute(reader, &mut windows, &mut column, budget)?;
         budget.release(held);
@@ -170,7 +169,7 @@ fn compute(
     budget: &Budget<'_>,
 ) -> Result<WindowNotes, QueryError> {
     let mut notes = WindowNotes::default();
-    reader.compute(windows, column, &mut notes, budget);
+    reader.compute(windows, column, &mut notes, budget)?;
     if windows.in_windows() + reader.times.grid.steps as u64 >= WORK_PER_CHECK as u64 {
         budget.cancellation().check()?;
     }
@@ -329,13 +328,13 @@ impl<'a> Spread<'a> {
         let mut computed = Vec::with_capacity(*size);
         for index in begin..(begin + size).min(series.end) {
             budget.check_time()?;
-            reader.read(index, *range, windows, budget)?;
+            let held = reader.read(index, *range, windows, budget)?;
             if windows.is_empty() {
                 continue;
             }
             // What a thread holds for a moment is not charged, only looked at: how many samples a
             // query may hold must not depend on the number of threads.
-            budget.ensure(1, windows.cost())?;
+            budget.ensure(1, held)?;
             let mut column = Column::empty(0);
             let notes = compute(reader, windows, &mut column, budget)?;
             budget.charge_bytes(bytes_of(&column))?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::annotations::Annotations;
 use super::ast::{BinaryOp, Span};
-use super::budget::Budget;
+use super::budget::{Budget, STEPS_PER_LOOK};
 use super::columns::{Bitmap, Column, Series, Vector, without_name};
 use super::engine::QueryError;
 use super::functions::MapFunction;
@@ -51,8 +51,14 @@ impl Stage {
     }
 
     /// Applies the map. Functions of floats drop histograms.
-    pub(super) fn apply(&self, column: &mut Column, annotations: &RefCell<Annotations>) {
-        match self {
+    pub(super) fn apply(
+        &self,
+        column: &mut Column,
+        annotations: &RefCell<Annotations>,
+        budget: &Budget<'_>,
+    ) -> Result<(), QueryError> {
+        let is_whole = column.steps() <= STEPS_PER_LOOK;
+        budget.change(column, |column, steps| match self {
             Self::Negate => {
                 column.map(|value| -value);
                 for histogram in column.histograms.iter_mut().flatten() {
@@ -63,10 +69,17 @@ impl Stage {
                 if column.has_histograms() {
                     column.drop_histograms();
                 }
-                function(column, scalars);
+                if is_whole {
+                    return function(column, scalars);
+                }
+                let of_steps = |scalar: &Column| scalar.piece(steps.clone());
+                let scalars: Vec<Column> = scalars.iter().map(of_steps).collect();
+                function(column, &scalars);
             }
-            Self::Scalar(stage) => scalar_operand::apply(stage, column, annotations),
-        }
+            Self::Scalar(stage) => {
+                scalar_operand::apply(stage, &stage.scalar.values[steps], column, annotations);
+            }
+        })
     }
 }
 
@@ -185,7 +198,7 @@ impl Stream<'_> {
                 self.observed.borrow_mut().note_nameless(labels, column, is_window);
             }
             for stage in &self.stages {
-                stage.apply(column, self.annotations);
+                stage.apply(column, self.annotations, budget)?;
                 if has_name && stage.drops_name() {
                     has_name = false;
                     self.observed.borrow_mut().note_nameless(labels, column, false);

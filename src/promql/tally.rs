@@ -10,8 +10,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::budget::STEPS_PER_LOOK;
 use super::columns::{Column, Grid, Sample};
+use super::engine::QueryError;
 use super::windows::WindowInput;
+use crate::select::{Cancellation, Charge, SAMPLE_BYTES};
 
 /// The scope of the whole query.
 pub(super) const WHOLE: usize = 0;
@@ -55,10 +58,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn new(scope: Scope, by_step: bool) -> Self {
-        let steps = if by_step { scope.grid.steps } else { 0 };
-        let steps = (0..steps).map(|_| (AtomicU64::new(0), AtomicU64::new(0))).collect();
-        Self { scope, looked_at: AtomicU64::new(0), read: AtomicU64::new(0), steps }
+    fn new(scope: Scope, by_step: bool, cancellation: &Cancellation) -> Result<Self, QueryError> {
+        let slots = if by_step { scope.grid.steps } else { 0 };
+        let mut steps = Vec::with_capacity(slots);
+        while steps.len() < slots {
+            cancellation.check()?;
+            let more = (slots - steps.len()).min(STEPS_PER_LOOK);
+            steps.extend((0..more).map(|_| (AtomicU64::new(0), AtomicU64::new(0))));
+        }
+        Ok(Self { scope, looked_at: AtomicU64::new(0), read: AtomicU64::new(0), steps })
     }
 
     fn add(&self, looked_at: u64, read: u64) {
@@ -79,8 +87,8 @@ impl Tally {
         self.add_at(step, looked_at, read);
     }
 
-    /// Counts the samples that an instant selector found for one series.
-    pub(super) fn count_column(&self, column: &Column) {
+    /// Counts the samples that an instant selector found for one series, from step `first` on.
+    pub(super) fn count_column(&self, column: &Column, first: usize) {
         if self.steps.is_empty() && !column.has_histograms() {
             let count = column.valid.count() as u64;
             return self.add(count, count);
@@ -90,16 +98,17 @@ impl Tally {
                 Sample::Float(_) => 1,
                 Sample::Histogram(histogram) => histogram.samples() as u64,
             };
-            self.count_at(step, size, size);
+            self.count_at(first + step, size, size);
         }
     }
 
-    /// Counts the windows of one series; with `reads` its samples come from storage.
-    pub(super) fn count_windows(&self, input: &WindowInput<'_>, reads: bool) {
+    /// Counts the windows of one series, from step `first` on; with `reads` its samples come from
+    /// storage.
+    pub(super) fn count_windows(&self, input: &WindowInput<'_>, reads: bool, first: usize) {
         if self.steps.is_empty() && input.histograms.is_empty() {
             return self.add(input.in_windows, if reads { input.read } else { 0 });
         }
-        let mut known = 0;
+        let mut known = input.known;
         let size = |index: usize| match input.histograms.get(index) {
             Some(Some(histogram)) => histogram.samples() as u64,
             _ => 1,
@@ -120,7 +129,7 @@ impl Tally {
             if low < high {
                 let fresh = low.max(known).min(high);
                 let read = if reads { upto(high) - upto(fresh) } else { 0 };
-                self.count_at(step, upto(high) - upto(low), read);
+                self.count_at(first + step, upto(high) - upto(low), read);
             }
             known = high;
         }
@@ -138,26 +147,45 @@ impl Tally {
 #[derive(Debug)]
 pub(super) struct Tallies {
     tallies: Vec<Tally>,
+    _charge: Charge,
 }
 
 impl Tallies {
-    /// Nothing yet; with `by_step` it is to be told for each step of the query.
-    pub(super) fn new(scopes: &[Scope], by_step: bool) -> Self {
-        let mut tallies: Vec<Tally> = Vec::with_capacity(scopes.len());
-        for &scope in scopes {
-            let by_step = match scope.outer {
+    /// Nothing yet; with `by_step` it is to be told for each step of the query. Steps may be many,
+    /// and are charged for before there is anything.
+    pub(super) fn charged(
+        scopes: &[Scope],
+        by_step: bool,
+        cancellation: &Cancellation,
+    ) -> Result<Self, QueryError> {
+        let mut asked: Vec<bool> = Vec::with_capacity(scopes.len());
+        for scope in scopes {
+            asked.push(match scope.outer {
                 None => by_step,
                 Some((_, Place::Once | Place::Matrix)) => false,
                 Some((outer, Place::Windows { range_ms, .. })) => {
                     // What lies between two windows does not count.
-                    let outer = &tallies[outer];
-                    let has_gaps = outer.scope.grid.step_ms > range_ms;
-                    outer.scope.grid.steps > 1 && (has_gaps || !outer.steps.is_empty())
+                    let grid = scopes[outer].grid;
+                    let is_outer_asked = asked[outer] && grid.steps > 0;
+                    grid.steps > 1 && (grid.step_ms > range_ms || is_outer_asked)
                 }
-            };
-            tallies.push(Tally::new(scope, by_step));
+            });
         }
-        Self { tallies }
+        let slots = |(scope, asked): (&Scope, &bool)| if *asked { scope.grid.steps } else { 0 };
+        let slots = scopes.iter().zip(&asked).map(slots).fold(0, usize::saturating_add);
+        let mut charge = cancellation.charge();
+        charge.set((slots as u64).saturating_mul(SAMPLE_BYTES))?;
+        let mut tallies = Vec::with_capacity(scopes.len());
+        for (&scope, asked) in scopes.iter().zip(asked) {
+            tallies.push(Tally::new(scope, asked, cancellation)?);
+        }
+        Ok(Self { tallies, _charge: charge })
+    }
+
+    /// The same, with nobody to be charged.
+    #[cfg(test)]
+    pub(super) fn new(scopes: &[Scope], by_step: bool) -> Self {
+        Self::charged(scopes, by_step, &Cancellation::new()).unwrap()
     }
 
     /// Where selectors of a scope count.

@@ -9,12 +9,17 @@
 
 use std::sync::Arc;
 
-use super::columns::{Bitmap, Column, Grid};
+use super::columns::{Column, Grid};
+use super::cuts::Cuts;
 pub use super::cuts::Reach;
-use super::cuts::{Cut, Cuts, Reaches};
 use super::extended::Overhang;
 use crate::model::{FloatHistogram, Histogram, ResetHint, Samples, TimeRange, is_stale};
 use crate::select::{Cancellation, Lent};
+
+mod input;
+
+pub use input::WindowInput;
+pub(super) use input::parts;
 
 /// Samples of windows, or steps, after which a walk over them looks whether to go on. One that
 /// does not leaves its work as it is; the caller, who asks once more after so much work, fails.
@@ -138,6 +143,10 @@ pub struct Windows {
     stats_only: bool,
     /// What stands in which window.
     cuts: Cuts,
+    /// Samples up to this time count as read before.
+    known_until_ms: Option<i64>,
+    /// How many these are.
+    known: usize,
     /// What long walks look at.
     cancellation: Option<Cancellation>,
 }
@@ -220,6 +229,35 @@ impl Windows {
         self.lent = None;
         self.samples.clear();
         self.histograms.clear();
+    }
+
+    /// Whether a histogram may be among the samples, taken in or not.
+    pub(super) fn may_have_histograms(&self) -> bool {
+        !self.samples.histograms.is_empty() || !self.histograms.is_empty()
+    }
+
+    /// A copy of the samples within `range`, which are floats. Those up to `known_until_ms` count
+    /// as read before.
+    pub(super) fn part(&self, range: TimeRange, known_until_ms: Option<i64>) -> Self {
+        let timestamps = self.timestamps();
+        let low = timestamps.partition_point(|&t_ms| t_ms < range.min_ms);
+        let high = timestamps.partition_point(|&t_ms| t_ms <= range.max_ms);
+        let starts_ms = self.samples.starts_ms.get(low..high).unwrap_or_default().to_vec();
+        let samples = Samples {
+            timestamps: timestamps[low..high].to_vec(),
+            values: self.values()[low..high].to_vec(),
+            starts_ms,
+            ..Samples::default()
+        };
+        let (stats_only, cancellation) = (self.stats_only, self.cancellation.clone());
+        Self { samples, stats_only, known_until_ms, cancellation, ..Self::default() }
+    }
+
+    /// Fills in floats by taking them over.
+    pub fn take_in(&mut self, timestamps: Vec<i64>, values: Vec<f64>) {
+        self.clear();
+        self.samples.timestamps = timestamps;
+        self.samples.values = values;
     }
 
     /// Appends a histogram that a subquery gave. What it hints at is forgotten: samples between
@@ -340,10 +378,12 @@ impl Windows {
     }
 
     fn find_cut(&mut self, times: &SampleTimes, width: (i64, Overhang)) {
-        let Self { samples, lent, cuts, cancellation, .. } = self;
+        let Self { samples, lent, cuts, known_until_ms, known, cancellation, .. } = self;
         let column = lent.as_ref().map(Lent::column);
         let timestamps = lent.as_ref().map_or(&samples.timestamps[..], Lent::timestamps);
-        cuts.cut((timestamps, column), times, width, cancellation.as_ref());
+        let until = |until_ms: i64| timestamps.partition_point(|&t_ms| t_ms <= until_ms);
+        *known = known_until_ms.map_or(0, until);
+        cuts.cut((timestamps, column), times, width, *known, cancellation.as_ref());
     }
 
     /// What a window function is given.
@@ -367,135 +407,10 @@ impl Windows {
             scalars,
             in_windows: cut.held,
             read: cut.read,
+            known: self.known,
             cut,
             cancellation: self.cancellation.as_ref(),
         }
-    }
-}
-
-/// One series' samples and its windows.
-#[derive(Debug, Clone, Copy)]
-pub struct WindowInput<'a> {
-    /// Times of all samples in milliseconds.
-    pub timestamps: &'a [i64],
-    /// Values of all samples; a histogram's is its sum.
-    pub values: &'a [f64],
-    /// Those of the samples that are histograms: as many slots as samples, or none.
-    pub histograms: &'a [Option<Arc<FloatHistogram>>],
-    /// When each sample began to count, in milliseconds, 0 where that is not known; empty where
-    /// it is never known, or nobody asks.
-    pub starts_ms: &'a [i64],
-    /// Whether a value may be less than the one before.
-    pub may_fall: bool,
-    /// For each step its window: first sample and one past the last. Both never decrease.
-    pub bounds: &'a [(u32, u32)],
-    /// Whether there is a sample in each window.
-    pub is_full: bool,
-    /// Evaluation times.
-    pub times: &'a SampleTimes,
-    /// Length of the windows in milliseconds.
-    pub range_ms: i64,
-    /// The call's other arguments, in order.
-    pub scalars: &'a [Column],
-    /// Samples of all windows together.
-    pub in_windows: u64,
-    /// Samples that are in a window, each counted once.
-    pub read: u64,
-    cut: &'a Cut,
-    cancellation: Option<&'a Cancellation>,
-}
-
-impl<'a> WindowInput<'a> {
-    /// Steps whose window holds a sample, with its bounds; fewer where the query is to end.
-    pub fn filled(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<'a> {
-        let (bounds, cancellation) = (self.bounds, self.cancellation);
-        let mut work = 0;
-        let goes_on = move |&(_, low, high): &(usize, usize, usize)| {
-            work += high - low + 1;
-            if work < WORK_PER_CHECK {
-                return true;
-            }
-            work = 0;
-            cancellation.is_none_or(|cancellation| cancellation.check().is_ok())
-        };
-        bounds
-            .iter()
-            .enumerate()
-            .filter(|(_, (low, high))| low < high)
-            .map(|(step, &(low, high))| (step, low as usize, high as usize))
-            .take_while(goes_on)
-    }
-
-    /// The reach of each window with two samples or more, ascending by step, and these steps.
-    pub fn reaches(&self) -> (&'a [Reach], &'a Bitmap) {
-        let reaches = self.cut.reaches.get_or_init(|| {
-            let mut steps = Bitmap::none(self.times.grid.steps);
-            let mut reaches: Vec<Reach> = Vec::with_capacity(self.bounds.len());
-            // Where scrapes are regular, windows differ in nothing that counts.
-            let mut last_shape = None;
-            for (step, low, high) in self.filled().filter(|(_, low, high)| high - low > 1) {
-                let (left_ms, right_ms) = self.edges(step);
-                let (first_ms, last_ms) = (self.timestamps[low], self.timestamps[high - 1]);
-                let shape =
-                    (first_ms - left_ms, last_ms - first_ms, right_ms - last_ms, high - low);
-                let reach = match reaches.last() {
-                    Some(last) if last_shape == Some(shape) => {
-                        let (first, last_sample) = (low as u32, high as u32 - 1);
-                        Reach { step: step as u32, first, last: last_sample, ..*last }
-                    }
-                    _ => self.reach(step, low, high),
-                };
-                last_shape = Some(shape);
-                reaches.push(reach);
-                steps.set(step);
-            }
-            steps.compact();
-            Reaches { all: reaches, steps }
-        });
-        (&reaches.all, &reaches.steps)
-    }
-
-    /// COMPAT: the order of operations is Prometheus's.
-    fn reach(&self, step: usize, low: usize, high: usize) -> Reach {
-        let (left_ms, right_ms) = self.edges(step);
-        let (first_ms, last_ms) = (self.timestamps[low], self.timestamps[high - 1]);
-        let sampled_s = (last_ms - first_ms) as f64 / 1000.0;
-        let between_s = sampled_s / (high - low - 1) as f64;
-        let threshold_s = between_s * 1.1;
-        let mut to_start_s = (first_ms - left_ms) as f64 / 1000.0;
-        if to_start_s >= threshold_s {
-            to_start_s = between_s / 2.0;
-        }
-        let mut to_end_s = (right_ms - last_ms) as f64 / 1000.0;
-        if to_end_s >= threshold_s {
-            to_end_s = between_s / 2.0;
-        }
-        let (first, last) = (low as u32, high as u32 - 1);
-        let mut reach = Reach {
-            step: step as u32,
-            first,
-            last,
-            sampled_s,
-            to_start_s,
-            to_end_s,
-            factor: 0.0,
-            factor_per_s: 0.0,
-        };
-        reach.factor = reach.stretched(to_start_s);
-        reach.factor_per_s = reach.factor / self.range_s();
-        reach
-    }
-
-    /// Length of the windows in seconds.
-    pub fn range_s(&self) -> f64 {
-        self.range_ms as f64 / 1000.0
-    }
-
-    /// Where the window of `step` begins (not included) and ends (included), in milliseconds.
-    #[inline]
-    pub fn edges(&self, step: usize) -> (i64, i64) {
-        let end_ms = self.times.at(step);
-        (end_ms.saturating_sub(self.range_ms), end_ms)
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Cancellation {
 /// Whether nobody waits any more, asked now and then.
 struct Question {
     is_gone: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Not asked more often; 0: at each look.
+    every_ms: u64,
     begun: Instant,
     /// When it is asked next, in milliseconds after `begun`.
     next_ms: AtomicU64,
@@ -51,11 +53,14 @@ impl fmt::Debug for Question {
 impl Question {
     /// The answer; no, where it was asked a moment ago.
     fn says_gone(&self, now: Instant) -> bool {
+        if self.every_ms == 0 {
+            return (self.is_gone)();
+        }
         let since_ms = now.saturating_duration_since(self.begun).as_millis() as u64;
         if since_ms < self.next_ms.load(Ordering::Relaxed) {
             return false;
         }
-        self.next_ms.store(since_ms + ASKED_EVERY_MS, Ordering::Relaxed);
+        self.next_ms.store(since_ms + self.every_ms, Ordering::Relaxed);
         (self.is_gone)()
     }
 }
@@ -97,8 +102,19 @@ impl Cancellation {
     /// the work itself.
     #[must_use]
     pub fn asking(self, is_gone: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
-        let next_ms = AtomicU64::new(ASKED_EVERY_MS);
-        let question = Question { is_gone, begun: Instant::now(), next_ms };
+        self.asked_every(ASKED_EVERY_MS, is_gone)
+    }
+
+    /// The same work, which stops at the first look at which `is_over` says so: for those who
+    /// want to know how often it looks.
+    #[must_use]
+    pub fn asking_each_look(self, is_over: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
+        self.asked_every(0, is_over)
+    }
+
+    fn asked_every(self, every_ms: u64, is_gone: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
+        let next_ms = AtomicU64::new(every_ms);
+        let question = Question { is_gone, every_ms, begun: Instant::now(), next_ms };
         Self { question: Some(Arc::new(question)), ..self }
     }
 

@@ -15,7 +15,7 @@ use crate::promql::engine::{
     MatrixSeries, Query, QueryError, QueryOptions, QueryRange, QueryResult, QueryStats, StepStats,
     Value,
 };
-use crate::promql::parse::parse;
+use crate::promql::parse::parse_while;
 use crate::select::{Cancellation, Charge, SelectError};
 use crate::telemetry::traces::{Context, Span};
 
@@ -106,8 +106,8 @@ impl Job {
         is_attempt: bool,
     ) -> Result<Evaluated, ApiError> {
         let task = match self.form {
-            Form::Instant => instant(service, &self.params)?,
-            Form::Range => range(service, &self.params)?,
+            Form::Instant => instant(service, &self.params, cancellation)?,
+            Form::Range => range(service, &self.params, cancellation)?,
         };
         let source = service.source(&self.params)?;
         let began = Instant::now();
@@ -267,20 +267,38 @@ pub(in crate::http) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
+/// Parses a query while somebody waits for its answer.
+fn read(service: &Service, text: &str, cancellation: &Cancellation) -> Result<Ast, ApiError> {
+    let goes_on = || cancellation.check().is_ok();
+    parse_while(text, &service.settings.parse, &goes_on).map_err(|error| {
+        match cancellation.check() {
+            Err(stopped) => QueryError::from(stopped).into(),
+            Ok(()) => ApiError::invalid_parameter("query", &error.to_string()),
+        }
+    })
+}
+
 /// `/api/v1/query`
-fn instant<'a>(service: &Service, params: &'a Params) -> Result<Task<'a>, ApiError> {
+fn instant<'a>(
+    service: &Service,
+    params: &'a Params,
+    cancellation: &Cancellation,
+) -> Result<Task<'a>, ApiError> {
     let limit = params.limit("limit")?;
     let t_ms = params.time_or("time", now_ms())?;
     let options = options(params)?;
     let text = params.text("query");
-    let ast = parse(text, &service.settings.parse)
-        .map_err(|error| ApiError::invalid_parameter("query", &error.to_string()))?;
+    let ast = read(service, text, cancellation)?;
     let range = QueryRange { start_ms: t_ms, end_ms: t_ms, step_ms: 1 };
     Ok(Task { text, ast, range, options, limit })
 }
 
 /// `/api/v1/query_range`
-fn range<'a>(service: &Service, params: &'a Params) -> Result<Task<'a>, ApiError> {
+fn range<'a>(
+    service: &Service,
+    params: &'a Params,
+    cancellation: &Cancellation,
+) -> Result<Task<'a>, ApiError> {
     let limit = params.limit("limit")?;
     let (start_ms, end_ms) = (params.time("start")?, params.time("end")?);
     if end_ms < start_ms {
@@ -305,8 +323,7 @@ fn range<'a>(service: &Service, params: &'a Params) -> Result<Task<'a>, ApiError
     }
     let options = options(params)?;
     let text = params.text("query");
-    let ast = parse(text, &service.settings.parse)
-        .map_err(|error| ApiError::invalid_parameter("query", &error.to_string()))?;
+    let ast = read(service, text, cancellation)?;
     let value_type = ast.node(ast.root).value_type;
     if !matches!(value_type, ValueType::Vector | ValueType::Scalar) {
         let name = match value_type {

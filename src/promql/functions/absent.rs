@@ -5,7 +5,7 @@
 use super::{Call, Implementation};
 use crate::model::{Labels, LabelsBuilder, METRIC_NAME, MatchOp};
 use crate::promql::ast::{Ast, Expr, NodeId};
-use crate::promql::columns::{Bitmap, Column, Operand, Series, Vector};
+use crate::promql::columns::{Bitmap, Operand, Series, Vector};
 use crate::promql::engine::QueryError;
 
 /// The family's implementations; `absent_over_time` is the engine's.
@@ -16,8 +16,11 @@ pub(super) fn lookup(name: &str) -> Option<Implementation> {
 fn absent(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     let vector = call.take_vector(0);
     let mut present = Bitmap::none(call.grid.steps);
-    vector.series.iter().for_each(|series| present.unite(&series.column.valid));
-    let mut column = Column::constant(call.grid.steps, 1.0);
+    for series in &vector.series {
+        call.check()?;
+        present.unite(&series.column.valid);
+    }
+    let mut column = call.budget.constant(call.grid.steps, 1.0)?;
     column.valid.subtract(&present);
     column.valid.compact();
     let labels = labels(call.ast, call.argument(0));

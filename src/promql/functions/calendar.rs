@@ -4,7 +4,7 @@
 
 use super::{Call, Implementation};
 use crate::model::Labels;
-use crate::promql::columns::{Column, Operand, Series, Vector};
+use crate::promql::columns::{Operand, Series, Vector};
 use crate::promql::engine::QueryError;
 
 /// The family's implementations.
@@ -31,8 +31,9 @@ const DAY: i64 = 86_400;
 /// evaluation time.
 fn each(call: &mut Call<'_>, part: impl Fn(i64) -> f64) -> Result<Operand, QueryError> {
     if call.operands.is_empty() {
-        let values = call.grid.times().map(|t_ms| part(t_ms / 1000)).collect();
-        let (labels, column) = (Labels::empty(), Column::dense(values));
+        let grid = call.grid;
+        let column = call.budget.computed(grid.steps, |step| part(grid.time_ms(step) / 1000))?;
+        let labels = Labels::empty();
         let series = vec![Series { labels, drop_name: false, column }];
         return Ok(Operand::Vector(Vector { series }));
     }
@@ -40,7 +41,9 @@ fn each(call: &mut Call<'_>, part: impl Fn(i64) -> f64) -> Result<Operand, Query
     for series in &mut vector.series {
         call.check()?;
         series.column.drop_histograms();
-        series.column.map(|value| part(seconds(value)));
+        call.budget.change(&mut series.column, |column, _| {
+            column.map(|value| part(seconds(value)));
+        })?;
         series.drop_name(call.delayed_name_removal);
     }
     Ok(Operand::Vector(vector))

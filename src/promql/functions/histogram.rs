@@ -15,6 +15,7 @@ use super::native::{self, NotNumbers};
 use super::{Call, Implementation};
 use crate::model::{FloatHistogram, Labels, LabelsBuilder};
 use crate::promql::annotations::{GoFloat, Monotonicity};
+use crate::promql::budget::{Budget, NOTE_BYTES};
 use crate::promql::columns::{Bitmap, Column, Operand, Sample, Series, Vector};
 use crate::promql::engine::QueryError;
 use crate::promql::quote::quote;
@@ -23,6 +24,9 @@ const BOUND: &str = "le";
 
 /// Greatest relative difference of two counts that is taken for rounding.
 const SMALL_DELTA: f64 = 1e-12;
+
+/// Steps of one histogram gone over between two looks.
+const STEPS_PER_LOOK: usize = 1 << 12;
 
 /// The family's implementations.
 pub(super) fn lookup(name: &str) -> Option<Implementation> {
@@ -55,13 +59,13 @@ struct Bucket {
 }
 
 fn histogram_quantile(call: &mut Call<'_>) -> Result<Operand, QueryError> {
-    warn_of_quantiles(call, 0);
+    warn_of_quantiles(call, 0)?;
     let histograms = histograms(call, 1)?;
     let quantiles = call.scalar(0).clone();
     let mut vector = Vector::default();
     for histogram in histograms {
         call.check()?;
-        let series = quantile_series(call, 1, &histogram, &quantiles);
+        let series = quantile_series(call, 1, &histogram, &quantiles)?;
         vector.series.push(series);
     }
     Ok(Operand::Vector(vector))
@@ -70,7 +74,7 @@ fn histogram_quantile(call: &mut Call<'_>) -> Result<Operand, QueryError> {
 fn histogram_quantiles(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     let label = call.string(1).to_owned();
     for argument in 2..call.operands.len() {
-        warn_of_quantiles(call, argument);
+        warn_of_quantiles(call, argument)?;
     }
     let histograms = histograms(call, 0)?;
     let mut vector = Vector::default();
@@ -78,29 +82,44 @@ fn histogram_quantiles(call: &mut Call<'_>) -> Result<Operand, QueryError> {
         let quantiles = call.scalar(argument).clone();
         for histogram in &histograms {
             call.check()?;
-            let all = quantile_series(call, 0, histogram, &quantiles);
-            split_by_quantile(&all, &quantiles, &label, &mut vector.series);
+            let all = quantile_series(call, 0, histogram, &quantiles)?;
+            let budget = call.budget;
+            split_by_quantile(&all, (&quantiles, &label), &mut vector.series, budget)?;
         }
     }
     Ok(Operand::Vector(vector))
 }
 
 /// One series for each value that the quantile has at some step, named by `label`.
-fn split_by_quantile(all: &Series, quantiles: &Column, label: &str, out: &mut Vec<Series>) {
+fn split_by_quantile(
+    all: &Series,
+    (quantiles, label): (&Column, &str),
+    out: &mut Vec<Series>,
+    budget: &Budget<'_>,
+) -> Result<(), QueryError> {
     let mut first = out.len();
     let mut by_bits: HashMap<u64, usize> = HashMap::new();
-    for (step, value) in all.column.iter() {
+    for (nth, (step, value)) in all.column.iter().enumerate() {
+        if nth % STEPS_PER_LOOK == STEPS_PER_LOOK - 1 {
+            budget.look()?;
+        }
         let quantile = quantiles.values[step];
-        let index = *by_bits.entry(quantile.to_bits()).or_insert_with(|| {
-            let mut builder = LabelsBuilder::from_labels(&all.labels);
-            builder.set(label, &open_metrics_float(quantile));
-            let column = Column::empty(all.column.steps());
-            out.push(Series { labels: builder.build(), drop_name: all.drop_name, column });
-            first += 1;
-            first - 1
-        });
+        let index = match by_bits.entry(quantile.to_bits()) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(empty) => {
+                budget.check_time()?;
+                budget.ensure(out.len() + 1, all.column.steps())?;
+                let mut builder = LabelsBuilder::from_labels(&all.labels);
+                builder.set(label, &open_metrics_float(quantile));
+                let column = Column::empty(all.column.steps());
+                out.push(Series { labels: builder.build(), drop_name: all.drop_name, column });
+                first += 1;
+                *empty.insert(first - 1)
+            }
+        };
         out[index].column.set(step, value);
     }
+    Ok(())
 }
 
 /// A float as the exposition format has it in labels: never without a point or an exponent.
@@ -119,6 +138,9 @@ fn histogram_fraction(call: &mut Call<'_>) -> Result<Operand, QueryError> {
         let mut column = Column::empty(call.grid.steps);
         let mut buckets = Vec::new();
         for step in 0..call.grid.steps {
+            if step % STEPS_PER_LOOK == STEPS_PER_LOOK - 1 {
+                call.budget.look()?;
+            }
             let (lower, upper) = (lower.values[step], upper.values[step]);
             if let Some(native) = histogram.native(step) {
                 let (value, note) = native::fraction(lower, upper, native);
@@ -135,14 +157,22 @@ fn histogram_fraction(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     Ok(Operand::Vector(vector))
 }
 
-fn warn_of_quantiles(call: &mut Call<'_>, argument: usize) {
+fn warn_of_quantiles(call: &mut Call<'_>, argument: usize) -> Result<(), QueryError> {
     let span = call.argument_span(argument);
-    let quantiles = call.scalar(argument).values.clone();
-    for quantile in quantiles {
+    let Operand::Scalar(quantiles) = &call.operands[argument] else {
+        unreachable!("BUG: the parser checked the argument's type")
+    };
+    for (step, &quantile) in quantiles.values.iter().enumerate() {
+        if step % STEPS_PER_LOOK == STEPS_PER_LOOK - 1 {
+            call.budget.look()?;
+        }
         if !(0.0..=1.0).contains(&quantile) {
+            call.budget.check_time()?;
+            call.budget.charge_bytes(NOTE_BYTES)?;
             call.annotations.invalid_quantile(span, quantile);
         }
     }
+    Ok(())
 }
 
 /// Tells what a native histogram of argument `index` gave.
@@ -253,6 +283,7 @@ fn classic_histograms(
         histograms[place].buckets.push((bound, series.column));
     }
     for histogram in &mut histograms {
+        call.check()?;
         histogram
             .buckets
             .sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
@@ -302,12 +333,15 @@ fn quantile_series(
     argument: usize,
     histogram: &Histogram,
     quantiles: &Column,
-) -> Series {
+) -> Result<Series, QueryError> {
     let span = call.argument_span(argument);
     let name = if call.delayed_name_removal { histogram.labels.metric_name() } else { "" };
     let mut column = Column::empty(call.grid.steps);
     let mut buckets = Vec::new();
     for step in 0..call.grid.steps {
+        if step % STEPS_PER_LOOK == STEPS_PER_LOOK - 1 {
+            call.budget.look()?;
+        }
         if let Some(native) = histogram.native(step) {
             let (value, note) = native::quantile(quantiles.values[step], native);
             column.set(step, value);
@@ -328,7 +362,7 @@ fn quantile_series(
     }
     let mut series = Series { labels: histogram.labels.clone(), drop_name: false, column };
     series.drop_name(call.delayed_name_removal);
-    series
+    Ok(series)
 }
 
 /// What was raised so that counts ascend.

@@ -6,7 +6,7 @@
 //! after the other.
 
 use crate::promql::columns::Column;
-use crate::promql::windows::WindowInput;
+use crate::promql::windows::{WindowInput, parts};
 
 /// Windows taken together where a step has many parts: enough to hide the latency of an addition,
 /// few enough for registers.
@@ -24,12 +24,14 @@ pub(super) struct Window {
 
 /// For each of `windows`: `start` at its first sample, `next` at each later one, `finish`, whose
 /// result is the column's value at its step. `start` and `next` are given the sample's index.
+/// Where `is_over` says so the rest is left as it is.
 pub(super) fn fold<const LANES: usize, S: Copy>(
     windows: impl Iterator<Item = Window>,
     column: &mut Column,
     start: impl Fn(&Window, usize) -> S,
     next: impl Fn(S, usize) -> S,
     finish: impl Fn(S, &Window) -> f64,
+    is_over: impl Fn() -> bool,
 ) {
     let mut together = [Window::default(); LANES];
     let mut count = 0;
@@ -42,22 +44,24 @@ pub(super) fn fold<const LANES: usize, S: Copy>(
         count = 0;
         let mut states = together.map(|window| start(&window, window.low));
         let len = together.iter().map(|window| window.high - window.low).min().unwrap_or(0);
-        for offset in 1..len {
-            for (state, window) in states.iter_mut().zip(&together) {
-                *state = next(*state, window.low + offset);
+        for offsets in parts(1..len, &is_over) {
+            for offset in offsets {
+                for (state, window) in states.iter_mut().zip(&together) {
+                    *state = next(*state, window.low + offset);
+                }
             }
         }
         for (mut state, window) in states.into_iter().zip(&together) {
-            for index in window.low + len..window.high {
-                state = next(state, index);
+            for part in parts(window.low + len..window.high, &is_over) {
+                state = part.fold(state, &next);
             }
             column.set(window.step, finish(state, window));
         }
     }
     for window in &together[..count] {
         let mut state = start(window, window.low);
-        for index in window.low + 1..window.high {
-            state = next(state, index);
+        for part in parts(window.low + 1..window.high, &is_over) {
+            state = part.fold(state, &next);
         }
         column.set(window.step, finish(state, window));
     }
@@ -78,6 +82,7 @@ pub(super) fn fold_values<const LANES: usize, S: Copy>(
         |_, index| start(values[index]),
         |state, index| next(state, values[index]),
         finish,
+        || input.is_over(),
     );
 }
 
@@ -114,6 +119,7 @@ mod tests {
             },
             |sum, index| sum * 3.0 + index as f64,
             |sum, _| sum,
+            || false,
         );
         for (step, &len) in lens.iter().enumerate() {
             let expected = (step + 1..step + len).fold(step as f64, |sum, i| sum * 3.0 + i as f64);

@@ -47,7 +47,7 @@ pub(super) fn lookup(name: &str) -> Option<Implementation> {
 
 fn scalar_lookup(name: &str) -> Option<Implementation> {
     Some(Implementation::Operands(match name {
-        "pi" => |call| Ok(Operand::Scalar(Column::constant(call.grid.steps, PI))),
+        "pi" => |call| Ok(Operand::Scalar(call.budget.constant(call.grid.steps, PI)?)),
         "max_of" => |call| of_two(call, larger),
         "min_of" => |call| of_two(call, smaller),
         _ => return None,
@@ -56,8 +56,8 @@ fn scalar_lookup(name: &str) -> Option<Implementation> {
 
 fn of_two(call: &mut Call<'_>, pick: fn(f64, f64) -> f64) -> Result<Operand, QueryError> {
     let (a, b) = (&call.scalar(0).values, &call.scalar(1).values);
-    let values = a.iter().zip(b).map(|(&a, &b)| pick(a, b)).collect();
-    Ok(Operand::Scalar(Column::dense(values)))
+    let column = call.budget.computed(a.len(), |step| pick(a[step], b[step]))?;
+    Ok(Operand::Scalar(column))
 }
 
 /// The larger number; NaN if either is.

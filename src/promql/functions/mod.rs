@@ -32,10 +32,10 @@ pub(crate) use math::{larger, smaller};
 
 use super::annotations::Annotations;
 use super::ast::{Ast, Expr, NodeId, Span};
+use super::budget::Budget;
 use super::columns::{Column, Grid, Operand, Vector};
 use super::engine::QueryError;
 use super::plan::unwrap_parens;
-use crate::select::Cancellation;
 
 /// How a function is evaluated.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ pub struct Call<'a> {
     /// Whether metric names are dropped at the end of the query rather than at once.
     pub delayed_name_removal: bool,
     /// What long work looks at.
-    pub cancellation: &'a Cancellation,
+    pub(in crate::promql) budget: &'a Budget<'a>,
     /// Where warnings go.
     pub annotations: &'a mut Annotations,
 }
@@ -96,7 +96,7 @@ impl Call<'_> {
 
     /// An error once the query should end; cheap enough for once per series.
     pub fn check(&self) -> Result<(), QueryError> {
-        Ok(self.cancellation.check()?)
+        self.budget.check_time()
     }
 
     /// Takes the vector out of argument `index`.

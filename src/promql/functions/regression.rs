@@ -102,6 +102,7 @@ fn least_squares(
         },
         |sums, index| sums.plus(timestamps[index], values[index]),
         |sums, window| value(&sums.line(window.high - window.low), window.step),
+        || input.is_over(),
     );
 }
 
@@ -130,14 +131,16 @@ fn smooth(input: &WindowInput<'_>, column: &mut Column) {
         let mut before = 0.0;
         let mut level = values[0];
         let mut trend = values[1] - values[0];
-        for (index, value) in values.iter().enumerate().skip(1) {
-            if index > 1 {
-                let moved = trend_factor * (level - before);
-                trend = moved + (1.0 - trend_factor) * trend;
+        for part in input.parts(1..values.len()) {
+            for index in part {
+                if index > 1 {
+                    let moved = trend_factor * (level - before);
+                    trend = moved + (1.0 - trend_factor) * trend;
+                }
+                let kept = (1.0 - level_factor) * (level + trend);
+                before = level;
+                level = level_factor * values[index] + kept;
             }
-            let kept = (1.0 - level_factor) * (level + trend);
-            before = level;
-            level = level_factor * value + kept;
         }
         column.set(step, level);
     }

@@ -4,6 +4,7 @@
 
 use super::{Call, Implementation};
 use crate::model::Labels;
+use crate::promql::budget::STEPS_PER_LOOK;
 use crate::promql::columns::{Column, Operand, Series, Vector};
 use crate::promql::engine::QueryError;
 
@@ -20,11 +21,14 @@ pub(super) fn lookup(name: &str) -> Option<Implementation> {
 
 /// The value of the only series at each step; NaN where there is none, or more than one.
 fn scalar(call: &mut Call<'_>) -> Result<Operand, QueryError> {
-    let mut values = vec![f64::NAN; call.grid.steps];
+    let mut values = call.budget.constant(call.grid.steps, f64::NAN)?.values;
     let mut seen = vec![0_u8; call.grid.steps];
     for series in call.take_vector(0).series {
         call.check()?;
-        for (step, value) in series.column.iter() {
+        for (nth, (step, value)) in series.column.iter().enumerate() {
+            if nth % STEPS_PER_LOOK == STEPS_PER_LOOK - 1 {
+                call.budget.look()?;
+            }
             values[step] = if seen[step] == 0 { value } else { f64::NAN };
             seen[step] = 1;
         }
@@ -33,8 +37,13 @@ fn scalar(call: &mut Call<'_>) -> Result<Operand, QueryError> {
 }
 
 fn time(call: &mut Call<'_>) -> Result<Operand, QueryError> {
-    let seconds = call.grid.times().map(|t_ms| t_ms as f64 / 1000.0).collect();
-    Ok(Operand::Scalar(Column::dense(seconds)))
+    Ok(Operand::Scalar(seconds(call)?))
+}
+
+/// The time of each step.
+fn seconds(call: &Call<'_>) -> Result<Column, QueryError> {
+    let grid = call.grid;
+    call.budget.computed(grid.steps, |step| grid.time_ms(step) as f64 / 1000.0)
 }
 
 fn vector(call: &mut Call<'_>) -> Result<Operand, QueryError> {
@@ -50,10 +59,13 @@ fn vector(call: &mut Call<'_>) -> Result<Operand, QueryError> {
 /// Values computed at a step have that step's time; the engine answers for selectors itself.
 fn timestamp(call: &mut Call<'_>) -> Result<Operand, QueryError> {
     let mut vector = call.take_vector(0);
-    let times: Vec<f64> = call.grid.times().map(|t_ms| t_ms as f64 / 1000.0).collect();
+    let times = seconds(call)?.values;
     for series in &mut vector.series {
         call.check()?;
-        series.column.values.copy_from_slice(&times);
+        let values = &mut series.column.values;
+        call.budget.in_pieces(times.len(), |steps| {
+            values[steps.clone()].copy_from_slice(&times[steps]);
+        })?;
         series.column.histograms.clear();
         series.drop_name(call.delayed_name_removal);
     }

@@ -40,10 +40,13 @@ fn sort_by_value(
     compare: fn(f64, f64) -> Option<Ordering>,
 ) -> Result<Operand, QueryError> {
     let mut vector = call.take_vector(0);
-    vector.series.iter_mut().for_each(|series| series.column.drop_histograms());
+    for series in &mut vector.series {
+        call.check()?;
+        series.column.drop_histograms();
+    }
     vector.drop_empty();
     if has_order(call) {
-        let check = || call.cancellation.check();
+        let check = || call.budget.look();
         sort_by(&mut vector.series, &check, |a, b| {
             let (a, b) = (a.column.values[0], b.column.values[0]);
             compare(a, b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
@@ -60,7 +63,7 @@ fn sort_by_label(
     let has_order = has_order(call);
     let names: Vec<_> = (1..call.operands.len()).map(|index| call.string(index)).collect();
     if has_order {
-        let check = || call.cancellation.check();
+        let check = || call.budget.look();
         sort_by(&mut vector.series, &check, |a, b| direct(compare_labels(&names, a, b)))?;
     }
     Ok(Operand::Vector(vector))

@@ -89,8 +89,7 @@ impl Aggregation {
             let name = if name_dropped { "" } else { labels.metric_name() };
             return state.add_mixed(self.op, column, (name, &mut self.notes), budget);
         }
-        state.add(self.op, column);
-        Ok(())
+        state.add(self.op, column, budget)
     }
 
     /// The result, groups in the order in which they were first seen. What is told has the place
@@ -100,21 +99,22 @@ impl Aggregation {
         budget: &Budget<'_>,
         span: Span,
         annotations: &mut Annotations,
-    ) -> Vector {
+    ) -> Result<Vector, QueryError> {
         budget.release(self.steps.saturating_mul(self.vectors()).saturating_mul(self.states.len()));
         let mut vector = Vector::default();
         for (ordinal, mut state) in self.states.into_iter().enumerate() {
+            budget.check_time()?;
             let drop_name = state.drop_name;
             let labels = self.groups.labels(ordinal).clone();
             let histograms = state.histograms.take();
-            let mut column = state.finish(self.op);
+            let mut column = state.finish(self.op, budget)?;
             if let Some(histograms) = histograms {
                 histograms.finish(&mut column, &mut self.notes, budget);
             }
             vector.series.push(Series { labels, drop_name, column });
         }
         self.notes.tell(self.op, span, annotations);
-        vector
+        Ok(vector)
     }
 
     /// Slots for each group and step.
@@ -144,18 +144,31 @@ impl State {
         }
     }
 
-    fn add(&mut self, op: AggregateOp, column: &Column) {
+    fn add(
+        &mut self,
+        op: AggregateOp,
+        column: &Column,
+        budget: &Budget<'_>,
+    ) -> Result<(), QueryError> {
+        budget.in_pieces(column.steps(), |over| self.add_over(op, column, over))?;
+        self.seen.unite(&column.valid);
+        Ok(())
+    }
+
+    /// Takes in the values at some steps, which are not noted as seen.
+    fn add_over(&mut self, op: AggregateOp, column: &Column, over: Range<usize>) {
+        let part = (column, over);
         match op {
-            AggregateOp::Sum => self.add_sum(column),
-            AggregateOp::Avg => self.add_mean(column),
-            AggregateOp::Stddev | AggregateOp::Stdvar => self.add_spread(column),
-            AggregateOp::Count => self.fold(column, |_| 1.0, |count, _| count + 1.0),
-            AggregateOp::Group => self.fold(column, |_| 1.0, |one, _| one),
+            AggregateOp::Sum => self.add_sum(part),
+            AggregateOp::Avg => self.add_mean(part),
+            AggregateOp::Stddev | AggregateOp::Stdvar => self.add_spread(part),
+            AggregateOp::Count => self.fold(part, |_| 1.0, |count, _| count + 1.0),
+            AggregateOp::Group => self.fold(part, |_| 1.0, |one, _| one),
             AggregateOp::Min => {
-                self.fold(column, |x| x, |min, x| if min > x || min.is_nan() { x } else { min });
+                self.fold(part, |x| x, |min, x| if min > x || min.is_nan() { x } else { min });
             }
             AggregateOp::Max => {
-                self.fold(column, |x| x, |max, x| if max < x || max.is_nan() { x } else { max });
+                self.fold(part, |x| x, |max, x| if max < x || max.is_nan() { x } else { max });
             }
             _ => unreachable!("BUG: the plan gives other aggregations to other files"),
         }
@@ -193,17 +206,16 @@ impl State {
                 notes.ignored |= floats.valid.count() < column.valid.count();
             }
         }
-        self.add(op, &floats);
-        Ok(())
+        self.add(op, &floats, budget)
     }
 
     fn fold(
         &mut self,
-        column: &Column,
+        (column, over): (&Column, Range<usize>),
         first: impl Fn(f64) -> f64,
         next: impl Fn(f64, f64) -> f64,
     ) {
-        for (steps, is_dense) in self.seen.stretches(&column.valid) {
+        for (steps, is_dense) in self.seen.stretches(&column.valid, over) {
             let states = self.a[steps.clone()].iter_mut();
             if is_dense {
                 states.zip(&column.values[steps]).for_each(|(state, x)| *state = next(*state, *x));
@@ -214,11 +226,10 @@ impl State {
                 *state = if self.seen.get(step) { next(*state, x) } else { first(x) };
             }
         }
-        self.seen.unite(&column.valid);
     }
 
-    fn add_sum(&mut self, column: &Column) {
-        for (steps, is_dense) in self.seen.stretches(&column.valid) {
+    fn add_sum(&mut self, (column, over): (&Column, Range<usize>)) {
+        for (steps, is_dense) in self.seen.stretches(&column.valid, over) {
             let sums = self.a[steps.clone()].iter_mut().zip(&mut self.b[steps.clone()]);
             if is_dense {
                 for ((sum, lost), x) in sums.zip(&column.values[steps]) {
@@ -237,12 +248,11 @@ impl State {
                 }
             }
         }
-        self.seen.unite(&column.valid);
     }
 
-    fn add_mean(&mut self, column: &Column) {
+    fn add_mean(&mut self, (column, over): (&Column, Range<usize>)) {
         let seen = std::mem::replace(&mut self.seen, Bitmap::none(0));
-        for (steps, is_dense) in seen.stretches(&column.valid) {
+        for (steps, is_dense) in seen.stretches(&column.valid, over) {
             if is_dense && self.moving.is_empty() && self.add_to_sums(steps.clone(), column) {
                 continue;
             }
@@ -251,7 +261,6 @@ impl State {
             }
         }
         self.seen = seen;
-        self.seen.unite(&column.valid);
     }
 
     /// Adds values to means that are sums still, all of which stay sums; else false, and nothing
@@ -294,8 +303,8 @@ impl State {
     }
 
     /// Welford's update.
-    fn add_spread(&mut self, column: &Column) {
-        for (step, x) in column.iter() {
+    fn add_spread(&mut self, (column, over): (&Column, Range<usize>)) {
+        for (step, x) in over.filter_map(|step| Some((step, column.get(step)?))) {
             if !self.seen.get(step) {
                 self.a[step] = if x.is_finite() { 0.0 } else { f64::NAN };
                 (self.b[step], self.count[step]) = (x, 1.0);
@@ -306,27 +315,34 @@ impl State {
             self.b[step] += delta / self.count[step];
             self.a[step] += delta * (x - self.b[step]);
         }
-        self.seen.unite(&column.valid);
     }
 
-    fn finish(mut self, op: AggregateOp) -> Column {
+    fn finish(mut self, op: AggregateOp, budget: &Budget<'_>) -> Result<Column, QueryError> {
+        budget.in_pieces(self.a.len(), |over| self.finish_over(op, over))?;
+        self.seen.compact();
+        Ok(Column { values: self.a, valid: self.seen, histograms: Vec::new() })
+    }
+
+    fn finish_over(&mut self, op: AggregateOp, over: Range<usize>) {
         match op {
-            AggregateOp::Sum => self.a.iter_mut().zip(&self.b).for_each(|(sum, lost)| *sum += lost),
+            AggregateOp::Sum => {
+                let sums = self.a[over.clone()].iter_mut().zip(&self.b[over]);
+                sums.for_each(|(sum, lost)| *sum += lost);
+            }
             AggregateOp::Avg => {
-                for step in 0..self.a.len() {
+                for step in over {
                     self.a[step] = self.mean(step).value();
                 }
             }
             AggregateOp::Stdvar => {
-                self.a.iter_mut().zip(&self.count).for_each(|(sum, count)| *sum /= count);
+                let spread = self.a[over.clone()].iter_mut().zip(&self.count[over]);
+                spread.for_each(|(sum, count)| *sum /= count);
             }
             AggregateOp::Stddev => {
-                let spread = self.a.iter_mut().zip(&self.count);
+                let spread = self.a[over.clone()].iter_mut().zip(&self.count[over]);
                 spread.for_each(|(sum, count)| *sum = (*sum / count).sqrt());
             }
             _ => {}
         }
-        self.seen.compact();
-        Column { values: self.a, valid: self.seen, histograms: Vec::new() }
     }
 }

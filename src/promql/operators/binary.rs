@@ -14,10 +14,13 @@ use super::signature::{Signatures, matched_labels};
 use crate::model::{Labels, LabelsBuilder};
 use crate::promql::annotations::Annotations;
 use crate::promql::ast::{BinaryOp, Cardinality, Fill, Span, VectorMatching};
-use crate::promql::budget::Budget;
+use crate::promql::budget::{Budget, STEPS_PER_LOOK};
 use crate::promql::columns::{Bitmap, Column, Series, Vector, is_metadata};
 use crate::promql::engine::QueryError;
 use crate::promql::plan::is_comparison;
+
+/// Values of which one is a histogram, computed between two looks.
+const HISTOGRAMS_PER_LOOK: usize = 1 << 10;
 
 /// One binary operation between vectors, set operators aside.
 #[derive(Debug)]
@@ -55,13 +58,14 @@ impl VectorBinary<'_> {
         let mut signatures = Signatures::new(self.matching);
         let mut partners: Vec<Vec<usize>> = Vec::new();
         for (index, series) in one.series.iter().enumerate() {
+            budget.check_time()?;
             let ordinal = signatures.ordinal(&series.labels);
             if ordinal == partners.len() {
                 partners.push(Vec::new());
             }
             partners[ordinal].push(index);
         }
-        self.check_one_side(&many, &one, &partners)?;
+        self.check_one_side(&many, &one, &partners, budget)?;
         let mut out = Vector::default();
         let mut taken = Taken::new(self.matching.cardinality, partners.len());
         for series in many.series {
@@ -70,48 +74,55 @@ impl VectorBinary<'_> {
             let partners = partners.get(ordinal).map_or(&[][..], Vec::as_slice);
             if let Some(value) = one_fill {
                 budget.ensure(out.series.len() + 2, self.steps)?;
-                let filler = self.filler(&series, value, partners, &one);
-                self.pair(series.clone(), &filler, ordinal, &mut taken, &mut out)?;
+                let filler = self.filler(&series, (value, budget), partners, &one)?;
+                self.pair(series.clone(), (&filler, ordinal), &mut taken, &mut out, budget)?;
             }
             let Some((last, others)) = partners.split_last() else { continue };
             for partner in others {
                 budget.ensure(out.series.len() + 1, self.steps)?;
-                self.pair(series.clone(), &one.series[*partner], ordinal, &mut taken, &mut out)?;
+                let partner = (&one.series[*partner], ordinal);
+                self.pair(series.clone(), partner, &mut taken, &mut out, budget)?;
             }
-            self.pair(series, &one.series[*last], ordinal, &mut taken, &mut out)?;
+            self.pair(series, (&one.series[*last], ordinal), &mut taken, &mut out, budget)?;
         }
         if let Some(value) = many_fill {
             for series in &one.series {
                 budget.check_time()?;
                 budget.ensure(out.series.len() + 2, self.steps)?;
                 let ordinal = signatures.ordinal(&series.labels);
-                let mut filler = self.filler(series, value, &[], &one);
+                let mut filler = self.filler(series, (value, budget), &[], &one)?;
                 taken.subtract_from(ordinal, &mut filler.column.valid);
-                self.pair(filler, series, ordinal, &mut taken, &mut out)?;
+                self.pair(filler, (series, ordinal), &mut taken, &mut out, budget)?;
             }
         }
         Ok(out)
     }
 
     /// What stands in for the other side of `series` where `partners` have no value.
-    fn filler(&self, series: &Series, value: f64, partners: &[usize], one: &Vector) -> Series {
-        let mut column = Column::constant(self.steps, value);
+    fn filler(
+        &self,
+        series: &Series,
+        (value, budget): (f64, &Budget<'_>),
+        partners: &[usize],
+        one: &Vector,
+    ) -> Result<Series, QueryError> {
+        let mut column = budget.constant(self.steps, value)?;
         column.valid = series.column.valid.clone();
         for partner in partners {
             column.valid.subtract(&one.series[*partner].column.valid);
         }
         let labels = matched_labels(self.matching, &series.labels);
-        Series { labels, drop_name: false, column }
+        Ok(Series { labels, drop_name: false, column })
     }
 
     /// Joins two series of one signature. The result takes the place of `many`.
     fn pair(
         &self,
         mut many: Series,
-        one: &Series,
-        ordinal: usize,
+        (one, ordinal): (&Series, usize),
         taken: &mut Taken,
         out: &mut Vector,
+        budget: &Budget<'_>,
     ) -> Result<(), QueryError> {
         many.column.valid.intersect(&one.column.valid);
         if many.column.valid.is_none() {
@@ -119,7 +130,7 @@ impl VectorBinary<'_> {
         }
         let labels = self.result_labels(&many.labels, &one.labels);
         if many.column.has_histograms() || one.column.has_histograms() || self.op.is_trim() {
-            let column = self.compute_each(&mut many.column, &one.column);
+            let column = self.compute_each(&mut many.column, &one.column, budget)?;
             taken.take(ordinal, &labels, &many.column.valid)?;
             if !column.valid.is_none() {
                 out.series.push(Series { labels, drop_name: self.return_bool, column });
@@ -127,7 +138,14 @@ impl VectorBinary<'_> {
             return Ok(());
         }
         taken.take(ordinal, &labels, &many.column.valid)?;
-        self.compute(&mut many.column, &one.column);
+        let is_whole = self.steps <= STEPS_PER_LOOK;
+        budget.change(&mut many.column, |many, steps| {
+            if is_whole {
+                self.compute(many, &one.column.values);
+            } else {
+                self.compute(many, &one.column.values[steps]);
+            }
+        })?;
         if !many.column.valid.is_none() {
             out.series.push(Series { labels, drop_name: self.return_bool, column: many.column });
         }
@@ -136,11 +154,19 @@ impl VectorBinary<'_> {
 
     /// The result value by value, some of them histograms. Steps at which the operator does not
     /// go with the values are no matches and leave `many`.
-    fn compute_each(&self, many: &mut Column, one: &Column) -> Column {
+    fn compute_each(
+        &self,
+        many: &mut Column,
+        one: &Column,
+        budget: &Budget<'_>,
+    ) -> Result<Column, QueryError> {
         let swapped = self.matching.cardinality == Cardinality::OneToMany;
         let mut out = Column::empty(self.steps);
         let mut unmatched = Vec::new();
-        for (step, sample) in many.samples() {
+        for (nth, (step, sample)) in many.samples().enumerate() {
+            if nth % HISTOGRAMS_PER_LOOK == HISTOGRAMS_PER_LOOK - 1 {
+                budget.look()?;
+            }
             let Some(other) = one.sample(step) else { continue };
             let (left, right) = if swapped { (other, sample) } else { (sample, other) };
             let note = match histogram_binary::evaluate(self.op, left, right) {
@@ -170,7 +196,7 @@ impl VectorBinary<'_> {
         for step in unmatched {
             many.valid.unset(step);
         }
-        out
+        Ok(out)
     }
 
     /// Tells what was found out about the operation at `span`.
@@ -180,13 +206,13 @@ impl VectorBinary<'_> {
         }
     }
 
-    fn compute(&self, many: &mut Column, one: &Column) {
+    fn compute(&self, many: &mut Column, one: &[f64]) {
         let swapped = self.matching.cardinality == Cardinality::OneToMany;
         if !is_comparison(self.op) || self.return_bool {
             if swapped {
-                combine_into_right(self.op, &one.values, &mut many.values);
+                combine_into_right(self.op, one, &mut many.values);
             } else {
-                combine(self.op, &mut many.values, &one.values);
+                combine(self.op, &mut many.values, one);
             }
             return;
         }
@@ -194,9 +220,9 @@ impl VectorBinary<'_> {
         let holds = number(self.op);
         for step in many.valid.clone().iter() {
             let (left, right) = if swapped {
-                (one.values[step], many.values[step])
+                (one[step], many.values[step])
             } else {
-                (many.values[step], one.values[step])
+                (many.values[step], one[step])
             };
             many.values[step] = left;
             if holds(left, right) == 0.0 {
@@ -231,6 +257,7 @@ impl VectorBinary<'_> {
         many: &Vector,
         one: &Vector,
         partners: &[Vec<usize>],
+        budget: &Budget<'_>,
     ) -> Result<(), QueryError> {
         if partners.iter().all(|group| group.len() == 1) {
             return Ok(());
@@ -240,12 +267,14 @@ impl VectorBinary<'_> {
             active = Bitmap::all(self.steps);
         }
         for series in &many.series {
+            budget.check_time()?;
             active.unite(&series.column.valid);
         }
         let mut first_step: Option<usize> = None;
         for group in partners.iter().filter(|group| group.len() > 1) {
             let mut seen = Bitmap::none(self.steps);
             for index in group {
+                budget.check_time()?;
                 let mut valid = one.series[*index].column.valid.clone();
                 valid.intersect(&active);
                 if let Some(step) = seen.first_common(&valid) {

@@ -8,6 +8,10 @@ use crate::promql::annotations::GoFloat;
 use crate::promql::budget::Budget;
 use crate::promql::columns::{Column, Sample, Series, Vector};
 use crate::promql::engine::QueryError;
+use crate::select::sort_by;
+
+/// Values counted between two looks: each may be a new text, and a new column.
+const VALUES_PER_LOOK: usize = 1 << 10;
 
 /// One series for each group and value; the value stands in label `label`. In the order of
 /// labels.
@@ -25,7 +29,10 @@ pub(crate) fn count_values(
         let mut builder = LabelsBuilder::from_labels(&series.labels);
         // Values repeat along a series more often than not.
         let mut ordinals: HashMap<u64, usize> = HashMap::new();
-        for (step, sample) in series.column.samples() {
+        for (nth, (step, sample)) in series.column.samples().enumerate() {
+            if nth % VALUES_PER_LOOK == VALUES_PER_LOOK - 1 {
+                budget.look()?;
+            }
             let mut ordinal_of = |text: &str| {
                 builder.set(label, text);
                 groups.ordinal(&builder.clone().build(), false)
@@ -51,7 +58,7 @@ pub(crate) fn count_values(
         column,
     });
     let mut series: Vec<Series> = series.collect();
-    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    sort_by(&mut series, &|| budget.look(), |a, b| a.labels.cmp(&b.labels))?;
     Ok(Vector { series })
 }
 

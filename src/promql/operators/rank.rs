@@ -10,10 +10,14 @@ use crate::promql::columns::{Bitmap, Column, Series, Vector};
 use crate::promql::compensated::{nan_first, quantile};
 use crate::promql::engine::QueryError;
 use crate::promql::functions::{larger, smaller};
+use crate::select::sort_by;
 
 /// Greatest parameter below 2^63 that a float holds.
 const INT64_MAX: f64 = 9_223_372_036_854_774_784.0;
 const INT64_MIN: f64 = -9_223_372_036_854_775_808.0;
+
+/// Elements of one heap gone over between two looks.
+const ELEMENTS_PER_LOOK: usize = 1 << 12;
 
 /// The parameter over the grid, and what is known of it as a whole. COMPAT: where a value is not
 /// a number, neither are the least and the greatest, unless they are infinite.
@@ -36,17 +40,22 @@ impl<'a> Parameter<'a> {
 }
 
 /// Members of each group: indices of series, in order.
-fn members(vector: &Vector, grouping: Grouping) -> (Groups, Vec<Vec<usize>>) {
+fn members(
+    vector: &Vector,
+    grouping: Grouping,
+    budget: &Budget<'_>,
+) -> Result<(Groups, Vec<Vec<usize>>), QueryError> {
     let mut groups = Groups::new(grouping);
     let mut members: Vec<Vec<usize>> = Vec::new();
     for (index, series) in vector.series.iter().enumerate() {
+        budget.check_time()?;
         let ordinal = groups.ordinal(&series.labels, false);
         if ordinal == members.len() {
             members.push(Vec::new());
         }
         members[ordinal].push(index);
     }
-    (groups, members)
+    Ok((groups, members))
 }
 
 /// `quantile`: one series for each group.
@@ -72,7 +81,7 @@ pub(crate) fn quantiles(
     if phi.min < 0.0 {
         annotations.invalid_quantile(parameter_span, phi.min);
     }
-    let (groups, members) = members(vector, grouping);
+    let (groups, members) = members(vector, grouping, budget)?;
     let mut out = Vector::default();
     let mut scratch = Vec::new();
     for (ordinal, members) in members.iter().enumerate() {
@@ -80,6 +89,7 @@ pub(crate) fn quantiles(
         let mut column = Column::empty(parameter.steps());
         for step in 0..parameter.steps() {
             budget.check_time()?;
+            budget.note_work(members.len() as u64);
             scratch.clear();
             let columns = members.iter().map(|index| &vector.series[*index].column);
             scratch.extend(columns.filter_map(|column| column.get(step)));
@@ -113,36 +123,35 @@ pub(crate) fn select(
         drop_histograms(&mut vector, op, &parameter, (whole_span, annotations));
     }
     let steps = parameter.values.len();
-    let (_, groups) = members(&vector, grouping);
+    let (_, groups) = members(&vector, grouping, budget)?;
     let count = vector.series.len();
-    let offsets: Vec<f64> = match op {
-        AggregateOp::LimitRatio => {
-            vector.series.iter().map(|series| hash_offset(&series.labels)).collect()
-        }
-        _ => Vec::new(),
-    };
+    let is_ratio = op == AggregateOp::LimitRatio;
+    let offsets = if is_ratio { hash_offsets(&vector, budget)? } else { Vec::new() };
     let mut kept = vec![Bitmap::none(steps); count];
     let mut order = Vec::new();
     for step in 0..steps {
         budget.check_time()?;
+        budget.note_work(count as u64);
         let limit = parameter.values[step];
         // COMPAT: at steps with k below one nothing is kept.
         let k = (limit as i64).min(count as i64);
-        if op != AggregateOp::LimitRatio && k < 1 {
+        if !is_ratio && k < 1 {
             continue;
         }
         for members in &groups {
+            budget.check_time()?;
             let present = members.iter().filter_map(|index| {
                 let column = &vector.series[*index].column;
                 column.valid.get(step).then(|| (column.values[step], *index))
             });
             let chosen: Vec<usize> = match op {
-                AggregateOp::Topk => best(present, k as usize, false),
-                AggregateOp::Bottomk => best(present, k as usize, true),
-                AggregateOp::Limitk => heaped(present.take(k as usize)),
+                AggregateOp::Topk => best(present, k as usize, false, budget)?,
+                AggregateOp::Bottomk => best(present, k as usize, true, budget)?,
+                AggregateOp::Limitk => heaped(present.take(k as usize), budget)?,
                 _ => {
                     let ratio = limit.clamp(-1.0, 1.0);
-                    heaped(present.filter(|(_, index)| is_sampled(ratio, offsets[*index])))
+                    let sampled = present.filter(|(_, index)| is_sampled(ratio, offsets[*index]));
+                    heaped(sampled, budget)?
                 }
             };
             for index in &chosen {
@@ -226,10 +235,16 @@ fn is_usable(
 ///
 /// COMPAT: of equal values the heap's order decides which are kept, so the heap is the one that
 /// Prometheus uses: a binary heap with the worst on top.
-fn best(present: impl Iterator<Item = (f64, usize)>, k: usize, least: bool) -> Vec<usize> {
+fn best(
+    present: impl Iterator<Item = (f64, usize)>,
+    k: usize,
+    least: bool,
+    budget: &Budget<'_>,
+) -> Result<Vec<usize>, QueryError> {
     let worse = move |a: f64, b: f64| a.is_nan() || if least { a > b } else { a < b };
     let mut heap: Vec<(f64, usize)> = Vec::new();
-    for (value, index) in present {
+    for (nth, (value, index)) in present.enumerate() {
+        look_at(nth, budget)?;
         if heap.len() < k {
             heap.push((value, index));
             sift_up(&mut heap, worse);
@@ -242,22 +257,33 @@ fn best(present: impl Iterator<Item = (f64, usize)>, k: usize, least: bool) -> V
             }
         }
     }
-    heap.sort_by(|(a, _), (b, _)| {
+    let is_long = heap.len() >= ELEMENTS_PER_LOOK;
+    let check = || if is_long { budget.look() } else { Ok(()) };
+    sort_by(&mut heap, &check, |(a, _), (b, _)| {
         let order = if least { nan_first(-a, -b) } else { nan_first(*a, *b) };
         order.reverse()
-    });
-    heap.into_iter().map(|(_, index)| index).collect()
+    })?;
+    Ok(heap.into_iter().map(|(_, index)| index).collect())
+}
+
+/// Looks at every so many elements of one heap.
+fn look_at(nth: usize, budget: &Budget<'_>) -> Result<(), QueryError> {
+    if nth % ELEMENTS_PER_LOOK == ELEMENTS_PER_LOOK - 1 { budget.look() } else { Ok(()) }
 }
 
 /// All of `present`. COMPAT: in the order of a heap with the least on top, which an instant
 /// query shows.
-fn heaped(present: impl Iterator<Item = (f64, usize)>) -> Vec<usize> {
+fn heaped(
+    present: impl Iterator<Item = (f64, usize)>,
+    budget: &Budget<'_>,
+) -> Result<Vec<usize>, QueryError> {
     let mut heap: Vec<(f64, usize)> = Vec::new();
-    for element in present {
+    for (nth, element) in present.enumerate() {
+        look_at(nth, budget)?;
         heap.push(element);
         sift_up(&mut heap, |a, b| a.is_nan() || a < b);
     }
-    heap.into_iter().map(|(_, index)| index).collect()
+    Ok(heap.into_iter().map(|(_, index)| index).collect())
 }
 
 fn sift_up(heap: &mut [(f64, usize)], worse: impl Fn(f64, f64) -> bool) {
@@ -293,6 +319,12 @@ fn sift_down(heap: &mut [(f64, usize)], worse: impl Fn(f64, f64) -> bool) {
 /// Whether a series at `offset` of [0, 1] is within `ratio`; below zero: within the complement.
 fn is_sampled(ratio: f64, offset: f64) -> bool {
     if ratio >= 0.0 { offset < ratio } else { offset >= 1.0 + ratio }
+}
+
+/// The place of each series; see [`hash_offset`].
+fn hash_offsets(vector: &Vector, budget: &Budget<'_>) -> Result<Vec<f64>, QueryError> {
+    let looked = |series: &Series| budget.check_time().map(|()| hash_offset(&series.labels));
+    vector.series.iter().map(looked).collect()
 }
 
 /// A place in [0, 1] that depends on the labels alone.

@@ -21,11 +21,17 @@ use crate::promql::stream::ScalarStage;
 
 /// Applies the operator. A comparison without `bool` keeps the vector's value where it holds,
 /// whichever side the vector stands on.
-pub(crate) fn apply(stage: &ScalarStage, column: &mut Column, annotations: &RefCell<Annotations>) {
+///
+/// `scalar` are the stage's values at the column's steps.
+pub(crate) fn apply(
+    stage: &ScalarStage,
+    scalar: &[f64],
+    column: &mut Column,
+    annotations: &RefCell<Annotations>,
+) {
     if column.has_histograms() || stage.op.is_trim() {
-        return apply_each(stage, column, annotations);
+        return apply_each(stage, scalar, column, annotations);
     }
-    let scalar = &stage.scalar.values;
     if is_comparison(stage.op) && !stage.return_bool {
         let holds = number(stage.op);
         let kept = column.valid.clone();
@@ -48,11 +54,16 @@ pub(crate) fn apply(stage: &ScalarStage, column: &mut Column, annotations: &RefC
 }
 
 /// The same one value after the other, some of them histograms.
-fn apply_each(stage: &ScalarStage, column: &mut Column, annotations: &RefCell<Annotations>) {
+fn apply_each(
+    stage: &ScalarStage,
+    scalars: &[f64],
+    column: &mut Column,
+    annotations: &RefCell<Annotations>,
+) {
     let mut out = Column::empty(column.steps());
     let mut told = None;
     for (step, sample) in column.samples() {
-        let scalar = Sample::Float(stage.scalar.values[step]);
+        let scalar = Sample::Float(scalars[step]);
         let (left, right) = if stage.scalar_left { (scalar, sample) } else { (sample, scalar) };
         match evaluate(stage.op, left, right) {
             Err(note) => told = Some(note),

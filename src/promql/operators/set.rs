@@ -85,9 +85,15 @@ impl Union {
 
     /// Adds a right side: its values stay where no series before had their signature.
     pub(crate) fn add(&mut self, rhs: Vector, budget: &Budget<'_>) -> Result<(), QueryError> {
-        let ordinals: Vec<usize> =
-            rhs.series.iter().map(|series| self.signatures.ordinal(&series.labels)).collect();
-        self.present.resize(self.signatures.len(), Bitmap::none(self.steps));
+        let mut ordinals: Vec<usize> = Vec::with_capacity(rhs.series.len());
+        for series in &rhs.series {
+            budget.check_time()?;
+            ordinals.push(self.signatures.ordinal(&series.labels));
+        }
+        while self.present.len() < self.signatures.len() {
+            budget.check_time()?;
+            self.present.push(Bitmap::none(self.steps));
+        }
         let mut united = Vec::with_capacity(ordinals.len());
         for (mut series, ordinal) in rhs.series.into_iter().zip(ordinals) {
             budget.check_time()?;
@@ -102,6 +108,7 @@ impl Union {
             }
         }
         for (ordinal, valid) in united {
+            budget.check_time()?;
             self.present[ordinal].unite(&valid);
         }
         Ok(())

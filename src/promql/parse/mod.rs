@@ -72,7 +72,18 @@ impl ParseOptions {
 
 /// Parses and type-checks a query.
 pub fn parse(text: &str, options: &ParseOptions) -> Result<Ast, ParseError> {
-    let mut parser = Parser::limited(text, options)?;
+    parse_while(text, options, &|| true)
+}
+
+/// The same, for as long as `goes_on` says so, which is asked every few hundred nodes and before
+/// each regular expression, since to compile one takes longer than to read it. Once it says no,
+/// the result is an error.
+pub fn parse_while(
+    text: &str,
+    options: &ParseOptions,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Ast, ParseError> {
+    let mut parser = Parser { goes_on, ..Parser::limited(text, options)? };
     let root = parser.expression().map_err(|fault| fault.at(text))?;
     check::check(&mut parser.nodes, root, text).map_err(|fault| fault.at(text))?;
     Ok(Ast { nodes: parser.nodes, root, durations: parser.durations })
@@ -120,6 +131,8 @@ struct Parser<'a> {
     last_closing: u32,
     /// Aggregations whose arguments are being read.
     aggregates_open: usize,
+    /// Whether anybody waits for the result.
+    goes_on: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Parser<'a> {
@@ -139,6 +152,7 @@ impl<'a> Parser<'a> {
             is_looked_at: false,
             last_closing: 0,
             aggregates_open: 0,
+            goes_on: &|| true,
         })
     }
 
@@ -189,8 +203,20 @@ impl<'a> Parser<'a> {
         Fault::new(self.last.span(), message)
     }
 
+    /// A fault where nobody waits any more.
+    fn look(&self) -> Parsed<()> {
+        if (self.goes_on)() {
+            return Ok(());
+        }
+        Err(Fault::new(self.last.span(), "reading the query was broken off"))
+    }
+
     fn push(&mut self, expr: Expr, span: Span, value_type: ValueType) -> Parsed<NodeId> {
+        const NODES_PER_LOOK: usize = 256;
         self.check_size(span)?;
+        if self.nodes.len() % NODES_PER_LOOK == NODES_PER_LOOK - 1 {
+            self.look()?;
+        }
         self.nodes.push(Node { expr, span, value_type });
         Ok(NodeId(self.nodes.len() as u32 - 1))
     }

@@ -82,6 +82,9 @@ impl<'a> Parser<'a> {
         let Some(value) = self.take_if(Kind::String)? else {
             return Err(self.unexpected(CONTEXT, "string"));
         };
+        if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
+            self.look()?;
+        }
         Matcher::new(name, op, lex::unquote(value.text)).map_err(|error| {
             Fault::new(Span { start: label.start, end: value.end() }, error.to_string())
         })
