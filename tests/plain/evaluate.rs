@@ -53,6 +53,7 @@ impl<'a> Plain<'a> {
     pub(crate) fn answer(&self) -> Answer<Vec<Shown>> {
         let QueryRange { start_ms, end_ms, step_ms } = self.range;
         let times = up_to(start_ms, end_ms, step_ms);
+        self.check_extensions()?;
         if self.ast.node(self.ast.root).value_type == ValueType::Matrix {
             return self.matrix(&times);
         }
@@ -357,6 +358,25 @@ impl<'a> Plain<'a> {
         }
     }
 
+    /// Refuses functions that extended selectors are not for, wherever they stand: a subquery
+    /// without a step is not evaluated.
+    fn check_extensions(&self) -> Answer<()> {
+        for node in &self.ast.nodes {
+            let Expr::Call { function, args } = &node.expr else { continue };
+            let is_allowed = |arg: &NodeId| match self.extension(self.unwrapped(*arg)) {
+                Some(Extension::Anchored) => {
+                    ["rate", "increase", "delta", "changes", "resets"].contains(&function.name)
+                }
+                Some(Extension::Smoothed) => ["rate", "increase", "delta"].contains(&function.name),
+                None => true,
+            };
+            if !args.iter().all(is_allowed) {
+                return Err(Refused("not for extended selectors"));
+            }
+        }
+        Ok(())
+    }
+
     /// A function of windows at each time.
     fn window_call(
         &self,
@@ -367,16 +387,6 @@ impl<'a> Plain<'a> {
     ) -> Answer<Vec<Row>> {
         let (all, range_ms, modifiers) = self.windowed(matrix, times)?;
         let extension = self.extension(matrix);
-        let is_refused = match extension {
-            Some(Extension::Anchored) => {
-                !["rate", "increase", "delta", "changes", "resets"].contains(&name)
-            }
-            Some(Extension::Smoothed) => !["rate", "increase", "delta"].contains(&name),
-            None => false,
-        };
-        if is_refused {
-            return Err(Refused("not for extended selectors"));
-        }
         let keeps_name = matches!(name, "last_over_time" | "first_over_time");
         let mut rows = Vec::new();
         for series in all {

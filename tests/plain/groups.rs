@@ -66,6 +66,10 @@ pub(crate) fn aggregate(plain: &Plain<'_>, id: NodeId, times: &[i64]) -> Answer<
         }
         out.push(row);
     }
+    if is_ranking && times.len() != 1 {
+        // Those of all groups stay in the order that they had.
+        out.sort_by_key(|row| rows.iter().position(|known| known.labels == row.labels));
+    }
     out.retain(|row| !row.is_empty());
     Ok(out)
 }
@@ -158,42 +162,60 @@ fn ranked(op: AggregateOp, members: &[&Row], parameter: &[f64], rows: usize) -> 
         cells: vec![None; parameter.len()],
     };
     let mut out: Vec<Row> = members.iter().map(blank).collect();
-    if op == AggregateOp::LimitRatio {
-        for (member, row) in members.iter().zip(&mut out) {
-            let place = ratio::place(&member.labels);
-            for (step, ratio) in parameter.iter().enumerate() {
-                let is_kept = if *ratio < 0.0 { place >= 1.0 + ratio } else { place < *ratio };
-                if is_kept || ratio.abs() >= 1.0 {
-                    row.cells[step].clone_from(&member.cells[step]);
-                }
-            }
-        }
-        return out;
-    }
-    for (step, k) in parameter.iter().enumerate() {
-        let k = (*k as i64).min(rows as i64);
-        if k < 1 {
+    let mut order = Vec::new();
+    for (step, parameter) in parameter.iter().enumerate() {
+        let k = (*parameter as i64).min(rows as i64);
+        if op != AggregateOp::LimitRatio && k < 1 {
             continue;
         }
         let there = members
             .iter()
             .enumerate()
             .filter_map(|(index, member)| Some((index, member.cells[step].as_ref()?)));
-        let kept: Vec<usize> = if op == AggregateOp::Limitk {
-            there.take(k as usize).map(|(index, _)| index).collect()
-        } else {
-            let floats = there.filter_map(|(index, cell)| Some((index, cell.float()?)));
-            best(floats.collect(), k as usize, op == AggregateOp::Bottomk)
+        // A histogram has no rank, but a place.
+        let number = |(index, cell): (usize, &Cell)| (index, cell.float().unwrap_or(0.0));
+        let floats = |(index, cell): (usize, &Cell)| Some((index, cell.float()?));
+        order = match op {
+            AggregateOp::LimitRatio => {
+                let is_kept = |place: f64| {
+                    let is_in_part = place < *parameter;
+                    let is_behind = *parameter < 0.0 && place >= 1.0 + *parameter;
+                    is_in_part || is_behind || parameter.abs() >= 1.0
+                };
+                let kept =
+                    there.filter(|(index, _)| is_kept(ratio::place(&members[*index].labels)));
+                best(kept.map(number).collect(), rows, false)
+            }
+            AggregateOp::Limitk => best(there.take(k as usize).map(number).collect(), rows, false),
+            _ => {
+                let is_least = op == AggregateOp::Bottomk;
+                by_rank(best(there.filter_map(floats).collect(), k as usize, is_least), is_least)
+            }
         };
-        for index in kept {
-            out[index].cells[step].clone_from(&members[index].cells[step]);
+        for (index, _) in &order {
+            out[*index].cells[step].clone_from(&members[*index].cells[step]);
         }
+    }
+    if parameter.len() == 1 {
+        // An instant query shows the order, and whatever comes next meets it.
+        return order.into_iter().map(|(index, _)| out[index].clone()).collect();
     }
     out
 }
 
-/// The best `k`. Of equal ones those stay that a binary heap with the worst on top leaves.
-fn best(floats: Vec<(usize, f64)>, k: usize, least: bool) -> Vec<usize> {
+/// The greatest first, or the least; of equal ones as they were.
+fn by_rank(mut ranked: Vec<(usize, f64)>, is_least: bool) -> Vec<(usize, f64)> {
+    let key = |x: f64| if is_least { -x } else { x };
+    ranked.sort_by(|(_, a), (_, b)| match (a.is_nan(), b.is_nan()) {
+        (false, false) => key(*b).partial_cmp(&key(*a)).expect("numbers are comparable"),
+        (a, b) => a.cmp(&b),
+    });
+    ranked
+}
+
+/// The best `k`, as they lie in a binary heap with the worst on top, which decides which of equal
+/// ones stay.
+fn best(floats: Vec<(usize, f64)>, k: usize, least: bool) -> Vec<(usize, f64)> {
     let worse = |a: f64, b: f64| a.is_nan() || if least { a > b } else { a < b };
     let mut heap: Vec<(usize, f64)> = Vec::new();
     for (index, value) in floats {
@@ -228,7 +250,7 @@ fn best(floats: Vec<(usize, f64)>, k: usize, least: bool) -> Vec<usize> {
             at = child;
         }
     }
-    heap.into_iter().map(|(index, _)| index).collect()
+    heap
 }
 
 fn count_values(

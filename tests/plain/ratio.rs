@@ -6,7 +6,10 @@ use narthex::model::Labels;
 pub(crate) fn place(labels: &Labels) -> f64 {
     let mut bytes = Vec::new();
     for text in labels.iter().flat_map(|(name, value)| [name, value]) {
-        bytes.push(u8::try_from(text.len()).expect("generated labels are short"));
+        let length = u32::try_from(text.len()).expect("generated labels are short").to_le_bytes();
+        let is_short = text.len() < 255;
+        bytes.extend_from_slice(if is_short { &length[..1] } else { &[255] });
+        bytes.extend_from_slice(if is_short { &[] } else { &length[..3] });
         bytes.extend_from_slice(text.as_bytes());
     }
     xxh64(&bytes) as f64 / u64::MAX as f64
