@@ -125,6 +125,11 @@ impl<'a> Budget<'a> {
         Ok(())
     }
 
+    /// How many samples more it could take.
+    pub(super) fn room(&self) -> usize {
+        self.max_samples.saturating_sub(self.held.load(Ordering::Relaxed))
+    }
+
     fn too_many(&self, asked: usize) -> QueryError {
         let (asked, max) = (asked as u64, self.max_samples as u64);
         LimitReached { limit: Limit::Samples, asked, max }.into()

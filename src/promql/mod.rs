@@ -12,6 +12,7 @@ pub mod duration_expr;
 pub mod engine;
 mod evaluator;
 pub mod extended;
+mod forecast;
 pub mod functions;
 mod info;
 pub mod lex;

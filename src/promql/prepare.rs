@@ -59,6 +59,7 @@ pub(super) struct PreparedWindow {
     before_ms: i64,
     /// The other arguments.
     pub scalars: Vec<Column>,
+    samples_min: usize,
     uses_starts: bool,
 }
 
@@ -102,6 +103,7 @@ impl Prepared {
                 overhang: window.overhang,
                 before_ms: window.before_ms,
                 scalars: &window.scalars,
+                samples_min: window.samples_min,
                 uses_starts: window.uses_starts,
             },
         };
@@ -174,6 +176,7 @@ impl Evaluator<'_> {
             overhang,
             before_ms,
             scalars,
+            samples_min: if takes_one(name) { 1 } else { 2 },
             uses_starts: self.use_start_timestamps && looks_at_starts(name),
         });
         let stats_only =
@@ -234,6 +237,11 @@ impl Evaluator<'_> {
 
 fn is_sum(name: &str) -> bool {
     matches!(name, "sum_over_time" | "avg_over_time")
+}
+
+/// Whether a function has a value for a window of a single float.
+fn takes_one(name: &str) -> bool {
+    matches!(name, "changes" | "resets") || name.ends_with("_over_time")
 }
 
 fn looks_at_starts(name: &str) -> bool {

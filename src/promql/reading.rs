@@ -64,6 +64,8 @@ pub(super) enum Reading<'a> {
         /// be compared with the one before it; 0 where that does not matter.
         before_ms: i64,
         scalars: &'a [Column],
+        /// From so many floats on a window is certain to have a value.
+        samples_min: usize,
         /// Whether it is given when counters began.
         uses_starts: bool,
     },

@@ -13,6 +13,7 @@ use super::ast::{BinaryOp, Span};
 use super::budget::{Budget, STEPS_PER_LOOK};
 use super::columns::{Bitmap, Column, Series, Vector, without_name};
 use super::engine::QueryError;
+use super::forecast;
 use super::functions::MapFunction;
 use super::functions::window::WindowNotes;
 use super::operators::scalar_operand;
@@ -217,6 +218,9 @@ impl Stream<'_> {
         budget: &Budget<'_>,
         delayed_name_removal: bool,
     ) -> Result<Vector, QueryError> {
+        if self.stages.is_empty() {
+            forecast::check(&self.reader, budget)?;
+        }
         let mut vector = Vector::default();
         let mut held = 0;
         self.run(budget, &mut |passing| {
