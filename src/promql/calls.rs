@@ -48,6 +48,7 @@ impl Evaluator<'_> {
             stages: Vec::new(),
             reading_drops_name: matches!(taken, Taken::Time | Taken::Start),
             observed: RefCell::default(),
+            inside: RefCell::default(),
             annotations: &self.annotations,
         }
     }
@@ -145,7 +146,7 @@ impl Evaluator<'_> {
         let Some(mut prepared) = self.prepare(id, grid)? else {
             return Ok(Operand::Vector(Vector::default()));
         };
-        let observed = std::mem::take(&mut prepared.observed);
+        let observed = prepared.take_observed();
         let place = (self.lookback_ms, &self.annotations, &self.crew);
         let stream = prepared.stream(place, Vec::new(), observed);
         let is_absent = self.function_name(id) == "absent_over_time";
@@ -159,6 +160,8 @@ impl Evaluator<'_> {
                 present.unite(&passing.column.valid);
                 Ok(())
             })?;
+            let inside = stream.inside.take();
+            self.report_inside(&prepared, inside)?;
             self.budget.ensure(1, grid.steps)?;
             let mut column = self.budget.constant(grid.steps, 1.0)?;
             column.valid.subtract(&present);
@@ -175,6 +178,8 @@ impl Evaluator<'_> {
         if observed.is_any_twice {
             return Err(SameLabelset.into());
         }
+        let inside = stream.inside.take();
+        self.report_inside(&prepared, inside)?;
         self.report(id, &prepared, observed)?;
         Ok(Operand::Vector(vector))
     }
@@ -249,6 +254,14 @@ impl Evaluator<'_> {
             _ => unreachable!("BUG: a matrix is a window or a subquery"),
         }
         Ok(matrix)
+    }
+
+    /// Turns what was observed inside of a subquery into annotations.
+    fn report_inside(&mut self, prepared: &Prepared, observed: Observed) -> Result<(), QueryError> {
+        match prepared.nested() {
+            Some(nested) => self.report(nested.id, &nested.prepared, observed),
+            None => Ok(()),
+        }
     }
 
     /// Turns what a reading observed into annotations.
@@ -384,7 +397,7 @@ impl Evaluator<'_> {
         if stages.is_empty() && !aggregation.looks_at_values() {
             prepared.want_times();
         }
-        let observed = std::mem::take(&mut prepared.observed);
+        let observed = prepared.take_observed();
         let place = (self.lookback_ms, &self.annotations, &self.crew);
         let stream = prepared.stream(place, stages, observed);
         let delayed = self.delayed_name_removal;
@@ -399,6 +412,8 @@ impl Evaluator<'_> {
                 return Err(SameLabelset.into());
             }
             vector.finish(budget)?;
+            let inside = stream.inside.take();
+            self.report_inside(&prepared, inside)?;
             self.report(source, &prepared, observed)?;
             return self.add_all(aggregation, vector);
         }
@@ -406,7 +421,8 @@ impl Evaluator<'_> {
             let gone = passing.drop_name && !delayed;
             aggregation.add(passing.labels, gone, passing.drop_name, passing.column, budget)
         })?;
-        let observed = stream.observed.take();
+        let (observed, inside) = (stream.observed.take(), stream.inside.take());
+        self.report_inside(&prepared, inside)?;
         self.report(source, &prepared, observed)?;
         Ok(())
     }

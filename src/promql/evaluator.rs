@@ -181,7 +181,7 @@ impl<'a> Evaluator<'a> {
         Ok(operand)
     }
 
-    fn note_taken(&mut self, charged: (usize, u64)) {
+    pub(super) fn note_taken(&mut self, charged: (usize, u64)) {
         self.taken.0 += charged.0;
         self.taken.1 += charged.1;
     }

@@ -16,6 +16,7 @@ mod forecast;
 pub mod functions;
 mod info;
 pub mod lex;
+mod nested;
 mod operators;
 pub mod parse;
 mod plan;

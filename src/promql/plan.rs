@@ -11,6 +11,7 @@ use super::ast::{AggregateOp, Ast, AtModifier, BinaryOp, Expr, NodeId, TimeModif
 use super::columns::Grid;
 use super::engine::QueryRange;
 use super::functions::{self, Implementation};
+use super::nested::is_nestable;
 use super::tally::{self, Place, Scope};
 
 /// Functions whose result depends on the evaluation time.
@@ -218,8 +219,11 @@ impl Plan {
         Grid::new(start_ms, end_ms, step_ms)
     }
 
-    /// Marks what the node takes in series by series: for a window function its window, for an
-    /// aggregation the chain of maps below it down to a source.
+    /// Marks what the node takes in series by series: for a window function its window, or the
+    /// inside of its subquery; for an aggregation the chain of maps below it down to a source.
+    ///
+    /// What is told of the inside of a subquery that is taken in is told by the consumer. Of equal
+    /// texts the last one's place stays, so nothing that tells may be evaluated in between.
     fn fuse(&mut self, ast: &Ast, id: NodeId) {
         match ast.expr(id) {
             Expr::Window { selector, .. } => self.nodes[selector.0 as usize].fused = true,
@@ -247,12 +251,37 @@ impl Plan {
                 let source = chain[chain.len() - 1];
                 let whole = chain.iter().all(|node| !self.node(*node).once);
                 if whole && is_source(ast, source) {
-                    for node in chain {
-                        self.nodes[node.0 as usize].fused = true;
+                    let tells = |node: &NodeId| !tells_nothing(ast, *node);
+                    let is_between = |node: &NodeId| {
+                        // The chain goes down.
+                        chain.binary_search_by(|link| node.0.cmp(&link.0)).is_err()
+                    };
+                    let inside = inside_chain(ast, source);
+                    let nodes = (source.0 + 1..id.0).map(NodeId);
+                    if !inside.is_empty() && nodes.filter(is_between).any(|node| tells(&node)) {
+                        self.set_fused(&inside, false);
                     }
+                    self.set_fused(&chain, true);
+                }
+            }
+            Expr::Call { .. } => {
+                let inside = inside_chain(ast, id);
+                let whole = inside.iter().all(|node| !self.node(*node).once);
+                if let Some(&source) = inside.last()
+                    && whole
+                    && is_nestable(ast, source)
+                    && (source.0 + 1..id.0).all(|node| tells_nothing(ast, NodeId(node)))
+                {
+                    self.set_fused(&inside, true);
                 }
             }
             _ => {}
+        }
+    }
+
+    fn set_fused(&mut self, nodes: &[NodeId], fused: bool) {
+        for node in nodes {
+            self.nodes[node.0 as usize].fused = fused;
         }
     }
 }
@@ -293,6 +322,40 @@ pub(super) fn stage_input(ast: &Ast, id: NodeId) -> Option<NodeId> {
             }
         }
         _ => None,
+    }
+}
+
+/// What stands inside of the subquery that a call takes windows of, with and without parentheses;
+/// nothing for every other kind of node.
+fn inside_chain(ast: &Ast, id: NodeId) -> Vec<NodeId> {
+    let mut chain = Vec::new();
+    if let Some((_, matrix)) = window_argument(ast, id)
+        && let Expr::Subquery { expr, .. } = ast.expr(matrix)
+    {
+        chain.push(*expr);
+        while let Expr::Paren(inner) = ast.expr(chain[chain.len() - 1]) {
+            chain.push(*inner);
+        }
+    }
+    chain
+}
+
+/// Whether a node by itself gives rise to no warning that has a place.
+fn tells_nothing(ast: &Ast, id: NodeId) -> bool {
+    match ast.expr(id) {
+        Expr::Number { .. }
+        | Expr::String(_)
+        | Expr::Bytes(_)
+        | Expr::Paren(_)
+        | Expr::Unary { .. }
+        | Expr::Window { .. }
+        | Expr::Subquery { .. } => true,
+        Expr::Selector(selector) => selector.extension.is_none(),
+        Expr::Binary { .. } => ast.node(id).value_type == ValueType::Scalar,
+        Expr::Call { function, .. } => {
+            matches!(function.name, "scalar" | "vector" | "time" | "start" | "end" | "step")
+        }
+        Expr::Aggregate { .. } => false,
     }
 }
 

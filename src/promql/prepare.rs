@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::annotations::Annotations;
 use super::ast::{Expr, NodeId, Selector};
 use super::calls::{taken_by, unsupported};
-use super::columns::{Bitmap, Column, Grid};
+use super::columns::{Bitmap, Column, Grid, Vector};
 use super::engine::QueryError;
 use super::evaluator::Evaluator;
 use super::extended::Overhang;
@@ -17,7 +17,8 @@ use super::functions::extended_mixed::extended_mixed_function;
 use super::functions::window::{
     MixedFunction, WindowFunction, keeps_name, mixed_function, window_function,
 };
-use super::plan::window_argument;
+use super::nested::{Nested, NestedData};
+use super::plan::{unwrap_parens, window_argument};
 use super::reading::{Inside, Reader, Reading, Source};
 use super::spread::Crew;
 use super::stream::{Observed, Stage, Stream};
@@ -29,6 +30,7 @@ use crate::select::{SeriesSet, Wanted};
 pub(super) enum SourceData {
     Storage(Arc<dyn SeriesSet>),
     Subquery(Inside),
+    Nested(Box<NestedData>),
 }
 
 /// Everything about a source but what it borrows.
@@ -46,7 +48,7 @@ pub(super) struct Prepared {
     wanted: Wanted,
     stats_only: bool,
     scope: usize,
-    pub observed: Observed,
+    observed: Observed,
 }
 
 /// A function of windows and what it is given.
@@ -84,15 +86,42 @@ impl Prepared {
         }
     }
 
-    pub(super) fn stream<'s>(
-        &'s self,
-        (lookback_ms, annotations, crew): (i64, &'s RefCell<Annotations>, &'s Crew<'s>),
-        stages: Vec<Stage>,
-        observed: Observed,
-    ) -> Stream<'s> {
+    /// The series that are read.
+    ///
+    /// # Panics
+    /// Where they are not storage's: the caller's bug.
+    pub(super) fn set(&self) -> &dyn SeriesSet {
+        match &self.data {
+            SourceData::Storage(set) => &**set,
+            _ => unreachable!("BUG: asked of what reads storage"),
+        }
+    }
+
+    /// What stands inside of a subquery, where that is read series by series.
+    pub(super) fn nested(&self) -> Option<&NestedData> {
+        match &self.data {
+            SourceData::Nested(nested) => Some(nested),
+            _ => None,
+        }
+    }
+
+    /// What is to be observed: of the source itself, and of what stands inside of it.
+    pub(super) fn take_observed(&mut self) -> (Observed, Observed) {
+        let inside = match &mut self.data {
+            SourceData::Nested(nested) => std::mem::take(&mut nested.prepared.observed),
+            _ => Observed::default(),
+        };
+        (std::mem::take(&mut self.observed), inside)
+    }
+
+    fn reader(&self, lookback_ms: i64) -> Reader<'_> {
         let source = match &self.data {
             SourceData::Storage(set) => Source::Storage(&**set),
             SourceData::Subquery(inside) => Source::Subquery(inside),
+            SourceData::Nested(data) => {
+                let reader = data.prepared.reader(lookback_ms);
+                Source::Nested(Box::new(Nested { reader, data }))
+            }
         };
         let reading = match &self.window {
             None => Reading::LookBack { lookback_ms, taken: self.taken },
@@ -108,12 +137,22 @@ impl Prepared {
             },
         };
         let Self { times, wanted, stats_only, scope, .. } = *self;
+        Reader { source, reading, times, read: None, wanted, stats_only, scope }
+    }
+
+    pub(super) fn stream<'s>(
+        &'s self,
+        (lookback_ms, annotations, crew): (i64, &'s RefCell<Annotations>, &'s Crew<'s>),
+        stages: Vec<Stage>,
+        (observed, inside): (Observed, Observed),
+    ) -> Stream<'s> {
         Stream {
-            reader: Reader { source, reading, times, read: None, wanted, stats_only, scope },
+            reader: self.reader(lookback_ms),
             crew,
             stages,
             reading_drops_name: self.drops_name,
             observed: RefCell::new(observed),
+            inside: RefCell::new(inside),
             annotations,
         }
     }
@@ -157,15 +196,10 @@ impl Evaluator<'_> {
                 (SourceData::Storage(set), times, *range_ms, names_one_metric(selector))
             }
             Expr::Subquery { expr, range_ms, modifiers, .. } => {
-                let inner = self.plan.subquery_grid(matrix);
-                let vector = self.take_vector(*expr, inner)?;
                 let fixed_ms = self.plan.fixed_ms(*modifiers);
                 let times = SampleTimes { grid, offset_ms: modifiers.offset_ms, fixed_ms };
-                let mut names = vector.series.iter().map(|series| series.labels.metric_name());
-                let first = names.next();
-                let one_name = names.all(|name| Some(name) == first);
-                let inside = Inside::new(vector, inner);
-                (SourceData::Subquery(inside), times, *range_ms, one_name)
+                let (data, one_name) = self.subquery(*expr, self.plan.subquery_grid(matrix))?;
+                (data, times, *range_ms, one_name)
             }
             _ => unreachable!("BUG: a matrix is a window or a subquery"),
         };
@@ -193,6 +227,28 @@ impl Evaluator<'_> {
             scope: self.plan.node(id).scope,
             observed: Observed::asked_by(name, grid, self.type_and_unit_labels),
         }))
+    }
+
+    /// What stands inside of a subquery, evaluated or to be evaluated series by series, and whether
+    /// all its series have one name.
+    fn subquery(&mut self, expr: NodeId, grid: Grid) -> Result<(SourceData, bool), QueryError> {
+        let source = unwrap_parens(self.ast, expr);
+        if self.plan.node(source).fused {
+            self.budget.ensure(1, grid.steps)?;
+            let Some(prepared) = self.prepare(source, grid)? else {
+                return Ok((SourceData::Subquery(Inside::new(Vector::default(), grid)), true));
+            };
+            let delayed = self.delayed_name_removal;
+            let (nested, bytes) = NestedData::new((source, prepared), delayed, &self.budget)?;
+            self.note_taken((0, bytes));
+            let one_name = nested.has_one_name();
+            return Ok((SourceData::Nested(Box::new(nested)), one_name));
+        }
+        let vector = self.take_vector(expr, grid)?;
+        let mut names = vector.series.iter().map(|series| series.labels.metric_name());
+        let first = names.next();
+        let one_name = names.all(|name| Some(name) == first);
+        Ok((SourceData::Subquery(Inside::new(vector, grid)), one_name))
     }
 
     fn prepare_instant(
@@ -248,7 +304,8 @@ fn looks_at_starts(name: &str) -> bool {
     matches!(name, "rate" | "increase" | "irate" | "resets")
 }
 
-fn names_one_metric(selector: &Selector) -> bool {
+/// Whether all series of a selector have the same name.
+pub(super) fn names_one_metric(selector: &Selector) -> bool {
     let is_name = |name: &str, op| name == METRIC_NAME && op == MatchOp::Equal;
     selector.matchers.iter().any(|matcher| is_name(&matcher.name, matcher.op))
 }

@@ -4,12 +4,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::budget::Budget;
-use super::columns::{Column, Grid, Sample, Vector};
+use super::budget::{Budget, STEPS_PER_LOOK};
+use super::columns::{Bitmap, Column, Grid, Sample, Vector};
 use super::engine::QueryError;
 use super::extended::{Overhang, smooth};
 use super::functions::extended_mixed;
 use super::functions::window::{MixedFunction, WindowFunction, WindowNotes};
+use super::nested::Nested;
 use super::windows::{SampleTimes, Taken, WORK_PER_CHECK, Windows, look_back};
 use crate::model::{Labels, TimeRange};
 use crate::promql::ast::Extension;
@@ -21,6 +22,8 @@ pub(super) enum Source<'a> {
     Storage(&'a dyn SeriesSet),
     /// A subquery's result.
     Subquery(&'a Inside),
+    /// A subquery whose series are made when they are read.
+    Nested(Box<Nested<'a>>),
 }
 
 /// What a subquery gave, over its own grid. Each series can be taken once.
@@ -111,11 +114,25 @@ impl Reader<'_> {
         }
     }
 
+    /// Slots of what a thread holds of one series, besides its samples.
+    pub(super) fn slots(&self) -> usize {
+        self.times.grid.steps.saturating_add(self.inside_slots())
+    }
+
+    /// Those of them that are for what stands inside of a subquery.
+    pub(super) fn inside_slots(&self) -> usize {
+        match &self.source {
+            Source::Nested(nested) => nested.slots(),
+            _ => 0,
+        }
+    }
+
     /// Number of series.
     pub(super) fn len(&self) -> usize {
         match &self.source {
             Source::Storage(set) => set.len(),
             Source::Subquery(inside) => inside.labels.len(),
+            Source::Nested(nested) => nested.reader.len(),
         }
     }
 
@@ -127,6 +144,7 @@ impl Reader<'_> {
                 let (labels, drop_name) = &inside.labels[index];
                 (labels, *drop_name)
             }
+            Source::Nested(nested) => nested.labels(index),
         }
     }
 
@@ -147,19 +165,13 @@ impl Reader<'_> {
                 out.lend(lent);
             }
             Source::Subquery(inside) => {
-                let column = inside.take(index);
-                let grid = inside.grid;
-                let is_whole = range.contains(grid.start_ms) && range.contains(grid.end_ms());
-                if is_whole && column.valid.is_all() && !column.has_histograms() {
-                    let mut times = Vec::with_capacity(grid.steps);
-                    budget.in_pieces(grid.steps, |steps| {
-                        times.extend(steps.map(|step| grid.time_ms(step)));
-                    })?;
-                    out.take_in(times, column.values);
+                let mut column = inside.take(index);
+                if fill(&mut column, (inside.grid, range), out, budget)? {
+                    // It was charged for as a part of the vector.
                     return Ok(0);
                 }
-                copy(&column, (grid, range), out, budget)?;
             }
+            Source::Nested(nested) => return nested.read(index, range, out, budget),
         }
         Ok(out.cost())
     }
@@ -182,7 +194,13 @@ impl Reader<'_> {
             self.compute_over((&self.times, 0), windows, scalars, (column, notes), budget);
             return Ok(());
         }
-        *column = Column::empty(grid.steps);
+        if column.steps() == grid.steps {
+            // Each piece is put over what stands there.
+            column.valid = Bitmap::none(grid.steps);
+            column.histograms.clear();
+        } else {
+            *column = Column::empty(grid.steps);
+        }
         let (width_ms, overhang) = self.width();
         let mut known_until_ms = None;
         for first in (0..grid.steps).step_by(WORK_PER_CHECK) {
@@ -279,13 +297,27 @@ impl Reader<'_> {
     }
 }
 
-/// Copies those values of a subquery's series that lie within `range`.
-fn copy(
-    column: &Column,
+/// Puts those values of a subquery's series that lie within `range` into `out`: takes them over
+/// where that are all, and says so, else copies them.
+pub(super) fn fill(
+    column: &mut Column,
     (grid, range): (Grid, TimeRange),
     out: &mut Windows,
     budget: &Budget<'_>,
-) -> Result<(), QueryError> {
+) -> Result<bool, QueryError> {
+    let is_whole = range.contains(grid.start_ms) && range.contains(grid.end_ms());
+    if is_whole && column.valid.is_all() && !column.has_histograms() {
+        if grid.steps <= STEPS_PER_LOOK {
+            out.take_in(grid.times(), &mut column.values);
+            return Ok(true);
+        }
+        let mut times = Vec::with_capacity(grid.steps);
+        budget.in_pieces(grid.steps, |steps| {
+            times.extend(steps.map(|step| grid.time_ms(step)));
+        })?;
+        out.take_in_all(times, &mut column.values);
+        return Ok(true);
+    }
     let count = column.valid.count();
     if count >= WORK_PER_CHECK {
         budget.ensure(1, count)?;
@@ -304,7 +336,7 @@ fn copy(
             Sample::Histogram(histogram) => out.push_computed(t_ms, histogram),
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 #[cfg(test)]

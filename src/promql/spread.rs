@@ -17,6 +17,7 @@ use super::columns::Column;
 use super::cuts::CutPool;
 use super::engine::QueryError;
 use super::functions::window::WindowNotes;
+use super::nested::Found;
 use super::reading::Reader;
 use super::windows::{WORK_PER_CHECK, Windows};
 use crate::model::TimeRange;
@@ -95,6 +96,8 @@ pub(super) struct Computed {
     pub(super) index: usize,
     /// What the function found.
     pub(super) notes: WindowNotes,
+    /// What was found about the series inside of a subquery.
+    pub(super) found: Option<Found>,
 }
 
 /// Takes a series; it may take its column.
@@ -111,7 +114,7 @@ pub(super) fn run(
     let steps = reader.times.grid.steps;
     budget.ensure(1, steps)?;
     // The column, and which samples each window has.
-    let walk_bytes = (steps as u64).saturating_mul(SAMPLE_BYTES);
+    let walk_bytes = (reader.slots() as u64).saturating_mul(SAMPLE_BYTES);
     budget.charge_bytes(walk_bytes)?;
     let done = run_charged((reader, crew, range), budget, sink);
     budget.release_bytes(walk_bytes);
@@ -144,14 +147,15 @@ fn run_charged(
         }
         budget.check_time()?;
         let held = reader.read(index, range, &mut windows, budget)?;
-        work = work.saturating_add(windows.len() + steps);
-        if windows.is_empty() {
+        work = work.saturating_add(windows.len().saturating_add(reader.slots()));
+        let found = windows.take_found();
+        if windows.is_empty() && found.is_none() {
             continue;
         }
         budget.charge(held)?;
         let notes = compute(reader, &mut windows, &mut column, budget)?;
         budget.release(held);
-        sink(Computed { index, notes }, &mut column)?;
+        sink(Computed { index, notes, found }, &mut column)?;
     }
     crew.cuts.borrow_mut().put(reader.times, reader.width(), windows.into_cuts());
     Ok(())
@@ -169,8 +173,15 @@ fn compute(
     budget: &Budget<'_>,
 ) -> Result<WindowNotes, QueryError> {
     let mut notes = WindowNotes::default();
+    if windows.is_empty() {
+        column.reset(reader.times.grid.steps);
+        return Ok(notes);
+    }
     reader.compute(windows, column, &mut notes, budget)?;
-    if windows.in_windows() + reader.times.grid.steps as u64 >= WORK_PER_CHECK as u64 {
+    // Whoever looks at histograms looks more often.
+    if windows.has_histograms()
+        || windows.in_windows() + reader.times.grid.steps as u64 >= WORK_PER_CHECK as u64
+    {
         budget.cancellation().check()?;
     }
     Ok(notes)
@@ -223,17 +234,26 @@ impl<'a> Spread<'a> {
 
     fn run(&self, helpers: usize, windows: Windows, sink: &mut Sink<'_>) -> Result<(), QueryError> {
         let ahead = AHEAD * (helpers + 1);
-        std::thread::scope(|scope| {
+        // Columns are charged once they are done; what stands inside of them is never handed on.
+        let inside_bytes = (self.reader.inside_slots() as u64).saturating_mul(SAMPLE_BYTES);
+        let mut charged = 0;
+        let done = std::thread::scope(|scope| {
             // However this ends, helpers leave.
             let _over = Over(self);
             for _ in 0..helpers {
-                // Without a thread the work is done here.
+                // Without a thread, or room for what it holds, the work is done here.
+                if self.budget.charge_bytes(inside_bytes).is_err() {
+                    break;
+                }
+                charged += inside_bytes;
                 let _ = std::thread::Builder::new()
                     .name("query".to_owned())
                     .spawn_scoped(scope, || self.help(ahead));
             }
             self.hand_on(ahead, windows, sink)
-        })
+        });
+        self.budget.release_bytes(charged);
+        done
     }
 
     fn batches(&self) -> usize {
@@ -329,7 +349,8 @@ impl<'a> Spread<'a> {
         for index in begin..(begin + size).min(series.end) {
             budget.check_time()?;
             let held = reader.read(index, *range, windows, budget)?;
-            if windows.is_empty() {
+            let found = windows.take_found();
+            if windows.is_empty() && found.is_none() {
                 continue;
             }
             // What a thread holds for a moment is not charged, only looked at: how many samples a
@@ -338,7 +359,7 @@ impl<'a> Spread<'a> {
             let mut column = Column::empty(0);
             let notes = compute(reader, windows, &mut column, budget)?;
             budget.charge_bytes(bytes_of(&column))?;
-            computed.push((Computed { index, notes }, column));
+            computed.push((Computed { index, notes, found }, column));
         }
         Ok(computed)
     }

@@ -17,7 +17,7 @@ use super::forecast;
 use super::functions::MapFunction;
 use super::functions::window::WindowNotes;
 use super::operators::scalar_operand;
-use super::reading::{Reader, Reading};
+use super::reading::{Reader, Reading, Source};
 use super::spread::{self, Crew};
 use crate::model::Labels;
 
@@ -94,6 +94,8 @@ pub(super) struct Stream<'a> {
     pub reading_drops_name: bool,
     /// What the reading found out on the way.
     pub observed: RefCell<Observed>,
+    /// The same of what stands inside of a subquery, where that is read series by series.
+    pub inside: RefCell<Observed>,
     /// Where the maps say what they could not do.
     pub annotations: &'a RefCell<Annotations>,
 }
@@ -122,6 +124,14 @@ impl Observed {
         if column.valid.is_none() {
             return;
         }
+        self.note_name(labels, || !column.has_histograms() || column.iter().next().is_some());
+        if let Some(filled) = &mut self.filled {
+            filled.unite(&column.valid);
+        }
+    }
+
+    /// Notes a metric that has results but no counter's name.
+    fn note_name(&mut self, labels: &Labels, has_floats: impl Fn() -> bool) {
         if let Some(metrics) = &mut self.no_counters {
             let name = labels.metric_name();
             let metric_type = self.typed.then(|| labels.get("__type__").unwrap_or(""));
@@ -129,16 +139,20 @@ impl Observed {
                 Some(metric_type) => matches!(metric_type, "counter" | "histogram"),
                 None => ["_total", "_sum", "_count", "_bucket"].iter().any(|s| name.ends_with(s)),
             };
-            let has_floats = !column.has_histograms() || column.iter().next().is_some();
-            if !name.is_empty() && !looks_like_one && has_floats {
+            if !name.is_empty() && !looks_like_one && has_floats() {
                 let metric = (name.to_owned(), metric_type.map(str::to_owned));
                 if !metrics.contains(&metric) {
                     metrics.insert(metric);
                 }
             }
         }
-        if let Some(filled) = &mut self.filled {
-            filled.unite(&column.valid);
+    }
+
+    /// Notes what window functions found.
+    fn note_found(&mut self, labels: &Labels, notes: WindowNotes) {
+        if !notes.kinds.is_empty() || notes.overlaps > 0 {
+            let name = labels.metric_name().to_owned();
+            self.notes.entry(name).or_default().extend(notes);
         }
     }
 
@@ -186,11 +200,14 @@ impl Stream<'_> {
         spread::run(&self.reader, self.crew, budget, &mut |computed, column| {
             let (labels, inherited) = self.reader.labels(computed.index);
             self.observed.borrow_mut().note(labels, column);
-            let notes = computed.notes;
-            if !notes.kinds.is_empty() || notes.overlaps > 0 {
-                let mut observed = self.observed.borrow_mut();
-                let name = labels.metric_name().to_owned();
-                observed.notes.entry(name).or_default().extend(notes);
+            self.observed.borrow_mut().note_found(labels, computed.notes);
+            if let (Some(found), Source::Nested(nested)) = (computed.found, &self.reader.source) {
+                let (labels, _) = nested.reader.labels(computed.index);
+                let mut inside = self.inside.borrow_mut();
+                if found.has_values {
+                    inside.note_name(labels, || found.has_floats);
+                }
+                inside.note_found(labels, found.notes);
             }
             let mut has_name = true;
             if self.reading_drops_name {

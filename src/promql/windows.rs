@@ -13,6 +13,7 @@ use super::columns::{Column, Grid};
 use super::cuts::Cuts;
 pub use super::cuts::Reach;
 use super::extended::Overhang;
+use super::nested::{Found, Scratch};
 use crate::model::{FloatHistogram, Histogram, ResetHint, Samples, TimeRange, is_stale};
 use crate::select::{Cancellation, Lent};
 
@@ -149,6 +150,8 @@ pub struct Windows {
     known: usize,
     /// What long walks look at.
     cancellation: Option<Cancellation>,
+    /// What the samples were made with, where they are a subquery's.
+    scratch: Option<Box<Scratch>>,
 }
 
 impl Windows {
@@ -253,11 +256,33 @@ impl Windows {
         Self { samples, stats_only, known_until_ms, cancellation, ..Self::default() }
     }
 
+    /// What the samples of a subquery were made with.
+    pub(super) fn take_scratch(&mut self) -> Option<Box<Scratch>> {
+        self.scratch.take()
+    }
+
+    /// Keeps it for the next series.
+    pub(super) fn put_scratch(&mut self, scratch: Box<Scratch>) {
+        self.scratch = Some(scratch);
+    }
+
+    /// What was found about a subquery's series when it was made, once.
+    pub(super) fn take_found(&mut self) -> Option<Found> {
+        self.scratch.as_mut().and_then(|scratch| scratch.take_found())
+    }
+
     /// Fills in floats by taking them over.
-    pub fn take_in(&mut self, timestamps: Vec<i64>, values: Vec<f64>) {
+    pub(super) fn take_in(&mut self, timestamps: impl Iterator<Item = i64>, values: &mut Vec<f64>) {
+        self.clear();
+        self.samples.timestamps.extend(timestamps);
+        std::mem::swap(&mut self.samples.values, values);
+    }
+
+    /// The same, of so many that times are made with looks in between.
+    pub(super) fn take_in_all(&mut self, timestamps: Vec<i64>, values: &mut Vec<f64>) {
         self.clear();
         self.samples.timestamps = timestamps;
-        self.samples.values = values;
+        std::mem::swap(&mut self.samples.values, values);
     }
 
     /// Appends a histogram that a subquery gave. What it hints at is forgotten: samples between

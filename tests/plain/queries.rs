@@ -15,12 +15,30 @@ const DATES: [&str; 8] = [
     "days_in_month",
 ];
 
-/// A query, and the same with its durations worked out. One over a range gives a vector or a
-/// scalar.
-pub(crate) fn query(choices: &mut Choices<'_>, is_range: bool) -> (String, String) {
-    let text = marked(choices, is_range);
-    (resolved(&text, true), resolved(&text, false))
+/// A query in three spellings.
+pub(crate) struct Texts {
+    /// As it is.
+    pub(crate) written: String,
+    /// With its durations worked out.
+    pub(crate) worked_out: String,
+    /// With a plus, which does nothing, before selectors and window functions inside of
+    /// subqueries, so that they are evaluated by themselves. All else has the same place.
+    pub(crate) apart: String,
 }
+
+/// A query. One over a range gives a vector or a scalar.
+pub(crate) fn query(choices: &mut Choices<'_>, is_range: bool) -> Texts {
+    let text = marked(choices, is_range);
+    let written = resolved(&text, true);
+    Texts {
+        worked_out: resolved(&text, false).replace(INSIDE, " "),
+        apart: written.replace(INSIDE, "+"),
+        written: written.replace(INSIDE, " "),
+    }
+}
+
+/// Where such an inside of a subquery begins.
+const INSIDE: char = '§';
 
 /// A duration in a marked text: how it is written, and what it comes to.
 fn duration(written: &str, worked_out: &str) -> String {
@@ -140,7 +158,14 @@ fn matrix(choices: &mut Choices<'_>, depth: usize) -> String {
         return format!("{selector}[{length}]{extension}{}", shift(choices));
     }
     let step = choices.one(&["", "15s", "7s", "1m"]);
-    let inner = vector(choices, depth - 1);
+    let inner = match choices.pick(3) {
+        1 => {
+            let selector = selector(choices);
+            format!("{INSIDE}{selector}{}", shift(choices))
+        }
+        2 => format!("{INSIDE}{}", window(choices, 0)),
+        _ => vector(choices, depth - 1),
+    };
     format!("({inner})[{length}:{step}]{}", shift(choices))
 }
 

@@ -60,6 +60,8 @@ fn answers_do_not_depend_on_threads() {
         "stddev by (job) (avg_over_time(m_total[10m]))",
         "absent_over_time(m_total[1m])",
         "sum(max_over_time(rate(m_total[5m])[10m:1m]))",
+        "quantile_over_time(0.3, irate(m_total[1m])[5m:20s])",
+        "last_over_time(m_total[5m:20s])",
     ] {
         let alone = ask(&store, 0, usize::MAX, text).unwrap();
         for helpers_max in [1, 3, 16] {
