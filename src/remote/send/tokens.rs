@@ -25,7 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// After a failure nobody asks again for this long.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The same while the token at hand holds: requests should not wait for answers they can do without.
+/// The same while the token at hand holds: requests should not wait for answers that they can do
+/// without.
 const PAUSE_WITH_TOKEN: Duration = Duration::from_secs(30);
 /// How long a token is taken to hold where nobody says.
 const LIFE_DEFAULT: Duration = Duration::from_mins(10);
