@@ -5,7 +5,7 @@
 //! histogram; a column without histograms has no slots for them, and costs what floats cost.
 //!
 //! INVARIANT: within one [`Vector`] no two series of equal labels have a value at the same step,
-//! and every series has a value somewhere ([`Vector::finish`] establishes both).
+//! and every series has a value somewhere (`Vector::finish` establishes both).
 
 use std::ops::Range;
 use std::sync::Arc;
