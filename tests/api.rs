@@ -259,6 +259,7 @@ fn paths_and_methods() {
     for (path, to) in [("/", "/query"), ("/graph?g0.expr=up", "/query?g0.expr=up")] {
         let answer = client.get(path);
         assert_eq!((answer.status, answer.header("location")), (302, Some(to)), "{path}");
+        assert!(answer.header("content-security-policy").is_some(), "{path}");
     }
     let page = client.get("/query");
     assert!(page.header("content-type").is_some_and(|mime| mime.starts_with("text/html")));

@@ -80,6 +80,12 @@ pub(super) fn index(service: &Service) -> Response {
     };
     let body = html(&settings.page_title, &url, prefix, has_index(service));
     let mut response = reply::bytes(200, "text/html; charset=utf-8", body);
+    guard(&mut response);
+    response
+}
+
+/// Says to a browser that this shows or leads to a page that nobody may frame or add scripts to.
+pub(super) fn guard(response: &mut Response) {
     for (name, value) in [
         (
             "content-security-policy",
@@ -90,7 +96,6 @@ pub(super) fn index(service: &Service) -> Response {
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    response
 }
 
 #[cfg(test)]

@@ -73,9 +73,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         all
     } else {
         let home = prefix.clone() + "/";
-        Router::new()
-            .nest(&prefix, all)
-            .route("/", get(move || async move { redirect(302, &home) }))
+        Router::new().nest(&prefix, all).route("/", get(move || async move { to_page(&home) }))
     };
     tree.fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -187,17 +185,23 @@ fn pages() -> Routes {
 }
 
 async fn home(State(service): Shared) -> Response {
-    redirect(302, &format!("{}/query", service.settings.route_prefix))
+    to_page(&format!("{}/query", service.settings.route_prefix))
 }
 
 /// COMPAT: the page of queries, asked for what this was asked for.
 async fn graph(State(service): Shared, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default();
-    redirect(302, &format!("{}/query?{query}", service.settings.route_prefix))
+    to_page(&format!("{}/query?{query}", service.settings.route_prefix))
 }
 
 async fn index(State(service): Shared) -> Response {
     page::index(&service)
+}
+
+fn to_page(path: &str) -> Response {
+    let mut response = redirect(302, path);
+    page::guard(&mut response);
+    response
 }
 
 fn redirect(status: u16, to: &str) -> Response {

@@ -25,7 +25,8 @@ enum Shape<'a> {
 }
 
 /// Answers for all histograms among `rows`; `asked` tells what of each step, and what label the
-/// answer has besides.
+/// answer has besides. Rows are in the order of what was asked, then native before classic, then
+/// that of `rows`: Prometheus has them in any order, and whoever ranks them meets it.
 pub(crate) fn ask(
     plain: &Plain<'_>,
     rows: &[Row],
@@ -33,10 +34,12 @@ pub(crate) fn ask(
     asked: impl Fn(usize) -> Vec<(Asked, Option<(String, String)>)>,
 ) -> Answer<Vec<Row>> {
     let mut out: Vec<Row> = Vec::new();
+    let mut places = Vec::new();
     for step in 0..steps {
         let shapes = shapes(rows, step);
-        for (what, label) in asked(step) {
+        for (argument, (what, label)) in asked(step).into_iter().enumerate() {
             for (labels, shape) in &shapes {
+                let place = (argument, place(rows, labels, shape), step);
                 let mut labels =
                     if plain.delayed { labels.clone() } else { labels.without(is_metadata) };
                 if let Some((name, value)) = &label {
@@ -54,15 +57,36 @@ pub(crate) fn ask(
                 };
                 let at = out.iter().position(|row| row.labels == labels).unwrap_or_else(|| {
                     out.push(Row { labels, drop_name: true, cells: vec![None; steps] });
+                    places.push(place);
                     out.len() - 1
                 });
+                places[at] = places[at].min(place);
                 if out[at].cells[step].replace(Cell::Float(value)).is_some() {
                     return Err(Refused("two series of equal labels"));
                 }
             }
         }
     }
-    Ok(out)
+    let mut placed: Vec<_> = places.into_iter().zip(out).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    Ok(placed.into_iter().map(|(_, row)| row).collect())
+}
+
+/// Native before classic, then the first of `rows` that has it at any step.
+fn place(rows: &[Row], labels: &Labels, shape: &Shape<'_>) -> (bool, Option<usize>) {
+    let is_of = |row: &Row| match shape {
+        Shape::Native(_) => {
+            let is_native = |cell: &Option<Cell>| matches!(cell, Some(Cell::Histogram(_)));
+            row.labels == *labels && row.cells.iter().any(is_native)
+        }
+        Shape::Classic(_) => {
+            let is_float = |cell: &Option<Cell>| matches!(cell, Some(Cell::Float(_)));
+            row.labels.get("le").is_some_and(|bound| bound.parse::<f64>().is_ok())
+                && row.labels.without(|name| name == "le") == *labels
+                && row.cells.iter().any(is_float)
+        }
+    };
+    (matches!(shape, Shape::Classic(_)), rows.iter().position(is_of))
 }
 
 /// The histograms at one step; where a native and a classic one have the same labels, neither.
